@@ -1,0 +1,191 @@
+"""Images as uint8 tensors in memory, and augmentation of whole batches on the training device.
+
+A Market-1501 crop is natively 128×64, so the training set takes 318 MB as uint8: it is decoded once, kept at its
+native size and resized on the device that trains. Random numbers are drawn per image and apart from their use, so
+that one draw moves an image and anything that lies over it (a heat map, a part map) alike.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_image, read_file
+from torchvision.models import ResNet50_Weights
+
+from reidkit.data.errors import DatasetError
+
+IMAGENET_MEAN: tuple[float, ...] = tuple(ResNet50_Weights.IMAGENET1K_V1.transforms().mean)
+IMAGENET_STD: tuple[float, ...] = tuple(ResNet50_Weights.IMAGENET1K_V1.transforms().std)
+
+
+def read_image(path: Path) -> Tensor:
+    """One image file as uint8 (3, H, W) in RGB. Raises DatasetError, naming the file, where it cannot be decoded."""
+    try:
+        return decode_image(read_file(str(path)), mode=ImageReadMode.RGB)
+    except RuntimeError as error:
+        raise DatasetError(
+            f"{path}: not a readable image ({str(error).splitlines()[0]}). "
+            "`reidkit data check` lists every bad file of a data set; extract or download the set again."
+        ) from error
+
+
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """uint8 (N, 3, h, w) to uint8 (N, 3, H, W): antialiased bilinear, as torchvision's and PIL's."""
+    if tuple(images.shape[-2:]) == size:
+        return images
+    if images.device.type == "cuda":  # uint8 is not interpolated on CUDA
+        return F.interpolate(images.float(), size, mode="bilinear", antialias=True).round_().clamp_(0, 255).byte()
+    return F.interpolate(images, size, mode="bilinear", antialias=True)
+
+
+class ResidentImages:
+    """The images of a split in memory, as one uint8 tensor (N, 3, h, w) on a device.
+
+    They keep their native size where all share one (Market-1501, SynthPed); a data set of mixed sizes
+    (DukeMTMC-reID, MSMT17) is resized to `size` = (height, width) while it is read.
+    """
+
+    def __init__(self, paths: Sequence[Path], size: tuple[int, int], device: torch.device | str = "cpu") -> None:
+        with ThreadPoolExecutor() as pool:
+            images = list(pool.map(read_image, paths))
+            if len({image.shape for image in images}) > 1:
+                images = list(pool.map(lambda image: resize(image[None], size)[0], images))
+        stacked = torch.stack(images) if images else torch.empty(0, 3, *size, dtype=torch.uint8)
+        # channels_last: both the resize and the gather below read whole pixels
+        self.pixels = stacked.contiguous(memory_format=torch.channels_last).to(device)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def batches(self, indexes: Sequence[Tensor]) -> Iterator[Tensor]:
+        """One uint8 (B, 3, h, w) per entry of `indexes`, each an int64 (B,)."""
+        for chosen in indexes:
+            yield self.pixels[chosen.to(self.pixels.device, non_blocking=True)]
+
+
+class StreamedImages:
+    """The same interface for a split that does not fit in memory: decoded batch by batch, one batch ahead."""
+
+    def __init__(self, paths: Sequence[Path], size: tuple[int, int], device: torch.device | str = "cpu") -> None:
+        self.paths, self.size, self.device = tuple(paths), size, device
+        self.pool = ThreadPoolExecutor()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def batches(self, indexes: Sequence[Tensor]) -> Iterator[Tensor]:
+        def load(index: int) -> Tensor:
+            return resize(read_image(self.paths[index])[None], self.size)[0]
+
+        def submit(chosen: Tensor) -> list[Future[Tensor]]:
+            return [self.pool.submit(load, index) for index in chosen.tolist()]
+
+        ahead = submit(indexes[0]) if len(indexes) else []
+        for step in range(len(indexes)):
+            current, ahead = ahead, submit(indexes[step + 1]) if step + 1 < len(indexes) else []
+            batch = torch.stack([future.result() for future in current])
+            yield batch.contiguous(memory_format=torch.channels_last).to(self.device, non_blocking=True)
+
+
+Images = ResidentImages | StreamedImages
+
+
+def load_images(
+    paths: Sequence[Path], size: tuple[int, int], device: torch.device | str = "cpu", memory_limit: float = 8e9
+) -> Images:
+    """ResidentImages where they fit into `memory_limit` bytes, StreamedImages where they do not."""
+    if not paths:
+        return ResidentImages(paths, size, device)
+    height, width = read_image(paths[0]).shape[-2:]
+    largest = max(height * width, size[0] * size[1])
+    return (ResidentImages if 3 * largest * len(paths) <= memory_limit else StreamedImages)(paths, size, device)
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 (N, 3, H, W) to float32 of ImageNet's mean 0 and standard deviation 1 per channel."""
+    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(3, 1, 1) * 255
+    std = torch.tensor(IMAGENET_STD, device=images.device).view(3, 1, 1) * 255
+    return (images - mean) / std
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What was drawn for each of N images; indexing it with a slice or a tensor selects images."""
+
+    flip: Tensor  # (N,) bool
+    shift: Tensor  # (N, 2) int64: rows down and columns right, in [-padding, padding]
+    erase: Tensor  # (N, 4) int64: top, left, bottom, right of the erased box, empty where none
+
+    def __getitem__(self, chosen: slice | Tensor) -> "Draw":
+        return Draw(self.flip[chosen], self.shift[chosen], self.erase[chosen])
+
+    def to(self, device: torch.device | str) -> "Draw":
+        return Draw(self.flip.to(device), self.shift.to(device), self.erase.to(device))
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Resize, flip, pad and crop, random erasing: the strong baseline's recipe (Luo et al. 2019).
+
+    `size` is (height, width) of the result; `padding` is in pixels of the result; erasing (Zhong et al. 2020) covers
+    2 to 40 % of the image with an aspect ratio of 0.3 to 3.3, and fills with the mean colour, 0 after normalisation.
+    """
+
+    size: tuple[int, int]
+    flip_probability: float = 0.5
+    padding: int = 10
+    erasing_probability: float = 0.5
+    erasing_area: tuple[float, float] = (0.02, 0.4)
+    erasing_ratio: tuple[float, float] = (0.3, 1 / 0.3)
+
+    def draw(self, count: int, generator: torch.Generator) -> Draw:
+        """Random numbers for `count` images from a CPU generator."""
+        height, width = self.size
+        flip = torch.rand(count, generator=generator) < self.flip_probability
+        shift = torch.randint(-self.padding, self.padding + 1, (count, 2), generator=generator)
+        erased = torch.rand(count, generator=generator) < self.erasing_probability
+        # Ten candidate boxes an image, of which the first that fits is taken (the original retries a hundred times).
+        area, ratio, top, left = torch.rand(4, count, 10, generator=generator)
+        area = height * width * (self.erasing_area[0] + area * (self.erasing_area[1] - self.erasing_area[0]))
+        ratio = self.erasing_ratio[0] + ratio * (self.erasing_ratio[1] - self.erasing_ratio[0])
+        rows, columns = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()  # (count, 10)
+        fits = (rows < height) & (columns < width)
+        top, left = (top * (height - rows)).floor(), (left * (width - columns)).floor()
+        boxes = torch.stack([top, left, top + rows, left + columns], dim=-1)  # (count, 10, 4)
+        first = fits.int().argmax(dim=1)  # 0 where none fits, excluded below
+        chosen = boxes[torch.arange(count), first].long()
+        return Draw(flip, shift, torch.where((erased & fits.any(dim=1))[:, None], chosen, torch.zeros(4).long()))
+
+    def move(self, images: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+        """The geometry alone: (N, C, H, W), flipped and shifted, and a mask (N, H, W) of what was shifted in."""
+        count, _, height, width = images.shape
+        device = images.device
+        rows = torch.arange(height, device=device) - draw.shift[:, :1]  # (N, H) source rows
+        columns = torch.arange(width, device=device) - draw.shift[:, 1:]  # (N, W) source columns, after the flip
+        outside = ((rows < 0) | (rows >= height))[:, :, None] | ((columns < 0) | (columns >= width))[:, None, :]
+        columns = torch.where(draw.flip[:, None], width - 1 - columns, columns)
+        moved = images.permute(0, 2, 3, 1)[
+            torch.arange(count, device=device)[:, None, None],
+            rows.clamp(0, height - 1)[:, :, None],
+            columns.clamp(0, width - 1)[:, None, :],
+        ].permute(0, 3, 1, 2)
+        return moved, outside
+
+    def erased(self, draw: Draw) -> Tensor:
+        """The erased box of each image as a mask, bool (N, H, W)."""
+        rows = torch.arange(self.size[0], device=draw.erase.device)
+        columns = torch.arange(self.size[1], device=draw.erase.device)
+        top, left, bottom, right = draw.erase.unbind(1)
+        inside_rows = (rows >= top[:, None]) & (rows < bottom[:, None])  # (N, H)
+        inside_columns = (columns >= left[:, None]) & (columns < right[:, None])  # (N, W)
+        return inside_rows[:, :, None] & inside_columns[:, None, :]
+
+    def __call__(self, images: Tensor, draw: Draw) -> Tensor:
+        """uint8 (N, 3, h, w) to augmented, normalised float32 (N, 3, H, W), on the images' device."""
+        moved, outside = self.move(resize(images, self.size), draw)
+        black = moved.masked_fill(outside[:, None], 0)  # the strong baseline pads with black
+        return normalise(black).masked_fill(self.erased(draw)[:, None], 0.0)
