@@ -1,0 +1,185 @@
+"""The losses of the joint-loss paper, Eq. 1 to 5: as they are meant, and, where the paper prints something else, as printed.
+
+Metric losses are `(features, labels) -> scalar`, features (N, C) of any floating type and labels (N,) integer. They
+compute in at least float32, also under autocast. A positive of an anchor is another sample with its label, a negative
+one with another label. An anchor that lacks either is left out of the mean; without any anchor the loss is 0 and
+backward gives zeros.
+"""
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class BatchHardTripletLoss(nn.Module):
+    """Mean over anchors of max(0, m + D(a, p) - D(a, n)) with the farthest positive and the nearest negative.
+
+    The paper's Eq. 2 and 3 with the hinge it leaves out; mined as Hermans et al., "In Defense of the Triplet Loss",
+    2017, Eq. 5. D is the Euclidean distance. `margin=None` is their soft margin, log(1 + exp(D(a, p) - D(a, n))).
+    """
+
+    def __init__(self, margin: float | None = 0.3) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        to_positive, to_negative, valid = hardest_distances(features, labels)
+        difference = to_positive - to_negative
+        losses = F.softplus(difference) if self.margin is None else F.relu(difference + self.margin)
+        return mean_over(valid, losses)
+
+    def extra_repr(self) -> str:
+        return f"margin={self.margin}"
+
+
+def triplet_loss_without_hinge(features: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
+    """Eq. 3 as printed, over batch-hard triplets: the *sum* of m + D(a, p) - D(a, n), which has no lower bound."""
+    to_positive, to_negative, valid = hardest_distances(features, labels)
+    return ((margin + to_positive - to_negative) * valid).sum()
+
+
+def hardest_distances(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Distance of each anchor to its farthest positive and its nearest negative, and whether it has both; each (N,).
+
+    The choice of a pair has no gradient, so it is made from one matrix product; the chosen distances are then
+    computed from differences, exact where features nearly coincide, with gradient 0 where they do.
+    """
+    features = at_least_float32(features)
+    positive, negative = pair_masks(features, labels)
+    with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+        # |b|^2 - 2ab orders the candidates b of an anchor a as |a - b|^2 does.
+        order = torch.addmm(features.square().sum(1), features, features.T, alpha=-2)  # (N, N)
+        farthest = order.masked_fill(~positive, -torch.inf).argmax(1)
+        nearest = order.masked_fill(~negative, torch.inf).argmin(1)
+    to_positive = torch.linalg.vector_norm(features - features[farthest], dim=1)
+    to_negative = torch.linalg.vector_norm(features - features[nearest], dim=1)
+    return to_positive, to_negative, positive.any(1) & negative.any(1)
+
+
+class CircleLoss(nn.Module):
+    """The pairwise circle loss (Sun et al., CVPR 2020, Eq. 6 to 8) on cosine similarities, mean over anchors.
+
+        log[1 + sum_n exp(gamma alpha_n (s_n - m)) sum_p exp(-gamma alpha_p (s_p - (1 - m)))]
+
+    with alpha_p = max(0, 1 + m - s_p), alpha_n = max(0, s_n + m), both without gradient: what Eq. 4 leaves out.
+    """
+
+    def __init__(self, scale: float = 64.0, margin: float = 0.35) -> None:
+        super().__init__()
+        self.scale, self.margin = scale, margin
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        similarities = cosine_similarities(features)
+        positive, negative = pair_masks(similarities, labels)
+        with torch.no_grad():
+            # exponent = slope * s + offset, where alpha is a plain number
+            slope = torch.where(
+                positive,
+                (similarities - (1 + self.margin)).clamp_max_(0),  # -alpha_p
+                (similarities + self.margin).clamp_min_(0),  # alpha_n
+            ).mul_(self.scale)
+            offset = slope * torch.where(positive, self.margin - 1, -self.margin)
+        exponents = torch.addcmul(offset, slope, similarities)
+        return log_one_plus_pairs(exponents, exponents, positive, negative)
+
+    def extra_repr(self) -> str:
+        return f"scale={self.scale}, margin={self.margin}"
+
+
+class UnifiedLoss(nn.Module):
+    """Eq. 4 as printed: log[1 + sum_n sum_p exp(gamma (s_n - s_p + m))] on cosine similarities, mean over anchors."""
+
+    def __init__(self, scale: float = 64.0, margin: float = 0.35) -> None:
+        super().__init__()
+        self.scale, self.margin = scale, margin
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        similarities = cosine_similarities(features)
+        positive, negative = pair_masks(similarities, labels)
+        return log_one_plus_pairs(
+            -self.scale * similarities, self.scale * (similarities + self.margin), positive, negative
+        )
+
+    def extra_repr(self) -> str:
+        return f"scale={self.scale}, margin={self.margin}"
+
+
+def binary_cross_entropy_eq1(logits: Tensor, labels: Tensor) -> Tensor:
+    """Eq. 1 as printed: -sum_i [y_i log p_i + (1 - y_i) log(1 - p_i)] with p = softmax(logits), mean over the batch.
+
+    Logits (N, K), labels (N,) in [0, K). The second term, a binary cross-entropy against the other classes, is absent
+    from the cross-entropy that everyone trains with.
+    """
+    logits = at_least_float32(logits)
+    log_p = logits.log_softmax(1)  # (N, K)
+    # log(1 - p) loses all digits only where p > 1/2: the largest class, summed there from the others instead.
+    largest = logits.argmax(1, keepdim=True)
+    others = log_p.scatter(1, largest, -torch.inf).logsumexp(1, keepdim=True)
+    log_not_p = torch.log1p(-log_p.exp().scatter(1, largest, 0.0)).scatter(1, largest, others)
+    target = F.one_hot(labels, logits.shape[1]).bool()
+    return -torch.where(target, log_p, log_not_p).sum(1).mean()
+
+
+class HasLogits(Protocol):
+    """What a network returns in training: `features` (N, C) for the metric loss, `logits` (N, K) for classification."""
+
+    @property
+    def features(self) -> Tensor: ...
+    @property
+    def logits(self) -> Tensor: ...
+
+
+class JointLoss(nn.Module):
+    """L = L_CE + L_Tri, the paper's Eq. 5, with label smoothing (Szegedy et al., CVPR 2016).
+
+    (network output, labels (N,)) -> {"cross-entropy": ..., "triplet": ..., "total": their sum}. The triplet term is absent
+    with `use_triplet=False`, the paper's "Baseline". With the circle classifier the logits bring the circle loss.
+    """
+
+    def __init__(self, label_smoothing: float = 0.1, triplet_margin: float = 0.3, use_triplet: bool = True) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+        self.triplet = BatchHardTripletLoss(triplet_margin) if use_triplet else None
+
+    def forward(self, output: HasLogits, labels: Tensor) -> dict[str, Tensor]:
+        logits = at_least_float32(output.logits)
+        terms = {"cross-entropy": F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)}
+        if self.triplet is not None:
+            terms["triplet"] = self.triplet(output.features, labels)
+        return terms | {"total": torch.stack(list(terms.values())).sum()}
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def cosine_similarities(features: Tensor) -> Tensor:
+    """(N, C) -> (N, N)."""
+    with torch.autocast(features.device.type, enabled=False):
+        normalised = F.normalize(at_least_float32(features))
+        return normalised @ normalised.T
+
+
+def pair_masks(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Which pairs are positive (a sample is not its own) and which negative: two (N, N) booleans."""
+    if labels.shape != features.shape[:1]:
+        raise ValueError(f"features are {tuple(features.shape)}, labels {tuple(labels.shape)}: expected (N, C) and (N,)")
+    same = labels.unsqueeze(1) == labels  # (N, N)
+    return same.clone().fill_diagonal_(False), ~same
+
+
+def log_one_plus_pairs(
+    positive_exponents: Tensor, negative_exponents: Tensor, positive: Tensor, negative: Tensor
+) -> Tensor:
+    """Mean over anchors of log[1 + sum_n exp(.) sum_p exp(.)], without overflow; exponents and masks are (N, N)."""
+    lowest = torch.finfo(positive_exponents.dtype).min  # finite, since an infinite one has a NaN gradient
+    log_sum_p = positive_exponents.masked_fill(~positive, lowest).logsumexp(1)
+    log_sum_n = negative_exponents.masked_fill(~negative, lowest).logsumexp(1)
+    return mean_over(positive.any(1) & negative.any(1), F.softplus(log_sum_p + log_sum_n))
+
+
+def mean_over(valid: Tensor, losses: Tensor) -> Tensor:
+    """Mean of the valid losses, 0 without any; never waits for a GPU."""
+    return (losses * valid).sum() / valid.sum().clamp_min(1)

@@ -1,0 +1,206 @@
+"""The attention modules of the joint-loss paper's Table 1, and where each one sits in ResNet-50.
+
+Every module is `Module(channels)` and keeps the shape of its input, (N, C, H, W). Each follows the code of its own
+authors; where their article and their code differ, the docstring says which one is taken. To add a module, write its
+class here and give it a line in `ATTENTION`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reidkit.models.pooling import average
+
+
+def reduced(channels: int, reduction: int) -> int:
+    """Width of a bottleneck: `channels / reduction`, at least one, so that narrow networks work too."""
+    return max(1, channels // reduction)
+
+
+class SqueezeExcitation(nn.Module):
+    """Channel weights from the globally averaged map (Hu et al., CVPR 2018, Eq. 2-4; with biases, as in their code)."""
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, reduced(channels, reduction))
+        self.fc2 = nn.Linear(reduced(channels, reduction), channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        squeezed = average(x, 2, 3).flatten(1)  # (N, C)
+        weights = self.fc2(F.relu(self.fc1(squeezed))).sigmoid()  # (N, C)
+        return x * weights[:, :, None, None]
+
+
+class EfficientChannelAttention(nn.Module):
+    """Channel weights from a 1-D convolution across neighbouring channels (Wang et al., CVPR 2020, Eq. 9 and 12).
+
+    The kernel grows with the number of channels: the odd number at, or next above, floor((log2 C + b) / gamma).
+    """
+
+    def __init__(self, channels: int, gamma: int = 2, b: int = 1) -> None:
+        super().__init__()
+        t = int(abs(math.log2(channels) + b) / gamma)
+        self.kernel_size = t if t % 2 else t + 1
+        self.conv = nn.Conv1d(1, 1, self.kernel_size, padding=self.kernel_size // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        averaged = average(x, 2, 3).flatten(1)  # (N, C)
+        weights = self.conv(averaged.unsqueeze(1)).squeeze(1).sigmoid()  # (N, C)
+        return x * weights[:, :, None, None]
+
+
+class ChannelAttention(nn.Module):
+    """M_C of the paper's Eq. 7 and Fig. 4: one MLP, shared by the average- and the max-pooled map."""
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, reduced(channels, reduction), bias=False)
+        self.fc2 = nn.Linear(reduced(channels, reduction), channels, bias=False)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> M_C in (0, 1), (N, C, 1, 1)."""
+        mean, maximum = average(x, 2, 3).flatten(1), F.adaptive_max_pool2d(x, 1).flatten(1)  # (N, C)
+        # fc2 is linear, so one product with the sum stands for the sum of two products.
+        return self.fc2(F.relu(self.fc1(mean)) + F.relu(self.fc1(maximum))).sigmoid()[:, :, None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weights(x)
+
+
+class SpatialAttention(nn.Module):
+    """M_S of the paper's Eq. 7 and Fig. 5: a convolution over the mean and the maximum across channels."""
+
+    def __init__(self, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.bn = nn.BatchNorm2d(1)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> M_S in (0, 1), (N, 1, H, W)."""
+        # Channels last: in this order the CPU reads and writes a channels_last map, and its gradient, without copies.
+        rows = x.permute(0, 2, 3, 1)  # (N, H, W, C)
+        pooled = torch.cat([average(rows, 3), rows.max(3, keepdim=True).values], 3)  # (N, H, W, 2)
+        return self.bn(self.conv(pooled.permute(0, 3, 1, 2))).sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weights(x)
+
+
+class CBAM(nn.Module):
+    """Channel, then spatial attention: the paper's Eq. 7 (Woo et al., ECCV 2018).
+
+    As in the authors' article the MLP has no biases; as in their code a batch norm follows the spatial convolution.
+    """
+
+    def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.channel = ChannelAttention(channels, reduction)
+        self.spatial = SpatialAttention(kernel_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.spatial(self.channel(x))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float = 1.0) -> Tensor:
+    """Every place looks at every place: three maps (N, ., H, W) -> softmax(scale * query . key) over places, times value.
+
+    As two products rather than PyTorch's fused attention: faster for the few places of a person's map.
+    """
+    query, key = query.flatten(2), key.flatten(2)  # (N, c, HW)
+    attention = (scale * query.transpose(1, 2) @ key).softmax(2)  # (N, HW, HW)
+    attended = attention @ value.flatten(2).transpose(1, 2)  # (N, HW, C)
+    return attended.transpose(1, 2).unflatten(2, value.shape[2:])  # (N, C, H, W)
+
+
+class PositionAttention(nn.Module):
+    """DANet's position branch: every place sees every place (Fu et al., CVPR 2019, Eq. 1 and 2)."""
+
+    def __init__(self, channels: int, reduction: int = 8) -> None:
+        super().__init__()
+        self.query = nn.Conv2d(channels, reduced(channels, reduction), 1)
+        self.key = nn.Conv2d(channels, reduced(channels, reduction), 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.gamma * attend(self.query(x), self.key(x), self.value(x))
+
+
+class DanetChannelAttention(nn.Module):
+    """DANet's channel branch: every channel sees every channel (Fu et al., CVPR 2019, Eq. 3 and 4).
+
+    As in the authors' code the softmax runs over (largest energy - energy): a channel looks at what it is least like.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels = x.flatten(2).contiguous().unsqueeze(1)  # (N, 1, C, HW)
+        # softmax(-x x^T) x: a softmax ignores the constant "largest energy". Fused, since the (N, C, C) attention of
+        # a batch of 64 takes a gigabyte at 2048 channels.
+        attended = F.scaled_dot_product_attention(-channels, channels, channels, scale=1.0)
+        return x + self.gamma * attended.reshape(x.shape)
+
+
+class DualAttention(nn.Module):
+    """DANet: the sum of its position and channel branches (Fu et al., CVPR 2019).
+
+    Each branch has its own skip connection and a weight gamma that starts at 0, so an untrained module returns 2x.
+    """
+
+    def __init__(self, channels: int, reduction: int = 8) -> None:
+        super().__init__()
+        self.position = PositionAttention(channels, reduction)
+        self.channel = DanetChannelAttention()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.position(x) + self.channel(x)
+
+
+class NonLocal(nn.Module):
+    """Embedded-Gaussian non-local block (Wang et al., CVPR 2018, Eq. 4 and 6), scaled by 1/sqrt(C/2) as in their code.
+
+    The batch norm at the end has all C channels and zero weights, so an untrained block returns its input.
+    """
+
+    def __init__(self, channels: int, reduction: int = 2) -> None:
+        super().__init__()
+        inner = reduced(channels, reduction)
+        self.theta = nn.Conv2d(channels, inner, 1)
+        self.phi = nn.Conv2d(channels, inner, 1)
+        self.g = nn.Conv2d(channels, inner, 1)
+        self.out = nn.Conv2d(inner, channels, 1, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+        nn.init.zeros_(self.bn.weight)
+        self.scale = inner**-0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.bn(self.out(attend(self.theta(x), self.phi(x), self.g(x), self.scale)))
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which module goes where: in the last `blocks[i]` residual blocks of stage i + 1."""
+
+    module: Callable[[int], nn.Module]
+    place: Literal["attention", "output"]  # before the residual addition (Fig. 3), or after the block's final ReLU
+    blocks: tuple[int, int, int, int]
+
+
+EVERY_BLOCK = (3, 4, 6, 3)
+
+ATTENTION: dict[str, Placement] = {
+    "none": Placement(lambda channels: nn.Identity(), "attention", (0, 0, 0, 0)),
+    "se": Placement(SqueezeExcitation, "attention", EVERY_BLOCK),
+    "eca": Placement(EfficientChannelAttention, "attention", EVERY_BLOCK),
+    "cbam": Placement(CBAM, "attention", EVERY_BLOCK),
+    "danet": Placement(DualAttention, "output", (0, 0, 0, 1)),
+    "nonlocal": Placement(NonLocal, "output", (0, 2, 3, 0)),
+}

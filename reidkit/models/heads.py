@@ -1,0 +1,80 @@
+"""What stands on the pooled features: BNNeck, and the linear and the circle classifier."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class BNNeck(nn.BatchNorm1d):
+    """Batch norm without a trainable shift between the metric and the classification loss (Luo et al., CVPRW 2019)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.bias.requires_grad_(False)  # zero, and it stays so
+
+
+class LinearClassifier(nn.Linear):
+    """Logits (N, num_classes) of embeddings (N, in_features), without bias, as BNNeck's authors initialise it."""
+
+    def __init__(self, in_features: int, num_classes: int) -> None:
+        super().__init__(in_features, num_classes, bias=False)
+        nn.init.normal_(self.weight, std=0.001)
+
+    def forward(self, embedding: Tensor, labels: Tensor | None = None) -> Tensor:
+        """`labels` are accepted and not needed, so that both classifiers are called alike."""
+        return super().forward(embedding)
+
+
+class CircleSoftmax(nn.Module):
+    """The circle loss as a classifier (Sun et al., CVPR 2020, Sect. 3.2): logits for a cross-entropy.
+
+    The similarities s in [-1, 1] are the cosines between embeddings and class weights; with scale gamma and margin m
+    (their Eq. 5 to 8, alpha without gradient):
+
+        target class   gamma * alpha_p * (s - (1 - m)),  alpha_p = max(0, 1 + m - s)
+        other classes  gamma * alpha_n * (s - m),        alpha_n = max(0, s + m)
+
+    It always computes in at least float32, also under autocast.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, scale: float = 64.0, margin: float = 0.35) -> None:
+        super().__init__()
+        self.scale, self.margin = scale, margin
+        self.weight = nn.Parameter(torch.empty(num_classes, in_features))
+        nn.init.normal_(self.weight, std=0.01)
+
+    def forward(self, embedding: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Embeddings (N, in_features), labels (N,) in [0, num_classes) -> logits (N, num_classes).
+
+        In evaluation, or without labels, there is no target and the logits are gamma * s.
+        """
+        cosines = self.cosines(embedding)
+        return self.scale * cosines if labels is None or not self.training else self.logits(cosines, labels)
+
+    def cosines(self, embedding: Tensor) -> Tensor:
+        """Embeddings (N, in_features) -> cosines to every class weight (N, num_classes); 0 for a zero vector."""
+        with torch.autocast(embedding.device.type, enabled=False):
+            embedding = F.normalize(embedding.to(self.weight.dtype))
+            # Dividing the product is cheaper than dividing the weights: N columns instead of in_features.
+            norms = torch.linalg.vector_norm(self.weight, dim=1).clamp_min(1e-12)  # (num_classes,)
+            return F.linear(embedding, self.weight) / norms
+
+    def logits(self, cosines: Tensor, labels: Tensor) -> Tensor:
+        """Cosines (N, K), labels (N,) int64 in [0, K) -> logits (N, K), float32 or wider; changes neither argument.
+
+        A label outside of [0, K) is an IndexError on the CPU and a device-side assertion on a GPU.
+        """
+        if labels.shape != cosines.shape[:1]:
+            raise ValueError(f"cosines are {tuple(cosines.shape)}, labels {tuple(labels.shape)}: expected (N, K), (N,)")
+        cosines = cosines.to(torch.promote_types(cosines.dtype, torch.float32))
+        target = labels.unsqueeze(1)  # (N, 1)
+        with torch.no_grad():
+            # logits = slope * cosines + offset: gradients flow through the cosines only, so both are plain numbers.
+            slope = (cosines + self.margin).clamp_min_(0).mul_(self.scale)
+            target_slope = (1 + self.margin - cosines.gather(1, target)).clamp_min_(0).mul_(self.scale)
+            offset = (slope * -self.margin).scatter_(1, target, target_slope * (self.margin - 1))
+            slope.scatter_(1, target, target_slope)
+        return torch.addcmul(offset, slope, cosines)
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[1]}, {self.weight.shape[0]}, scale={self.scale}, margin={self.margin}"
