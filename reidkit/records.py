@@ -1,0 +1,183 @@
+"""What a finished run leaves behind: the only source of a number in the book.
+
+A record is a directory, named by the run, with `record.json` (config, metrics, provenance and the checksums of the
+other two), `history.csv` (one row per epoch) and `queries.csv` (one row per query). It is written beside its place
+and renamed into it, so that a half-written one is never read.
+"""
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+FORMAT = 1
+PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pandas")
+
+
+class RecordError(Exception):
+    """A record that is missing, incomplete, altered or made from other data."""
+
+
+@dataclass(frozen=True)
+class Record:
+    directory: Path
+    config: dict[str, Any]  # RunConfig, as plain values
+    metrics: dict[str, float]  # fractions in 0…1
+    history: pd.DataFrame  # one row per epoch
+    queries: pd.DataFrame  # query (file name), average_precision (nan without a match), first_match_rank (0 without)
+    provenance: dict[str, Any]  # commit, dirty, data checksum, versions, device, seconds, …
+
+    @property
+    def name(self) -> str:
+        return self.directory.name
+
+
+def provenance(**measured: Any) -> dict[str, Any]:
+    """Where and from what a run was made: commit, versions and machine, with what the caller measured."""
+    commit, dirty = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": commit,
+        "dirty": None if dirty is None else bool(dirty),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
+        **measured,
+    }
+
+
+def write_record(
+    directory: Path,
+    *,
+    config: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    history: pd.DataFrame,
+    queries: pd.DataFrame,
+    provenance: Mapping[str, Any],
+) -> Record:
+    """Writes a record as `directory`, whole or not at all. Raises RecordError where one is there or a metric is not finite."""
+    if directory.exists():
+        raise RecordError(f"{directory}: a record of this name is there already; move it away to write it anew")
+    bad = {name: value for name, value in metrics.items() if not math.isfinite(value)}
+    if bad:
+        raise RecordError(f"{directory.name}: not recorded, as these metrics are not finite: {bad}")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        tables = {"history.csv": history, "queries.csv": queries}
+        for name, table in tables.items():
+            _write(partial / name, table.to_csv(index=False, lineterminator="\n"))
+        content = {
+            "format": FORMAT,
+            "name": directory.name,
+            "config": dict(config),
+            "metrics": dict(metrics),
+            "provenance": dict(provenance),
+            "files": {name: _sha256(partial / name) for name in tables},
+        }
+        _write(partial / "record.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        partial.rename(directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return read_record(directory)
+
+
+def read_record(directory: Path) -> Record:
+    """Reads a record and checks it against its own checksums. Raises RecordError, naming what is wrong."""
+    path = directory / "record.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecordError(f"{path}: no such record") from error
+    except ValueError as error:
+        raise RecordError(f"{path}: not valid JSON ({error}); delete the record and run it again") from error
+    if content.get("format") != FORMAT:
+        raise RecordError(f"{path}: record format {content.get('format')!r}, but this version reads format {FORMAT}")
+    for name, expected in content["files"].items():
+        if not (directory / name).is_file() or _sha256(directory / name) != expected:
+            raise RecordError(f"{directory / name}: missing or altered since the record was written; run it again")
+    return Record(
+        directory=directory,
+        config=content["config"],
+        metrics=content["metrics"],
+        history=pd.read_csv(directory / "history.csv"),
+        queries=pd.read_csv(directory / "queries.csv"),
+        provenance=content["provenance"],
+    )
+
+
+def read_records(*roots: Path) -> list[Record]:
+    """Every record below the given folders, sorted by name; the first folder wins where two hold the same name."""
+    found: dict[str, Path] = {}
+    for root in roots:
+        for path in sorted(root.glob("*/record.json")):
+            if not path.parent.name.startswith("."):
+                found.setdefault(path.parent.name, path.parent)
+    return [read_record(found[name]) for name in sorted(found)]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one metric of two records lies apart."""
+
+    metric: str
+    first: float
+    second: float
+    tolerance: float
+
+    @property
+    def within(self) -> bool:
+        return abs(self.first - self.second) <= self.tolerance
+
+
+def compare(first: Record, second: Record, tolerance: float = 0.0, ignore: Iterable[str] = ()) -> list[Difference]:
+    """The metrics of two records side by side. Raises RecordError where they are not of one configuration."""
+    skipped = set(ignore)
+    moved = {
+        key
+        for key in first.config.keys() | second.config.keys()
+        if key not in skipped and first.config.get(key) != second.config.get(key)
+    }
+    if moved:
+        described = ", ".join(f"{k}: {first.config.get(k)!r} / {second.config.get(k)!r}" for k in sorted(moved))
+        raise RecordError(f"{first.name} and {second.name} are of different configurations ({described})")
+    return [
+        Difference(metric, first.metrics[metric], second.metrics[metric], tolerance)
+        for metric in first.metrics
+        if metric in second.metrics
+    ]
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of this package's own checkout; None where it is no checkout or git is missing."""
+    try:
+        answer = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

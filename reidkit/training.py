@@ -1,0 +1,269 @@
+"""The training loop: schedule, precision, checkpoints and history, for any network that can name its losses.
+
+Everything random in an epoch is drawn from a generator seeded by (seed, epoch), and the learning rate is a function
+of the progress alone, so that a resumed run needs no other state than the epoch it had reached.
+"""
+
+import contextlib
+import os
+import pickle
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import pandas as pd
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from reidkit.data.resident import Augmentation, Draw, Images, normalise, resize
+
+Fraction = Field(ge=0.0, le=1.0)
+
+
+class TrainingSettings(BaseModel):
+    """How a network is trained. Defaults are the strong baseline's (Luo et al. 2019) where the papers are silent."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    image_height: int = Field(256, ge=16, le=1024, description="input height in pixels")
+    image_width: int = Field(128, ge=16, le=1024, description="input width in pixels")
+    epochs: int = Field(120, ge=1, description="passes over the training images")
+    batch_size: int = Field(64, ge=2, description="images in a batch")
+    images_per_identity: int = Field(4, ge=1, description="K of P×K sampling, for losses that compare images")
+    learning_rate: float = Field(3.5e-4, gt=0, description="the highest learning rate (Adam)")
+    weight_decay: float = Field(5e-4, ge=0, description="Adam's L2 penalty")
+    warmup_epochs: float = Field(10, ge=0, description="epochs over which the learning rate rises linearly")
+    warmup_factor: float = Field(0.1, gt=0, le=1, description="the factor on the learning rate at the start")
+    milestones: tuple[float, ...] = Field((40, 90), description="epochs at which the learning rate falls")
+    decay: float = Field(0.1, gt=0, le=1, description="the factor by which it falls at each")
+    schedule_by: Literal["epoch", "step"] = Field("step", description="how often the learning rate is set")
+    flip_probability: float = Field(0.5, ge=0, le=1, description="share of images mirrored")
+    padding: int = Field(10, ge=0, description="pixels padded before the random crop")
+    erasing_probability: float = Field(0.5, ge=0, le=1, description="share of images with a box erased")
+    precision: Literal["fp32", "bf16", "fp16"] = Field("bf16", description="of the network's arithmetic")
+    channels_last: bool = Field(True, description="memory format of images and weights")
+    compile: bool = Field(False, description="torch.compile the network (pays on a GPU only)")
+    deterministic: bool = Field(True, description="the same numbers again on the same machine, a little slower on a GPU")
+    evaluate_every: int = Field(0, ge=0, description="epochs between evaluations for the history; 0: at the end only")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image_height, self.image_width
+
+    def augmentation(self) -> Augmentation:
+        return Augmentation(self.size, self.flip_probability, self.padding, self.erasing_probability)
+
+    def learning_rate_at(self, progress: float) -> float:
+        """The learning rate after `progress` epochs: linear warm-up, then a fall at each milestone."""
+        if self.schedule_by == "epoch":
+            progress = int(progress)
+        warmup = min(1.0, progress / self.warmup_epochs) if self.warmup_epochs else 1.0
+        factor = self.warmup_factor + (1 - self.warmup_factor) * warmup
+        return self.learning_rate * factor * self.decay ** sum(progress >= milestone for milestone in self.milestones)
+
+
+class TrainingError(Exception):
+    """Training cannot go on; the last good checkpoint is kept."""
+
+
+class CheckpointError(Exception):
+    """A checkpoint or a weights file that is not what this run needs."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step sees; `indexes` and `draw` let it move stored heat maps as the images were moved."""
+
+    images: Tensor  # (B, 3, H, W) augmented, normalised
+    labels: Tensor  # (B,) int64, contiguous from 0
+    indexes: Tensor  # (B,) int64 into the training split
+    draw: Draw
+
+
+class Sampler(Protocol):
+    def epoch(self, generator: torch.Generator) -> Tensor: ...
+
+
+Losses = Callable[[Batch], Mapping[str, Tensor]]  # scalars by name; "total" is minimised, the others are reported
+
+
+def train(
+    network: nn.Module,
+    losses: Losses,
+    images: Images,
+    labels: Tensor,
+    sampler: Sampler,
+    settings: TrainingSettings,
+    *,
+    seed: int,
+    directory: Path,
+    identity: Mapping[str, Any],
+    name: str = "training",
+    evaluate: Callable[[], Mapping[str, float]] | None = None,
+    progress: bool = True,
+) -> tuple[pd.DataFrame, float]:
+    """Trains `network` in place and returns its history, one row per epoch, and the seconds that training took.
+
+    `labels` is int64 (N,) over `images`; `directory` holds `checkpoint.pt`, from which an interrupted run goes on to
+    the same numbers; `identity` says what the checkpoint belongs to. Raises TrainingError at a loss that is not
+    finite, CheckpointError where the checkpoint is damaged or belongs to another run.
+    """
+    device = next(network.parameters()).device
+    checkpoint = directory / "checkpoint.pt"
+    optimizer = torch.optim.Adam(
+        [parameter for parameter in network.parameters() if parameter.requires_grad],
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=device.type == "cuda",
+    )
+    scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+    history: list[dict[str, float]] = []
+    seconds = 0.0
+    if checkpoint.exists():
+        state = load_checkpoint(checkpoint, identity)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        scaler.load_state_dict(state["scaler"])
+        history, seconds = state["history"], state["seconds"]
+
+    labels = labels.to(device)
+    augmentation = settings.augmentation()
+    with reproducible(settings.deterministic), tqdm(desc=name, disable=not progress, unit="step") as bar:
+        for epoch in range(len(history), settings.epochs):
+            started = time.perf_counter()
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+            indexes = sampler.epoch(generator)  # (steps, B)
+            steps = len(indexes)
+            draws = augmentation.draw(indexes.numel(), generator).to(device)
+            chosen = indexes.to(device)
+            bar.total = (bar.n if epoch else 0) + steps * (settings.epochs - epoch)
+            sums: dict[str, Tensor] = {}
+            first_bad = torch.full((), -1, device=device)  # the first step whose loss is not finite
+            network.train()
+            rate = settings.learning_rate
+            for step, pixels in enumerate(images.batches(list(indexes))):
+                rate = settings.learning_rate_at(epoch + step / steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                draw = draws[slice(step * indexes.shape[1], (step + 1) * indexes.shape[1])]
+                batch = Batch(augmentation(pixels, draw), labels[chosen[step]], chosen[step], draw)
+                with autocast(device, settings.precision):
+                    terms = losses(batch)
+                optimizer.zero_grad(set_to_none=True)
+                scaler.scale(terms["total"]).backward()
+                scaler.step(optimizer)
+                scaler.update()
+                # Nothing below waits for the device, but for a look every 20 steps.
+                for term, value in terms.items():
+                    sums[term] = sums.get(term, torch.zeros((), device=device)) + value.detach().float()
+                bad = (first_bad < 0) & ~terms["total"].detach().isfinite()
+                first_bad = torch.where(bad, step, first_bad)
+                if step % 20 == 0 or step == steps - 1:
+                    if int(first_bad) >= 0:
+                        raise TrainingError(
+                            f"{name}: the loss is not finite at step {int(first_bad)} of epoch {epoch} (learning rate "
+                            f"{rate:.2e}, {settings.precision}). No record is written; the checkpoint of the "
+                            f"{len(history)} epochs before is kept at {checkpoint}. Lower learning_rate or use "
+                            "precision: fp32."
+                        )
+                    shown = {term: f"{float(total) / (step + 1):.3f}" for term, total in sums.items()}
+                    bar.set_postfix({"epoch": epoch + 1, **shown}, refresh=False)
+                bar.update()
+            row = {"epoch": epoch + 1, "learning rate": rate}
+            row |= {term: float(total) / steps for term, total in sums.items()}
+            seconds += time.perf_counter() - started
+            if evaluate and settings.evaluate_every and (epoch + 1) % settings.evaluate_every == 0:
+                row |= evaluate()
+            history.append(row)
+            save_checkpoint(
+                checkpoint,
+                {
+                    "identity": dict(identity),
+                    "network": network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "scaler": scaler.state_dict(),
+                    "history": history,
+                    "seconds": seconds,
+                },
+            )
+    return pd.DataFrame(history), seconds
+
+
+@torch.inference_mode()
+def extract_features(
+    network: nn.Module, images: Images, settings: TrainingSettings, *, batch_size: int = 256, progress: bool = False
+) -> Tensor:
+    """The network's embedding of every image, float32 (N, C) on the CPU, the network in evaluation mode."""
+    network.eval()
+    device = next(network.parameters()).device
+    parts = list(torch.arange(len(images)).split(batch_size)) if len(images) else []
+    features = []
+    for pixels in tqdm(images.batches(parts), total=len(parts), desc="features", disable=not progress, leave=False):
+        with autocast(device, settings.precision):
+            features.append(network(normalise(resize(pixels, settings.size))).float().cpu())
+    return torch.cat(features) if features else torch.empty(0, 0)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
+
+
+def choose_device(name: str) -> torch.device:
+    """auto, cpu or cuda as a device; raises TrainingError where cuda is asked for and there is none."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("device: cuda was asked for, but torch sees no CUDA device; use device: auto or cpu")
+    return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else name if name != "auto" else "cpu")
+
+
+@contextlib.contextmanager
+def reproducible(enabled: bool) -> Iterator[None]:
+    """Deterministic kernels within the block; the settings before are put back after it."""
+    algorithms = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    if enabled:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(enabled, warn_only=True)
+    torch.backends.cudnn.benchmark = not enabled
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(algorithms, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Replaces the checkpoint at `path` in one step, so that a killed process leaves the one before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    try:
+        with partial.open("wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads a checkpoint without running code from it; raises CheckpointError where it is damaged or another run's."""
+    advice = f"Delete {path} to train from the start."
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: truncated, or not a checkpoint that is safe to read ({str(error).splitlines()[0]}). {advice}"
+        ) from error
+    if not isinstance(state, dict) or "identity" not in state:
+        raise CheckpointError(f"{path}: not a checkpoint of reidkit. {advice}")
+    if state["identity"] != dict(identity):
+        other = {k: v for k, v in state["identity"].items() if identity.get(k) != v}
+        raise CheckpointError(f"{path}: the checkpoint is of another configuration ({other}). {advice}")
+    return dict(state)
