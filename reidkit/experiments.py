@@ -11,7 +11,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args
@@ -158,8 +158,12 @@ class RunConfig(Settings):
         return "-".join((*parts, hashlib.sha256(text.encode()).hexdigest()[:8]))
 
     @property
-    def row(self) -> str | None:
-        return GRID[f"{self.attention}/{self.loss}"].row
+    def cell(self) -> str:
+        return f"{self.attention}/{self.loss}"
+
+    def command(self, profile: str) -> str:
+        """The command that makes this run's record."""
+        return f"reidkit run {profile} --cell {self.cell} --seed {self.seed}"
 
 
 class Profile(Settings):
@@ -173,7 +177,7 @@ class Profile(Settings):
     def _check_cells(self) -> Self:
         for cell in self.cell_names:
             if cell not in GRID:
-                raise ValueError(f"cells: {cell!r} is not a cell of the grid{_nearest(cell, GRID)}")
+                raise ValueError(f"cells: {cell!r} is not a cell of the grid{nearest(cell, GRID)}")
         return self
 
     @property
@@ -194,7 +198,7 @@ class Profile(Settings):
         except FileNotFoundError as error:
             known = sorted(p.stem for p in (project_root() / "parameters").glob("*.yaml"))
             raise ParameterError(
-                f"{file}: no such parameter file; there are {', '.join(known)}{_nearest(file.stem, known)}"
+                f"{file}: no such parameter file; there are {', '.join(known)}{nearest(file.stem, known)}"
             ) from error
         except yaml.YAMLError as error:
             raise ParameterError(f"{file}: not valid YAML: {error}") from error
@@ -205,7 +209,7 @@ class Profile(Settings):
     def config(self, cell: str, seed: int | None = None) -> RunConfig:
         """The run of one cell of the grid; the profile's first seed unless one is given."""
         if cell not in GRID:
-            raise ParameterError(f"{cell!r} is not a cell of the grid{_nearest(cell, GRID)}; there are {', '.join(GRID)}")
+            raise ParameterError(f"{cell!r} is not a cell of the grid{nearest(cell, GRID)}; there are {', '.join(GRID)}")
         shared = self.model_dump(include=set(Settings.model_fields))
         chosen = GRID[cell]
         seed = self.seeds[0] if seed is None else seed
@@ -225,7 +229,7 @@ def validate(model: type[Model], values: Mapping[str, Any], source: str) -> Mode
         for problem in error.errors():
             key = ".".join(str(part) for part in problem["loc"][:1])
             if problem["type"] == "extra_forbidden":
-                lines.append(f"unknown parameter {key!r}{_nearest(key, model.model_fields)}")
+                lines.append(f"unknown parameter {key!r}{nearest(key, model.model_fields)}")
             else:
                 message = problem["msg"].removeprefix("Value error, ")
                 given = f" (given: {problem['input']!r})" if key else ""
@@ -233,7 +237,8 @@ def validate(model: type[Model], values: Mapping[str, Any], source: str) -> Mode
         raise ParameterError("\n".join(f"{source}: {line}" for line in dict.fromkeys(lines))) from error
 
 
-def _nearest(name: str, known: Mapping[str, Any] | list[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean …?` for a misspelt name, or nothing where no known one is near."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
@@ -289,21 +294,45 @@ def run(config: RunConfig, *, records: Path | None = None, progress: bool = True
         return Run(config, found)
     with _only_one(config.name):
         found = find_record(config)  # another process may have finished it meanwhile
-        return Run(config, found if found is not None else _train(config, records or record_roots()[0], progress))
+        build = build_root()
+        return Run(config, found if found is not None else _train(config, build, records or build / "records", progress))
+
+
+def repeat(record: Record, data_root: Path | None = None, progress: bool = True) -> Record:
+    """Trains the run of a record once more, from scratch and apart from it, and returns the new record."""
+    values = {key: value for key, value in record.config.items() if key != "revision"}
+    if record.config["revision"] != REVISION:
+        raise RecordError(
+            f"{record.name}: made by revision {record.config['revision']} of the code, this is revision {REVISION}; "
+            f"check out commit {record.provenance['commit']} to repeat it"
+        )
+    if data_root is not None:
+        values["data_root"] = str(data_root.resolve())
+    config = validate(RunConfig, values, source=record.name)
+    apart = build_root() / "repeated" / record.name
+    shutil.rmtree(apart, ignore_errors=True)
+    return _train(config, apart, apart / "records", progress)
 
 
 def open_dataset(config: Settings, progress: bool = True) -> Dataset:
     """The data set of a run; SynthPed is rendered first where it is missing."""
     if config.dataset == "synthped" and config.data_root is None:
-        render(
-            config.root,
-            config.synthped_preset,
-            seed=config.synthped_seed,
-            train_identities=config.synthped_train_identities,
-            test_identities=config.synthped_test_identities,
-            progress=progress,
-        )
+        render_synthped(config, progress=progress)
     return load_dataset(config.dataset, config.root)
+
+
+def render_synthped(config: Settings, root: Path | None = None, progress: bool = True) -> Path:
+    """Renders the SynthPed of a profile or run where its runs look for it, or at `root`, unless it is there."""
+    if config.dataset != "synthped":
+        raise ParameterError(f"dataset is {config.dataset}, which is real and not rendered; use a profile of synthped")
+    return render(
+        root or config.root,
+        config.synthped_preset,
+        seed=config.synthped_seed,
+        train_identities=config.synthped_train_identities,
+        test_identities=config.synthped_test_identities,
+        progress=progress,
+    )
 
 
 def build_network(config: RunConfig, num_classes: int) -> ReIDNetwork:
@@ -326,7 +355,7 @@ def build_network(config: RunConfig, num_classes: int) -> ReIDNetwork:
     return network
 
 
-def _train(config: RunConfig, records: Path, progress: bool) -> Record:
+def _train(config: RunConfig, build: Path, records: Path, progress: bool) -> Record:
     dataset = open_dataset(config, progress)
     device = choose_device(config.device)
     labels = dataset.train.labels()
@@ -349,15 +378,12 @@ def _train(config: RunConfig, records: Path, progress: bool) -> Record:
         split: load_images(getattr(dataset, split).paths, config.size, device) for split in ("query", "gallery")
     }
 
-    def rank() -> Ranking:
-        query, gallery = (extract_features(network, test_images[split], config) for split in ("query", "gallery"))
-        return rank_features(query, gallery, dataset)
-
     def evaluate() -> Mapping[str, float]:
-        ranking = rank()
+        query, gallery = (extract_features(network, test_images[split], config) for split in ("query", "gallery"))
+        ranking = rank_features(query, gallery, dataset)
         return {"mAP": ranking.mAP, "rank-1": float(ranking.cmc[0])}
 
-    workplace = build_root() / "runs" / config.name
+    workplace = build / "runs" / config.name
     history, seconds = train(
         network,
         losses,
@@ -377,7 +403,7 @@ def _train(config: RunConfig, records: Path, progress: bool) -> Record:
     extracted = time.perf_counter()
     ranking, metrics = measure(query, gallery, dataset)
     evaluated = time.perf_counter()
-    save_weights(weights_path(config), network, config)
+    save_weights(weights_path(config, build), network, config)
     record = write_record(
         records / config.name,
         config=config.determinants,
@@ -422,9 +448,9 @@ def measure(query: Tensor, gallery: Tensor, dataset: Dataset) -> tuple[Ranking, 
     return ranking, {name: round(value, 6) for name, value in metrics.items()}
 
 
-def weights_path(config: RunConfig) -> Path:
+def weights_path(config: RunConfig, build: Path | None = None) -> Path:
     """Where a finished run keeps its network's weights; they are never published."""
-    return build_root() / "weights" / f"{config.name}.safetensors"
+    return (build or build_root()) / "weights" / f"{config.name}.safetensors"
 
 
 def save_weights(path: Path, network: torch.nn.Module, config: RunConfig) -> None:

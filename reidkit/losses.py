@@ -1,4 +1,4 @@
-"""The losses of the joint-loss paper, Eq. 1 to 5: as they are meant, and, where the paper prints something else, as printed.
+"""The losses of the joint-loss paper, Eq. 1 to 5: as they are meant and, where the paper prints another, as printed.
 
 Metric losses are `(features, labels) -> scalar`, features (N, C) of any floating type and labels (N,) integer. They
 compute in at least float32, also under autocast. A positive of an anchor is another sample with its label, a negative
@@ -48,6 +48,8 @@ def hardest_distances(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor,
     """
     features = at_least_float32(features)
     positive, negative = pair_masks(features, labels)
+    if len(features) == 0:
+        return features.sum(1), features.sum(1), positive.any(1)
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
         # |b|^2 - 2ab orders the candidates b of an anchor a as |a - b|^2 does.
         order = torch.addmm(features.square().sum(1), features, features.T, alpha=-2)  # (N, N)
@@ -134,8 +136,8 @@ class HasLogits(Protocol):
 class JointLoss(nn.Module):
     """L = L_CE + L_Tri, the paper's Eq. 5, with label smoothing (Szegedy et al., CVPR 2016).
 
-    (network output, labels (N,)) -> {"cross-entropy": ..., "triplet": ..., "total": their sum}. The triplet term is absent
-    with `use_triplet=False`, the paper's "Baseline". With the circle classifier the logits bring the circle loss.
+    (network output, labels (N,)) -> {"cross-entropy": ..., "triplet": ..., "total": their sum}. The triplet term is
+    absent with `use_triplet=False`, the paper's "Baseline". A circle classifier's logits bring the circle loss.
     """
 
     def __init__(self, label_smoothing: float = 0.1, triplet_margin: float = 0.3, use_triplet: bool = True) -> None:
@@ -164,8 +166,8 @@ def cosine_similarities(features: Tensor) -> Tensor:
 
 def pair_masks(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Which pairs are positive (a sample is not its own) and which negative: two (N, N) booleans."""
-    if labels.shape != features.shape[:1]:
-        raise ValueError(f"features are {tuple(features.shape)}, labels {tuple(labels.shape)}: expected (N, C) and (N,)")
+    if features.ndim != 2 or labels.shape != features.shape[:1]:
+        raise ValueError(f"features are {tuple(features.shape)}, labels {tuple(labels.shape)}: expected (N, C), (N,)")
     same = labels.unsqueeze(1) == labels  # (N, N)
     return same.clone().fill_diagonal_(False), ~same
 

@@ -110,9 +110,7 @@ GROUPS: dict[str, tuple[AttributeGroup, ...]] = {
 MAY_BE_ZERO = frozenset({"top"})  # Duke's file has 0, outside its own coding, for 0370 and 0679
 
 
-def read_attributes(
-    path: str | Path, train_ids: Tensor | None = None, test_ids: Tensor | None = None
-) -> Attributes:
+def read_attributes(path: str | Path, train_ids: Tensor | None = None, test_ids: Tensor | None = None) -> Attributes:
     """Read market_attribute.mat or duke_attribute.mat; the variable inside says which it is.
 
     train_ids, test_ids: identities that must have labels, in any order, repeats allowed.
@@ -126,9 +124,7 @@ def read_attributes(
     path = Path(path)
     try:
         content = scipy.io.loadmat(path, simplify_cells=True)
-    except (
-        Exception
-    ) as error:  # a damaged file makes scipy raise anything: OSError, zlib.error, ValueError, …
+    except Exception as error:  # a damaged file makes scipy raise anything: OSError, zlib.error, ValueError, …
         raise DatasetError(f"{path}: cannot be read as a MATLAB file: {error}") from error
     known = [path.stem] if path.stem in GROUPS else list(GROUPS)
     found = [name for name in content if not name.startswith("__")]
@@ -164,18 +160,14 @@ def _read_split(
     if missing := sorted(wanted - struct.keys()):
         raise DatasetError(f"{where} lacks the fields {', '.join(missing)}")
     if unknown := sorted(struct.keys() - wanted):
-        raise DatasetError(
-            f"{where} has the unknown fields {', '.join(unknown)}: is it another data set's file?"
-        )
+        raise DatasetError(f"{where} has the unknown fields {', '.join(unknown)}: is it another data set's file?")
     try:
         ids = np.array([int(index) for index in np.atleast_1d(struct["image_index"])], dtype=np.int64)
     except (TypeError, ValueError) as error:
         raise DatasetError(f"{where}.image_index: expected identities such as '0002': {error}") from error
     numbers, count = np.unique(ids, return_counts=True)
     if (count > 1).any():
-        raise DatasetError(
-            f"{where}.image_index: more than one entry for {_some(numbers[count > 1].tolist())}"
-        )
+        raise DatasetError(f"{where}.image_index: more than one entry for {_some(numbers[count > 1].tolist())}")
     labels = np.stack([_read_group(where, struct, group, ids, notes) for group in groups], axis=1)  # (I, G)
     order = np.argsort(ids)
     return AttributeSplit(torch.from_numpy(ids[order]), torch.from_numpy(labels[order]))
@@ -191,9 +183,7 @@ def _read_group(
         for identity in ids[codes == 0].tolist():
             notes.append(f"{where}.{field} of {identity:04d} is 0: {group.name} taken as missing")
         return codes - 1
-    yes = np.stack(
-        [_read_codes(f"{where}.{field}", struct[field], 2, ids) == 2 for field in group.fields]
-    )  # (F, I)
+    yes = np.stack([_read_codes(f"{where}.{field}", struct[field], 2, ids) == 2 for field in group.fields])  # (F, I)
     labels = np.where(yes.any(axis=0), yes.argmax(axis=0) + 1, 0)  # 0 is "none"
     several = yes.sum(axis=0) > 1
     for i in several.nonzero()[0]:

@@ -86,9 +86,7 @@ class Layout:
     file_name: re.Pattern[str]  # groups: id, camera
     example: str
     attribute_files: tuple[str, ...]
-    read: Callable[
-        ["Layout", Path, list[str]], tuple[Split, Split, Split, Split]
-    ]  # train, query, gallery, junk
+    read: Callable[["Layout", Path, list[str]], tuple[Split, Split, Split, Split]]  # train, query, gallery, junk
 
     @property
     def entries(self) -> list[str]:
@@ -138,9 +136,7 @@ def read_dataset(name: str, root: str | Path) -> Reading:
         path = find_attributes(name, folder)
         if path is not None:
             test_ids = torch.cat([query.ids, gallery.ids])
-            attributes = read_attributes(
-                path, train_ids=train.ids, test_ids=test_ids[test_ids != DISTRACTOR_ID]
-            )
+            attributes = read_attributes(path, train_ids=train.ids, test_ids=test_ids[test_ids != DISTRACTOR_ID])
     except DatasetError as error:
         problems.append(str(error))
     return Reading(Dataset(name, folder, train, query, gallery, attributes), junk, tuple(problems))
@@ -161,9 +157,7 @@ def find_attributes(name: str, root: Path) -> Path | None:
 def file_list_checksum(dataset: Dataset) -> str:
     """SHA-256 over the sorted lines "split/file-name size": which files a run has seen."""
     splits = {"train": dataset.train, "query": dataset.query, "gallery": dataset.gallery}
-    lines = [
-        f"{name}/{path.name} {path.stat().st_size}" for name, split in splits.items() for path in split.paths
-    ]
+    lines = [f"{name}/{path.name} {path.stat().st_size}" for name, split in splits.items() for path in split.paths]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
@@ -178,8 +172,7 @@ def _layout(name: str) -> Layout:
 def _find_root(layout: Layout, root: Path) -> Path:
     """`root` or the data set's own folder in it, whichever holds more of what must be there."""
     found = {
-        folder: sum((folder / entry).exists() for entry in layout.entries)
-        for folder in (root, root / layout.folder)
+        folder: sum((folder / entry).exists() for entry in layout.entries) for folder in (root, root / layout.folder)
     }
     best = max(found, key=lambda folder: found[folder])
     if not found[best]:
@@ -200,8 +193,7 @@ def _split(rows: list[tuple[Path, int, int]]) -> Split:
 
 def _read_folders(layout: Layout, root: Path, problems: list[str]) -> tuple[Split, Split, Split, Split]:
     train, query, test = (
-        _read_folder(layout, root / name, problems)
-        for name in ("bounding_box_train", "query", "bounding_box_test")
+        _read_folder(layout, root / name, problems) for name in ("bounding_box_train", "query", "bounding_box_test")
     )
     for split in (train, query):
         for path in split.select(split.ids <= DISTRACTOR_ID).paths:
@@ -231,8 +223,7 @@ def _read_folder(layout: Layout, folder: Path, problems: list[str]) -> Split:
 def _read_lists(layout: Layout, root: Path, problems: list[str]) -> tuple[Split, Split, Split, Split]:
     folders = {"train": "train", "val": "train", "query": "test", "gallery": "test"}
     train, val, query, gallery = (
-        _read_list(layout, root / f"list_{name}.txt", root / folder, problems)
-        for name, folder in folders.items()
+        _read_list(layout, root / f"list_{name}.txt", root / folder, problems) for name, folder in folders.items()
     )
     return _split(train + val), _split(query), _split(gallery), _split([])
 
@@ -308,9 +299,7 @@ LAYOUTS: dict[str, Layout] = {
             "list_query.txt",
             "list_gallery.txt",
         ),
-        re.compile(
-            r"\d{4}_\d{3}_(?P<camera>0[1-9]|1[0-5])_\d{4}(morning|noon|afternoon)_\d{4}_\d+(_ex)?\.jpg"
-        ),
+        re.compile(r"\d{4}_\d{3}_(?P<camera>0[1-9]|1[0-5])_\d{4}(morning|noon|afternoon)_\d{4}_\d+(_ex)?\.jpg"),
         "0000_000_01_0303morning_0015_0_ex.jpg",
         (),
         _read_lists,

@@ -12,14 +12,20 @@ buffer, and per match one count of the wrong items that are more similar: no sor
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 JUNK = -1  # the identity of gallery items that are ignored
 
 _BLOCK_BYTES = 192 * 2**20  # similarities of one block of queries with the whole gallery
 _SLAB_BYTES = 4 * 2**20  # the part of a block that is worked on while it lies in the cache
+_RAISED_ROWS = 1024  # features that are copied at once to raise or to square them
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -71,27 +77,28 @@ def evaluate_ranking(
     if max_rank < 1:
         raise ValueError(f"max_rank is {max_rank}; expected at least 1")
     problem = _Problem(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, metric)
-    count = len(query)
-    ap = torch.full((count,), torch.nan, dtype=torch.float64)
+    ap = torch.full((len(query),), torch.nan, dtype=torch.float64)
     inp = ap.clone()
-    first = torch.zeros(count, dtype=torch.int64)
+    first = torch.zeros(len(query), dtype=torch.int64)
     for rows, similarity, same, match in problem.slabs():
-        own = similarity.gather(1, same).masked_fill(~match, -torch.inf).sort(1, descending=True).values  # (R, S)
-        similarity.scatter_(1, same, -torch.inf)  # leaves the wrong items
-        own = own[:, : int(match.sum(1).max())]  # (R, M), best match first
-        wrong_before = _count_above(similarity, own)  # (R, M)
         matches = match.sum(1, keepdim=True)  # (R, 1)
-        found = torch.arange(1, own.shape[1] + 1, device=own.device, dtype=torch.float64)  # matches so far
+        most = int(matches.max())
+        if most == 0:
+            continue
+        own = similarity.gather(1, same).masked_fill(~match, -torch.inf).sort(1, descending=True).values[:, :most]
+        similarity.scatter_(1, same, -torch.inf)  # leaves the wrong items
+        wrong_before = _count_above(similarity, own)  # (R, M)
+        found = torch.arange(1, most + 1, device=own.device, dtype=torch.float64)  # matches up to this one
         rank = found + wrong_before
         precision = found / rank
-        if average_precision == "trapezoid":  # precision just before the match; 1 before anything was seen
-            before = torch.where(rank > 1, (found - 1) / (rank - 1).clamp(min=1), 1.0)
+        if average_precision == "trapezoid":  # with the precision just before the match; 1 before anything is seen
+            before = torch.where(rank > 1, (found - 1) / (rank - 1), 1.0)
             precision = (precision + before) / 2
-        precision = precision * (found <= matches)
-        last = rank.gather(1, matches - 1)
-        ap[rows] = (precision.sum(1) / matches[:, 0]).cpu()
-        inp[rows] = (matches / last)[:, 0].cpu()
+        ap[rows] = ((precision * (found <= matches)).sum(1, keepdim=True) / matches)[:, 0].cpu()  # 0 / 0 is nan
+        inp[rows] = (matches / rank.gather(1, (matches - 1).clamp(min=0)))[:, 0].cpu()
         first[rows] = rank[:, 0].long().cpu()
+    unmatched = ap.isnan()
+    inp[unmatched], first[unmatched] = torch.nan, 0
     ranks = torch.arange(1, max_rank + 1)
     cmc = (first[first > 0, None] <= ranks).double().mean(0)
     return Ranking(cmc, ap.nanmean().item(), inp.nanmean().item(), ap, first)
@@ -117,7 +124,7 @@ def top_matches(
         raise ValueError(f"k is {k}; expected at least 1")
     problem = _Problem(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, metric)
     top = torch.full((len(query), k), -1)
-    for rows, similarity, same, match in problem.slabs(matchless=True):
+    for rows, similarity, same, match in problem.slabs():
         similarity.scatter_(1, same.masked_fill(match, len(gallery)), -torch.inf)
         best = similarity.topk(min(k, similarity.shape[1]), dim=1)
         top[rows, : best.indices.shape[1]] = best.indices.masked_fill(best.values == -torch.inf, -1).cpu()
@@ -162,15 +169,17 @@ class _Problem:
         self.query_ids, self.query_cameras = query_ids.to(device), query_cameras.to(device)
         self.gallery_ids, self.gallery_cameras = gallery_ids.to(device), gallery_cameras.to(device)
         self.dtype = torch.promote_types(torch.promote_types(query.dtype, gallery.dtype), torch.float32)
-        _norms("query", query, self.dtype)
-        self.gallery_norms = _norms("gallery", gallery, self.dtype)
+        _squares("query", query, self.dtype)
+        squares = _squares("gallery", gallery, self.dtype)
+        self.scale = squares.sqrt().clamp(min=1e-12) if metric == "cosine" else None
+        self.shift = squares / 2 if metric == "euclidean" else None
 
-    def slabs(self, matchless: bool = False) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Yield (rows, similarity, same, match), queries without a match only if asked for.
+    def slabs(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Yield (rows, similarity, same, match).
 
-        rows (R,): which queries, on the CPU. similarity (R, W): with the whole gallery, then at least one column of -inf;
-        junk is -inf too; yours to overwrite. same (R, S): the gallery items of the query's identity, filled up with the
-        index of the column of -inf. match (R, S): which of them are matches.
+        rows (R,): which queries, on the CPU. similarity (R, W): with the whole gallery, and at least one column more that
+        is -inf; junk is -inf too; yours to overwrite. same (R, S): the gallery items of the query's identity, filled up
+        with the index of the first column of -inf. match (R, S): which of them are matches.
         """
         size = len(self.gallery)
         if size == 0 or len(self.query) == 0:
@@ -181,56 +190,54 @@ class _Problem:
         same_count = torch.searchsorted(sorted_ids, self.query_ids, right=True) - start
         same_count = same_count.masked_fill(self.query_ids == JUNK, 0)
         by_id = torch.cat([by_id, by_id.new_tensor([size])])
-        junk = (self.gallery_ids == JUNK).nonzero()[:, 0]
         cameras = torch.cat([self.gallery_cameras, self.gallery_cameras.new_zeros(1)])
+        junk = (self.gallery_ids == JUNK).nonzero()[:, 0]
 
-        # Similar numbers of matches side by side, so that little is filled up.
-        order = same_count.argsort(stable=True)
-        width = size // 16 * 16 + 16  # rows that start on a cache line multiply faster; always leaves a column over
-        itemsize = self.dtype.itemsize
-        block = max(1, min(len(order), _BLOCK_BYTES // (width * itemsize)))
-        buffer = torch.full((block, width), -torch.inf, dtype=self.dtype, device=device)
-        slab = max(1, _SLAB_BYTES // (width * itemsize))
-        for rows in order.split(block):
-            self._product(rows, buffer[: len(rows), :size])
-            for part, similarity in zip(rows.split(slab), buffer[: len(rows)].split(slab), strict=True):
-                if self.metric == "cosine":  # the query's own norm does not change its order
-                    similarity[:, :size] /= self.gallery_norms
-                else:  # |q - g|² = |q|² - 2 (q·g - |g|²/2): the nearest has the largest bracket
-                    similarity[:, :size] -= self.gallery_norms.square() / 2
+        width = size // 16 * 16 + 16  # rows that start on a cache line multiply faster
+        row_bytes = width * self.dtype.itemsize
+        slab_bytes = _SLAB_BYTES if device.type == "cpu" else _BLOCK_BYTES
+        # Queries with as many gallery items of their identity go together, so that little is filled up.
+        blocks = _parts(same_count.argsort(stable=True), _BLOCK_BYTES // row_bytes)
+        buffer = torch.full((len(blocks[0]), width), -torch.inf, dtype=self.dtype, device=device)
+        for block in blocks:
+            self._product(block, buffer[: len(block), :size])
+            slabs = _parts(block, slab_bytes // row_bytes)
+            for rows, similarity in zip(slabs, _parts(buffer[: len(block)], slab_bytes // row_bytes), strict=True):
+                if self.scale is not None:  # the query's own length does not change its order
+                    similarity[:, :size] /= self.scale
+                if self.shift is not None:  # |q - g|² = |q|² - 2 (q·g - |g|²/2): the nearest has the largest bracket
+                    similarity[:, :size] -= self.shift
                 similarity.index_fill_(1, junk, -torch.inf)
-                offset = torch.arange(int(same_count[part].max()), device=device)
-                inside = offset < same_count[part, None]
-                same = by_id[torch.where(inside, start[part, None] + offset, size)]  # (R, S)
-                match = inside & (cameras[same] != self.query_cameras[part, None])
-                if not matchless:
-                    keep = match.any(1)
-                    if not keep.any():
-                        continue
-                    part, similarity, same, match = part[keep], similarity[keep], same[keep], match[keep]
-                yield part.cpu(), similarity, same, match
+                offset = torch.arange(int(same_count[rows].max()), device=device)
+                inside = offset < same_count[rows, None]
+                same = by_id[torch.where(inside, start[rows, None] + offset, size)]  # (R, S)
+                match = inside & (cameras[same] != self.query_cameras[rows, None])
+                yield rows.cpu(), similarity, same, match
 
     def _product(self, rows: Tensor, out: Tensor) -> None:
         query = self.query[rows].to(self.dtype)
-        if self.gallery.dtype == self.dtype:
-            torch.mm(query, self.gallery.T, out=out)
-            return
-        for columns in torch.arange(len(self.gallery)).split(4096):
-            low, high = int(columns[0]), int(columns[-1]) + 1
-            torch.mm(query, self.gallery[low:high].to(self.dtype).T, out=out[:, low:high])
+        step = len(self.gallery) if self.gallery.dtype == self.dtype else _RAISED_ROWS
+        for low in range(0, len(self.gallery), step):
+            part = self.gallery[low : low + step].to(self.dtype)
+            torch.mm(query, part.T, out=out[:, low : low + step])
 
 
-def _norms(name: str, features: Tensor, dtype: torch.dtype) -> Tensor:
-    """Lengths (N,) of the features, never zero; an error if one is not finite."""
-    parts = [torch.linalg.vector_norm(part.to(dtype), dim=1) for part in features.split(4096)]
-    norms = torch.cat(parts)
-    bad = (~norms.isfinite()).nonzero()[:, 0].tolist()
+def _squares(name: str, features: Tensor, dtype: torch.dtype) -> Tensor:
+    """Squared lengths (N,) of the features; an error if one is not finite."""
+    parts = _parts(features, _RAISED_ROWS)
+    squares = torch.cat([part.to(dtype).square().sum(1) for part in parts])
+    bad = (~squares.isfinite()).nonzero()[:, 0].tolist()
     if bad:
         raise ValueError(
             f"{name} has {len(bad)} features that are not finite (nan, infinite, or too large to square), "
-            f"the first in row {bad[0]}; expected finite numbers: check the network's output"
+            f"the first in row {bad[0]}; expected finite numbers: look at the network that made them"
         )
-    return norms.clamp(min=1e-12)
+    return squares
+
+
+def _parts(rows: Tensor, most: int) -> tuple[Tensor, ...]:
+    """Split into even parts of at most so many rows (at least one)."""
+    return torch.chunk(rows, -(-len(rows) // max(1, most)) or 1)
 
 
 def _choose(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -240,5 +247,41 @@ def _choose(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def _count_above(values: Tensor, thresholds: Tensor) -> Tensor:
-    """How many of a row's values (R, W) are above each of its thresholds (R, M): (R, M) int64."""
-    return torch.stack([(values > column[:, None]).sum(1) for column in thresholds.T], 1)
+    """How many of a row's values (R, W) are above each of its thresholds (R, M): (R, M) int64.
+
+    Thresholds descend, and -inf fills them up (what is counted there is of no use).
+    """
+    if values.device.type != "cpu":
+        return torch.stack([(values > column[:, None]).sum(1) for column in thresholds.T], dim=1)
+    # On a CPU, numpy compares four times as fast as torch, and a row with its comparisons stays in the cache.
+    counts = np.zeros(thresholds.shape, np.int64)
+    for row, limits, count in zip(values.numpy(), thresholds.numpy(), counts, strict=True):
+        limits = limits[limits > -np.inf]
+        count[: len(limits)] = (_compare if len(limits) <= 40 else _place)(row, limits)
+    return torch.from_numpy(counts)
+
+
+def _compare(row: Array, limits: Array) -> Array:
+    """Count by comparing all with all: for few limits."""
+    words = -(-len(row) // 1024) * 128
+    above = np.zeros((len(limits), words * 8), np.bool_)
+    np.greater(row, limits[:, None], out=above[:, : len(row)])
+    # Add bools as 8-byte words, 128 at a time: no byte exceeds 128, so none carries into the next.
+    return above.view(np.int64).reshape(len(limits), -1, 128).sum(2).view(np.uint8).reshape(len(limits), -1).sum(1)
+
+
+def _place(row: Array, limits: Array) -> Array:
+    """Count by placing all in bins, comparing only within the bins of the limits: its time does not grow with them."""
+    low, bins = limits[-1], 2**14
+    scale = bins / np.maximum(limits[0] - low, np.finfo(row.dtype).tiny)
+
+    def place(values: Array) -> Array:  # never falls as the value rises, which makes other bins comparable
+        return np.clip((values - low) * scale, -1, bins).astype(np.int64) + 1
+
+    where, at = place(row), place(limits)
+    shared = np.zeros(bins + 2, np.bool_)
+    shared[at] = True
+    total = np.bincount(where, minlength=bins + 2)
+    total[shared] = 0
+    near = np.sort(row[shared[where]])
+    return total[::-1].cumsum()[::-1][at] + len(near) - np.searchsorted(near, limits, side="right")

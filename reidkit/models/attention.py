@@ -32,7 +32,7 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         squeezed = average(x, 2, 3).flatten(1)  # (N, C)
-        weights = self.fc2(F.relu(self.fc1(squeezed))).sigmoid()  # (N, C)
+        weights: Tensor = self.fc2(F.relu(self.fc1(squeezed))).sigmoid()  # (N, C)
         return x * weights[:, :, None, None]
 
 
@@ -50,7 +50,7 @@ class EfficientChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         averaged = average(x, 2, 3).flatten(1)  # (N, C)
-        weights = self.conv(averaged.unsqueeze(1)).squeeze(1).sigmoid()  # (N, C)
+        weights: Tensor = self.conv(averaged.unsqueeze(1)).squeeze(1).sigmoid()  # (N, C)
         return x * weights[:, :, None, None]
 
 
@@ -64,9 +64,10 @@ class ChannelAttention(nn.Module):
 
     def weights(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> M_C in (0, 1), (N, C, 1, 1)."""
-        mean, maximum = average(x, 2, 3).flatten(1), F.adaptive_max_pool2d(x, 1).flatten(1)  # (N, C)
+        mean, maximum = average(x, 2, 3).flatten(1), F.max_pool2d(x, x.shape[2:]).flatten(1)  # (N, C)
         # fc2 is linear, so one product with the sum stands for the sum of two products.
-        return self.fc2(F.relu(self.fc1(mean)) + F.relu(self.fc1(maximum))).sigmoid()[:, :, None, None]
+        weights: Tensor = self.fc2(F.relu(self.fc1(mean)) + F.relu(self.fc1(maximum))).sigmoid()  # (N, C)
+        return weights[:, :, None, None]
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.weights(x)
@@ -85,7 +86,8 @@ class SpatialAttention(nn.Module):
         # Channels last: in this order the CPU reads and writes a channels_last map, and its gradient, without copies.
         rows = x.permute(0, 2, 3, 1)  # (N, H, W, C)
         pooled = torch.cat([average(rows, 3), rows.max(3, keepdim=True).values], 3)  # (N, H, W, 2)
-        return self.bn(self.conv(pooled.permute(0, 3, 1, 2))).sigmoid()
+        weights: Tensor = self.bn(self.conv(pooled.permute(0, 3, 1, 2))).sigmoid()
+        return weights
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.weights(x)
@@ -103,18 +105,19 @@ class CBAM(nn.Module):
         self.spatial = SpatialAttention(kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.spatial(self.channel(x))
+        attended: Tensor = self.spatial(self.channel(x))
+        return attended
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float = 1.0) -> Tensor:
-    """Every place looks at every place: three maps (N, ., H, W) -> softmax(scale * query . key) over places, times value.
+    """Every place looks at every place: three maps (N, ., H, W) -> softmax(scale * query . key) . value, (N, C, H, W).
 
-    As two products rather than PyTorch's fused attention: faster for the few places of a person's map.
+    Two products rather than PyTorch's fused attention, which is slower on a CPU for the few places of a person's map.
     """
     query, key = query.flatten(2), key.flatten(2)  # (N, c, HW)
     attention = (scale * query.transpose(1, 2) @ key).softmax(2)  # (N, HW, HW)
     attended = attention @ value.flatten(2).transpose(1, 2)  # (N, HW, C)
-    return attended.transpose(1, 2).unflatten(2, value.shape[2:])  # (N, C, H, W)
+    return attended.transpose(1, 2).view(value.shape)
 
 
 class PositionAttention(nn.Module):
@@ -161,7 +164,9 @@ class DualAttention(nn.Module):
         self.channel = DanetChannelAttention()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.position(x) + self.channel(x)
+        position: Tensor = self.position(x)
+        channel: Tensor = self.channel(x)
+        return position + channel
 
 
 class NonLocal(nn.Module):
@@ -182,7 +187,8 @@ class NonLocal(nn.Module):
         self.scale = inner**-0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.bn(self.out(attend(self.theta(x), self.phi(x), self.g(x), self.scale)))
+        seen: Tensor = self.bn(self.out(attend(self.theta(x), self.phi(x), self.g(x), self.scale)))
+        return x + seen
 
 
 @dataclass(frozen=True)

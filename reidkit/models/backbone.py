@@ -34,13 +34,15 @@ class Bottleneck(nn.Module):
         self.output = output
         self.downsample = nn.Sequential()
         if stride != 1 or in_channels != out_channels:
-            self.downsample = nn.Sequential(convolution(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels))
+            self.downsample.append(convolution(in_channels, out_channels, 1, stride))
+            self.downsample.append(nn.BatchNorm2d(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         branch = F.relu(self.bn1(self.conv1(x)), inplace=True)
         branch = F.relu(self.bn2(self.conv2(branch)), inplace=True)
         branch = self.attention(self.bn3(self.conv3(branch)))
-        return self.output(F.relu(branch + self.downsample(x), inplace=True))
+        out: Tensor = self.output(F.relu(branch + self.downsample(x), inplace=True))
+        return out
 
 
 class ResNet50(nn.Module):
@@ -81,12 +83,13 @@ class ResNet50(nn.Module):
         self.out_channels = channels
 
     def forward(self, images: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
+        x: Tensor = F.relu(self.bn1(self.conv1(images)), inplace=True)
         x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)  # (N, 64, H/4, W/4)
         x = self.layer1(x)  # (N, 256, H/4, W/4)
         x = self.layer2(x)  # (N, 512, H/8, W/8)
         x = self.layer3(x)  # (N, 1024, H/16, W/16)
-        return self.layer4(x)  # (N, 2048, H/16, W/16), or half of that with last_stride=2
+        x = self.layer4(x)  # (N, 2048, H/16, W/16), or half of that with last_stride=2
+        return x
 
 
 class WeightsError(Exception):

@@ -54,10 +54,11 @@ class CircleSoftmax(nn.Module):
     def cosines(self, embedding: Tensor) -> Tensor:
         """Embeddings (N, in_features) -> cosines to every class weight (N, num_classes); 0 for a zero vector."""
         with torch.autocast(embedding.device.type, enabled=False):
-            embedding = F.normalize(embedding.to(self.weight.dtype))
+            weight = self.weight.to(torch.promote_types(self.weight.dtype, torch.float32))
             # Dividing the product is cheaper than dividing the weights: N columns instead of in_features.
-            norms = torch.linalg.vector_norm(self.weight, dim=1).clamp_min(1e-12)  # (num_classes,)
-            return F.linear(embedding, self.weight) / norms
+            norms: Tensor = torch.linalg.vector_norm(weight, dim=1).clamp_min(1e-12)  # (num_classes,)
+            products = F.linear(F.normalize(embedding.to(weight.dtype)), weight)
+            return products / norms
 
     def logits(self, cosines: Tensor, labels: Tensor) -> Tensor:
         """Cosines (N, K), labels (N,) int64 in [0, K) -> logits (N, K), float32 or wider; changes neither argument.

@@ -26,7 +26,7 @@ class Average(torch.autograd.Function):
         ctx.shape, ctx.dtype, ctx.count = x.shape, x.dtype, math.prod(x.shape[dim] for dim in dims)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         return (gradient / ctx.count).to(ctx.dtype).expand(ctx.shape), None, None
 
 

@@ -50,8 +50,9 @@ class ReIDNetwork(nn.Module):
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output | Tensor:
         """Images (N, 3, H, W), labels (N,) int64 in [0, num_classes)."""
         maps = self.backbone(images)  # (N, C, h, w)
-        features = average(maps, 2, 3, dtype=torch.float32).flatten(1)  # float32 also under autocast: distances need the digits
-        embedding = self.neck(features)
+        # Pooled to float32 also under autocast, because distances between features need the digits.
+        features = average(maps, 2, 3, dtype=torch.float32).flatten(1)  # (N, C)
+        embedding: Tensor = self.neck(features)
         if not self.training:
             return embedding
         return Output(features, embedding, self.classifier(embedding, labels))

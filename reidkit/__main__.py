@@ -1,0 +1,195 @@
+"""The command line: `reidkit`, or `python -m reidkit`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from reidkit.data import DatasetError
+from reidkit.experiments import GRID, ParameterError, Profile, record_roots
+from reidkit.experiments import run as load_or_train
+from reidkit.models.backbone import WeightsError
+from reidkit.records import RecordError
+from reidkit.training import CheckpointError, TrainingError
+
+app = typer.Typer(
+    help="Attention in person re-identification: data, runs, tables and checks behind the book.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+data = typer.Typer(help="Render SynthPed; check a data set.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+ProfileArgument = Annotated[str, typer.Argument(help="a file of parameters/, or its name")]
+Change = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a parameter of the profile; repeatable")
+]
+
+
+def changes(settings: list[str] | None) -> dict[str, Any]:
+    """KEY=VALUE arguments as parameters, the values read as YAML."""
+    found = {}
+    for setting in settings or []:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise ParameterError(f"--set {setting}: expected KEY=VALUE")
+        found[key.strip()] = yaml.safe_load(value)
+    return found
+
+
+@data.command()
+def render(
+    profile: ProfileArgument = "synthped",
+    preset: Annotated[str | None, typer.Option(help="market-like, duke-like or msmt-like")] = None,
+    seed: Annotated[int | None, typer.Option(help="which world is rendered")] = None,
+    root: Annotated[Path | None, typer.Option(help="where to; where the profile's runs look unless given")] = None,
+) -> None:
+    """Render SynthPed in Market-1501's layout, with attribute files and part maps."""
+    from reidkit.experiments import render_synthped
+
+    options = {"synthped_preset": preset, "synthped_seed": seed}
+    plan = Profile.read(profile, **{key: value for key, value in options.items() if value is not None})
+    print(render_synthped(plan, root))
+
+
+@data.command()
+def check(
+    name: Annotated[str, typer.Argument(help="market1501, dukemtmcreid, msmt17 or synthped")],
+    root: Annotated[Path, typer.Argument(help="the data set's folder, or the one that holds it")],
+) -> None:
+    """Compare a data set on disk with what its authors published; list every bad file."""
+    from reidkit.data.check import check as check_dataset
+
+    report = check_dataset(name, root)
+    print(report)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command()
+def run(
+    profile: ProfileArgument = "synthped",
+    cell: Annotated[list[str] | None, typer.Option(help="attention/loss, such as cbam/ce+tri+cir; repeatable")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="repeatable; the profile's unless given")] = None,
+    records: Annotated[Path | None, typer.Option(help="where to write records; build/records unless given")] = None,
+    set_: Change = None,
+) -> None:
+    """Load the finished records of a profile's runs, or train what is missing. Interrupted runs are resumed."""
+    plan = Profile.read(profile, **changes(set_))
+    for number in seed or plan.seeds:
+        for name in cell or plan.cell_names:
+            finished = load_or_train(plan.config(name, number), records=records)
+            shown = "  ".join(f"{key} {100 * value:.2f}" for key, value in finished.metrics.items())
+            print(f"{finished.record.name}: {shown}")
+
+
+@app.command()
+def evaluate(
+    profile: ProfileArgument,
+    cell: Annotated[str, typer.Option(help="attention/loss, such as cbam/ce+tri+cir")],
+    seed: Annotated[int | None, typer.Option(help="the profile's first unless given")] = None,
+    set_: Change = None,
+) -> None:
+    """Evaluate the stored weights of a finished run anew, on the data set as it is on this disk."""
+    from reidkit.experiments import measure, open_dataset, run_features
+
+    config = Profile.read(profile, **changes(set_)).config(cell, seed)
+    dataset = open_dataset(config)
+    query, gallery = run_features(config, dataset)
+    _, metrics = measure(query, gallery, dataset)
+    for name, value in metrics.items():
+        print(f"{name:16s} {100 * value:6.2f}")
+
+
+@app.command()
+def table(
+    number: Annotated[int, typer.Argument(min=1, max=4, help="of the joint-loss paper")],
+    profile: ProfileArgument = "synthped",
+) -> None:
+    """Print a table of the paper beside the records, and the commands that would fill what is missing."""
+    from reidkit.published import JOINT_LOSS
+    from reidkit.report import tables
+
+    plan = Profile.read(profile)
+    chosen = JOINT_LOSS[number]
+    print(tables.as_text(chosen, tables.records_of(plan)))
+    missing = tables.missing_runs(chosen, plan)
+    if missing:
+        print(f"\nNot run with {plan.profile}. To fill it:")
+        for config in missing:
+            print(f"  {config.command(profile)}")
+
+
+@app.command()
+def verify(
+    record: Annotated[Path, typer.Argument(help="a record's folder, or its name")],
+    other: Annotated[Path | None, typer.Argument(help="another record; the run is repeated unless given")] = None,
+    tolerance: Annotated[float, typer.Option(min=0, help="in points of each metric")] = 0.0,
+    data_root: Annotated[Path | None, typer.Option(help="of the data set, for a repetition on real data")] = None,
+) -> None:
+    """Compare a record with another, or with a repetition of its run, and say which metric moved."""
+    from reidkit.experiments import repeat
+    from reidkit.records import compare
+
+    first = _find_record(record)
+    second = _find_record(other) if other else repeat(first, data_root)
+    moved = False
+    for line in compare(first, second, tolerance / 100):
+        moved |= not line.within
+        print(
+            f"{'ok   ' if line.within else 'MOVED'}  {line.metric:16s} {100 * line.first:8.4f} {100 * line.second:8.4f}"
+            f"  {100 * (line.second - line.first):+.4f}"
+        )
+    raise typer.Exit(1 if moved else 0)
+
+
+@app.command()
+def notebook(
+    chapter: Annotated[Path, typer.Argument(help="a text notebook, such as book/experiments.md")],
+    profile: ProfileArgument = "synthped",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="the executed .ipynb")] = None,
+) -> None:
+    """Execute a chapter with papermill; it is written only if every cell ran."""
+    from reidkit.report.notebook import execute_chapter
+
+    print(execute_chapter(chapter, profile, output or chapter.with_suffix(".ipynb")))
+
+
+@app.command()
+def cells() -> None:
+    """List the cells of the ablation grid, and which row of Table 1 each one is."""
+    for cell in GRID.values():
+        print(f"{cell.name:20s} {cell.row or ''}")
+
+
+def _find_record(record: Path) -> Any:
+    from reidkit.records import read_record
+
+    places = [record, *(root / record for root in record_roots())]
+    for place in places:
+        if (place / "record.json").is_file():
+            return read_record(place)
+    raise RecordError(f"{record}: no such record; looked in {', '.join(str(place) for place in places)}")
+
+
+def main() -> None:
+    """Runs the command line; the errors that a user can mend are told in words, with exit code 1."""
+    from reidkit.report.notebook import NotebookError
+
+    known = (
+        ParameterError, DatasetError, RecordError, TrainingError, CheckpointError, WeightsError, NotebookError,
+    )  # fmt: skip
+    try:
+        app()
+    except known as error:
+        print(f"reidkit: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except KeyboardInterrupt:
+        print("reidkit: interrupted; the same command goes on from the last finished epoch", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Every number that the papers print, as data. Nothing in this file was measured by us.
+
+Scores are in per cent, digit for digit as printed. Metrics, data sets and grid cells carry the names that `reidkit`
+uses for them, so that a printed row and a record can be laid side by side.
+
+Paper A: Li & Wang 2021, "Person Re-Identification Based on Joint Loss and Multiple Attention Mechanism".
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a printed table: a method and its scores in per cent."""
+
+    method: str
+    scores: Mapping[str, float]
+    cell: tuple[str, str] | None = None  # (attention, loss) where the row is a cell of the paper's own grid
+
+
+@dataclass(frozen=True)
+class Table:
+    """A printed table. `weights` are those that its own rows start from: "none" or "imagenet"."""
+
+    paper: str
+    number: int
+    title: str
+    dataset: str
+    weights: str
+    rows: tuple[Row, ...]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return tuple(self.rows[0].scores)
+
+    @property
+    def cells(self) -> tuple[tuple[str, str], ...]:
+        """The grid cells that this table reports, in its own order."""
+        return tuple(row.cell for row in self.rows if row.cell)
+
+    def row(self, method: str) -> Row:
+        for row in self.rows:
+            if row.method == method:
+                return row
+        methods = ", ".join(row.method for row in self.rows)
+        raise KeyError(f"Table {self.number} of {self.paper} has no row {method!r}; it has: {methods}")
+
+
+def _rows(metrics: tuple[str, ...], *printed: tuple[str, tuple[float, ...], tuple[str, str] | None]) -> tuple[Row, ...]:
+    return tuple(Row(method, dict(zip(metrics, scores, strict=True)), cell) for method, scores, cell in printed)
+
+
+LI_WANG = "Li & Wang 2021"
+OURS = ("cbam", "ce+tri+cir")  # the method that the paper proposes
+
+DATASETS = {
+    "market1501": "Market1501",
+    "dukemtmcreid": "DukeMTMC-ReID",
+    "msmt17": "MSMT17_V1",
+}  # as paper A spells them
+
+TABLE_1 = Table(
+    LI_WANG,
+    1,
+    "Attention mechanisms and loss functions",
+    "market1501",
+    "none",
+    _rows(
+        ("rank-1", "rank-5", "rank-10", "mAP"),
+        ("Baseline", (83.67, 93.62, 95.78, 65.05), ("none", "ce")),
+        ("Baseline(+Tri)", (84.00, 94.60, 96.53, 66.28), ("none", "ce+tri")),
+        ("Baseline(+SE)", (88.06, 95.93, 97.80, 73.43), ("se", "ce")),
+        ("Baseline(+DANet)", (89.52, 96.85, 97.89, 73.43), ("danet", "ce")),
+        ("Baseline(+Non-local)", (91.69, 96.82, 97.92, 79.38), ("nonlocal", "ce")),
+        ("Baseline(+ECA)", (91.92, 96.38, 97.98, 78.31), ("eca", "ce")),
+        ("Baseline(+Tri Cir)", (91.69, 97.24, 98.28, 78.26), ("none", "ce+tri+cir")),
+        ("Ours", (92.4, 96.82, 98.16, 79.70), OURS),
+    ),
+)
+
+TABLE_2 = Table(
+    LI_WANG,
+    2,
+    "Comparison with other methods on Market-1501",
+    "market1501",
+    "imagenet",
+    _rows(
+        ("rank-1", "mAP"),
+        ("SVDNet", (82.3, 62.1), None),
+        ("AACN", (85.9, 66.9), None),
+        ("HAC", (89.0, 71.25), None),
+        ("DPFL", (88.6, 72.6), None),
+        ("DaRe", (89.0, 76.0), None),
+        ("GP-reid", (92.2, 81.2), None),
+        ("PCB", (92.3, 77.4), None),
+        ("Alignedreid", (92.6, 82.3), None),
+        ("PCB+RPP", (93.8, 81.6), None),
+        ("IANet", (94.4, 83.1), None),
+        ("OSNet", (94.8, 84.9), None),
+        ("Ours", (94.45, 85.78), OURS),
+    ),
+)
+
+TABLE_3 = Table(
+    LI_WANG,
+    3,
+    "Comparison with other methods on DukeMTMC-reID",
+    "dukemtmcreid",
+    "imagenet",
+    _rows(
+        ("rank-1", "mAP"),
+        ("SVDNet", (76.7, 56.8), None),
+        ("AACN", (76.8, 58.3), None),
+        ("HAC", (78.5, 60.3), None),
+        ("DPFL", (79.2, 60.0), None),
+        ("DaRe", (80.2, 64.5), None),
+        ("GP-reid", (85.2, 72.8), None),
+        ("PCB", (81.9, 65.3), None),
+        ("PCB+RPP", (83.3, 69.2), None),
+        ("IANet", (87.1, 73.4), None),
+        ("OSNet", (88.6, 73.5), None),
+        ("Ours", (88.6, 76.9), OURS),
+    ),
+)
+
+TABLE_4 = Table(
+    LI_WANG,
+    4,
+    "Comparison with other methods on MSMT17",
+    "msmt17",
+    "imagenet",
+    _rows(
+        ("rank-1", "mAP"),
+        ("PCB", (68.2, 40.4), None),
+        ("IANet", (75.5, 45.8), None),
+        ("Auto-ReID", (78.2, 52.5), None),
+        ("OSNet", (78.7, 52.9), None),
+        ("Circle Loss", (76.9, 52.1), None),
+        ("Ours", (79.44, 53.57), OURS),
+    ),
+)
+
+JOINT_LOSS = {table.number: table for table in (TABLE_1, TABLE_2, TABLE_3, TABLE_4)}  # paper A's tables by number
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A gain over the baseline that the running text states, in points."""
+
+    metric: str
+    stated: float
+
+
+STATED_GAINS = (Gain("rank-1", 8.73), Gain("mAP", 14.45))  # Section 4, of Ours over Baseline in Table 1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of the paper's experiments. `printed` is None where the paper prints none."""
+
+    name: str
+    printed: str | None
+    keys: tuple[str, ...] = ()  # the RunConfig fields that hold it
+
+
+# Section 4, in the paper's order, then what a rerun needs and the paper does not print.
+SETTINGS = (
+    Setting("data set of the ablation", "Market1501", ("dataset",)),
+    Setting("backbone", "ResNet50", ("width_multiplier",)),
+    Setting("initial weights, Table 1", "no pre-training model", ("weights",)),
+    Setting("initial weights, Tables 2–4", "ImageNet"),
+    Setting("input size", "256×128", ("image_height", "image_width")),
+    Setting("learning rate", "0.00035", ("learning_rate",)),
+    Setting("batch size", "64", ("batch_size",)),
+    Setting("graphics card", "GTX1080"),
+    Setting("software", "Ubuntu16.04, Pytorch1.5, python3.6"),
+    Setting("identities × images in a batch", None, ("images_per_identity",)),
+    Setting("optimiser", None),
+    Setting("weight decay", None, ("weight_decay",)),
+    Setting("epochs", None, ("epochs",)),
+    Setting("learning-rate schedule", None, ("warmup_epochs", "warmup_factor", "milestones", "decay")),
+    Setting("augmentation", None, ("flip_probability", "padding", "erasing_probability")),
+    Setting("label smoothing", None, ("label_smoothing",)),
+    Setting("triplet margin m", None, ("triplet_margin",)),
+    Setting("circle scale γ and margin m", None, ("circle_scale", "circle_margin")),
+    Setting("last stride of the backbone", None, ("last_stride",)),
+    Setting("where each attention module sits", None),
+    Setting("feature and distance of the retrieval", None),
+    Setting("convention of the average precision", None),
+    Setting("number of runs", None),
+)

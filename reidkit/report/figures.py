@@ -1,0 +1,201 @@
+"""The book's figures. Each function returns the figure and its alternative text, drawn from the same numbers.
+
+Figures are narrow and their type is large, so that they can be read on a telephone; they stand on white, so that
+they can be read on a dark page.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+from torch import Tensor
+
+from reidkit.data import Dataset, Split
+from reidkit.records import Record
+from reidkit.report.tables import LABELS
+
+WIDTH = 5.2  # inches; `numbered_figure` shows an inch as 100 pixels
+RIGHT, WRONG = (
+    "#d62728",
+    "#1f5fd0",
+)  # red frames for right matches and blue ones for wrong, as in the paper's Fig. 6
+ATTENTION = {
+    "none": "none",
+    "se": "SE",
+    "eca": "ECA",
+    "cbam": "CBAM",
+    "danet": "DANet",
+    "nonlocal": "Non-local",
+}
+LOSSES = {"ce": "CE", "ce+tri": "CE + Tri", "ce+tri+cir": "CE + Tri + Cir"}
+Drawing = tuple[Figure, str]
+
+
+def training_curves(histories: Mapping[str, pd.DataFrame], column: str = "loss") -> Drawing:
+    """One line per run over its epochs. `histories`: by label, with the columns `epoch` and `column`; nan is skipped.
+
+    Raises ValueError where no run recorded `column`.
+    """
+    curves = {
+        label: history[["epoch", column]].dropna()
+        for label, history in histories.items()
+        if column in history and history[column].notna().any()
+    }
+    if not curves:
+        raise ValueError(f"none of the {len(histories)} histories has a column {column!r} with a value in it")
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
+        palette = sns.color_palette("colorblind", len(curves))
+        dashes = ["-", "--", ":", "-."]
+        for i, (label, curve) in enumerate(curves.items()):
+            axes.plot(curve["epoch"], curve[column], dashes[i % 4], color=palette[i], linewidth=2, label=label)
+        axes.set(xlabel="epoch", ylabel=column)
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+    ends = "; ".join(
+        f"{label} from {curve[column].iloc[0]:.3g} to {curve[column].iloc[-1]:.3g}" for label, curve in curves.items()
+    )
+    return figure, f"Line chart of the {column} over {max(len(c) for c in curves.values())} epochs. {ends}."
+
+
+def grid_heat_map(scores: pd.DataFrame, metric: str = "mAP") -> Drawing:
+    """The ablation grid, attention down and loss across, in per cent; what was not run (nan) is left blank."""
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
+        sns.heatmap(
+            scores.rename(index=ATTENTION, columns=LOSSES),
+            annot=True,
+            fmt=".1f",
+            cmap="crest",
+            linewidths=2,
+            linecolor="white",
+            annot_kws={"size": 13},
+            cbar_kws={"label": f"{metric} (%)"},
+            ax=axes,
+        )
+        for (row, column), value in np.ndenumerate(scores.to_numpy(dtype=float)):
+            if np.isnan(value):
+                axes.text(column + 0.5, row + 0.5, "not run", ha="center", va="center", color="0.45")
+        axes.grid(visible=False)
+        axes.set(xlabel="", ylabel="")
+        axes.tick_params(length=0, rotation=0)
+    lines = [
+        f"{ATTENTION.get(str(attention), attention)}: "
+        + ", ".join(
+            f"{LOSSES.get(str(loss), loss)} {'not run' if np.isnan(v) else f'{v:.1f}'}" for loss, v in row.items()
+        )
+        for attention, row in scores.iterrows()
+    ]
+    return figure, f"Heat map of {metric} in per cent, attention module by loss. " + "; ".join(lines) + "."
+
+
+def gain_chart(gains: pd.DataFrame, base: str = "Baseline", metric: str = "mAP") -> Drawing:
+    """Gains over the baseline, paper's against ours with its interval. `gains` as `tables.gains` makes it."""
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 0.8 + 0.5 * len(gains)), layout="constrained")
+        places = np.arange(len(gains))
+        axes.axvline(0, color="0.3", linewidth=1)
+        axes.hlines(places, gains["low"], gains["high"], color="#0072b2", linewidth=4, alpha=0.45)
+        axes.plot(gains["ours"], places, "o", color="#0072b2", markersize=8, label="here, with 95 % interval")
+        axes.plot(gains["paper"], places, "D", color="#d55e00", markersize=7, fillstyle="none", label="paper")
+        axes.set_yticks(places, gains["method"])
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.set(xlabel=f"{LABELS[metric]} gained over {base} (points)")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+    lines = [
+        f"{line['method']}: paper {line['paper']:+.2f}, here "
+        + ("not run" if np.isnan(line["ours"]) else f"{line['ours']:+.2f} ({line['low']:+.1f} to {line['high']:+.1f})")
+        for _, line in gains.iterrows()
+    ]
+    return figure, f"Chart of {LABELS[metric]} gained over {base} in points. " + "; ".join(lines) + "."
+
+
+def ranked_lists(dataset: Dataset, top: Tensor, queries: Sequence[int], k: int = 8) -> Drawing:
+    """The paper's Fig. 6: each query at the left, its first k results, and beneath them its ground truth.
+
+    top: gallery indexes (Q, ≥k) best first, -1 for none, as `evaluation.top_matches` returns them. queries: which rows
+    of the query split to show. Results stand in a red frame where the identity is right, in a blue one where it is
+    wrong. The ground truth row shows the first k right images taken by other cameras, in the gallery's order.
+    Raises ValueError where there is no query to show.
+    """
+    if not queries:
+        raise ValueError("ranked_lists needs at least one query to show")
+    k = min(k, top.shape[1])
+    query, gallery = dataset.query, dataset.gallery
+    described = []
+    with style():
+        cell = WIDTH / (k + 1.6)
+        figure = plt.figure(figsize=(WIDTH, 4.5 * cell * len(queries) + 0.3), layout="none")
+        rows = figure.subfigures(len(queries), 1, squeeze=False)[:, 0]
+        for panel, index in zip(rows, queries, strict=True):
+            axes = panel.subplots(2, k + 1, width_ratios=[1.25] + [1] * k, gridspec_kw={"wspace": 0.12, "hspace": 0.12})
+            panel.subplots_adjust(0.01, 0.03, 0.99, 0.90)
+            results = [i for i in top[index, :k].tolist() if i >= 0]
+            right = [bool(gallery.ids[i] == query.ids[index]) for i in results]
+            truth = (gallery.ids == query.ids[index]) & (gallery.cameras != query.cameras[index])
+            _show(axes[0, 0], query, index, None)
+            axes[0, 0].set_title("query", pad=2)
+            axes[1, 0].text(0.5, 0.5, "ground\ntruth", ha="center", va="center", transform=axes[1, 0].transAxes)
+            for ax, i, good in zip(axes[0, 1:], results, right, strict=False):
+                _show(ax, gallery, i, RIGHT if good else WRONG)
+            for rank, ax in enumerate(axes[0, 1:], start=1):
+                ax.set_title(str(rank), pad=2)
+            for ax, i in zip(axes[1, 1:], truth.nonzero()[:, 0].tolist(), strict=False):
+                _show(ax, gallery, i, None)
+            for ax in axes.flat:
+                ax.axis("off")
+            ranks = [str(rank) for rank, good in enumerate(right, start=1) if good]
+            described.append(
+                f"Query {query.paths[index].name}: {len(ranks)} of the first {len(results)} results are right"
+                + (f" (ranks {', '.join(ranks)})" if ranks else "")
+                + f"; the gallery holds {int(truth.sum())} right images."
+            )
+    return figure, "Ranked lists, right results framed red and wrong ones blue. " + " ".join(described)
+
+
+def _show(axes: Axes, split: Split, index: int, frame: str | None) -> None:
+    picture = _thumbnail(split.paths[index])
+    axes.imshow(picture)
+    if frame:
+        height, width = picture.shape[:2]
+        axes.add_patch(Rectangle((-0.5, -0.5), width, height, fill=False, edgecolor=frame, linewidth=3, clip_on=False))
+
+
+def _thumbnail(path: Path, size: tuple[int, int] = (64, 128)) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB").resize(size))
+
+
+def style() -> AbstractContextManager[None]:
+    """Seaborn's white grid with type that survives being halved in width."""
+    sizes = {
+        "font.size": 12,
+        "axes.labelsize": 12,
+        "xtick.labelsize": 12,
+        "ytick.labelsize": 12,
+        "axes.titlesize": 11,
+    }
+    return mpl.rc_context(sns.axes_style("whitegrid") | sizes)
+
+
+def example_queries(record: Record, quantiles: Sequence[float] = (0.9, 0.5, 0.1)) -> list[int]:
+    """The queries whose average precision lies at these quantiles of a record: examples by a rule, not by choice.
+
+    Positions in the query split. Raises ValueError where no query has a match.
+    """
+    precision = record.queries["average_precision"].dropna().sort_values(kind="stable")
+    if precision.empty:
+        raise ValueError(f"{record.name}: no query has a match, so there is no example to show")
+    return [int(precision.index[round(quantile * (len(precision) - 1))]) for quantile in quantiles]

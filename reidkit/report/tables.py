@@ -1,0 +1,475 @@
+"""Printed numbers beside recorded ones: difference, 95 % interval and verdict, by one declared rule.
+
+Every number of ours is computed here from the per-query results of records and from nothing else; a row without
+a record holds no number. Scores, intervals and differences are in per cent and points.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from reidkit.experiments import GRID, Profile, RunConfig, find_record
+from reidkit.published import SETTINGS, Setting, Table
+from reidkit.records import Record, RecordError
+
+TOLERANCE = 0.5  # points by which an interval is widened before it decides
+RESAMPLES = 2000
+LABELS = {"rank-1": "Rank-1", "rank-5": "Rank-5", "rank-10": "Rank-10", "mAP": "mAP"}
+TOY_COPY_OF = {
+    "market-like": "market1501",
+    "duke-like": "dukemtmcreid",
+    "msmt-like": "msmt17",
+}  # SynthPed presets
+DATASETS = {
+    "synthped": "SynthPed (toy data)",
+    "market1501": "Market-1501",
+    "dukemtmcreid": "DukeMTMC-reID",
+    "msmt17": "MSMT17",
+}
+Comparison = pd.DataFrame  # what `compare` returns
+
+_CELL = ("attention", "loss", "seed")  # in which the runs of one setting may differ
+
+
+# ------------------------------------------------------------------------------------------------- the declared rule
+
+
+def verdict(published: float, low: float, high: float, departures: Sequence[str] = ()) -> str:
+    """What a reproduction says of a published score, given our 95 % interval [low, high]; all in per cent.
+
+    "other setting" where the run departs from the paper's setting, whatever the numbers. Otherwise "reproduced" where
+    the published score lies within the interval widened by half a point on either side, "better" where ours lies
+    above that, "worse" where it lies below. (A row without a record is "not run"; `compare` says so.)
+    """
+    if departures:
+        return "other setting"
+    slack = TOLERANCE + 1e-9  # the bounds belong to the interval, however they were rounded
+    if low - slack <= published <= high + slack:
+        return "reproduced"
+    return "better" if published < low else "worse"
+
+
+def departures(config: Mapping[str, Any], table: Table) -> tuple[str, ...]:
+    """In which ways a run is not the experiment of a printed table; empty where it is.
+
+    The yardstick is what the paper prints (data set, initial weights, ResNet-50, 256×128, learning rate, batch) and,
+    where it prints nothing, the declared reading: the defaults of `RunConfig`.
+    """
+    found = []
+    if config["dataset"] != table.dataset:
+        found.append(
+            "toy data (SynthPed)" if config["dataset"] == "synthped" else f"data set {DATASETS[config['dataset']]}"
+        )
+    reading = {key: field.default for key, field in RunConfig.model_fields.items()}
+    for keys, words in _WORDS.items():
+        run, paper = (words.format(*(_text(values[key]) for key in keys)) for values in (config, reading))
+        if run != paper:
+            found.append(f"{run} instead of {paper}")
+    if (config["weights"] is None) != (table.weights == "none"):
+        found.append("no ImageNet weights" if config["weights"] is None else "ImageNet weights")
+    return tuple(found)
+
+
+# Every setting that belongs to the method, by the words that tell its value.
+_WORDS: dict[tuple[str, ...], str] = {
+    ("width_multiplier",): "width × {}",
+    ("last_stride",): "last stride {}",
+    ("image_height", "image_width"): "{}×{} pixels",
+    ("epochs",): "{} epochs",
+    ("batch_size",): "batches of {}",
+    ("images_per_identity",): "{} images per identity",
+    ("learning_rate",): "learning rate {}",
+    ("warmup_epochs", "warmup_factor"): "warm-up over {} epochs from × {}",
+    ("milestones", "decay"): "steps at epoch {} by × {}",
+    ("weight_decay",): "weight decay {}",
+    ("flip_probability",): "flip {}",
+    ("padding",): "pad-crop {}",
+    ("erasing_probability",): "random erasing {}",
+    ("label_smoothing",): "label smoothing {}",
+    ("triplet_margin",): "triplet margin {}",
+    ("circle_scale", "circle_margin"): "circle scale {} and margin {}",
+}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " and ".join(map(_text, value)) or "none"
+    return f"{value:g}"
+
+
+# ------------------------------------------------------------------------------------------------------ measurements
+
+
+def query_scores(records: Sequence[Record]) -> pd.DataFrame:
+    """Per-query scores as fractions, mean over the given records: the seeds of one run.
+
+    One row per query that has a match, a column per metric (rank-1, rank-5, rank-10, mAP); their means are the metrics.
+    Raises RecordError where the records rank different queries, or disagree with their own metrics.
+    """
+    first = records[0].queries
+    total = np.zeros((len(first), len(LABELS)))
+    for record in records:
+        queries = record.queries
+        if not queries["query"].equals(first["query"]):
+            raise RecordError(
+                f"{record.name} ranks other queries than {records[0].name}: no mean over them can be taken"
+            )
+        rank = queries["first_match_rank"].to_numpy()
+        hits = [(rank >= 1) & (rank <= int(metric.removeprefix("rank-"))) for metric in LABELS if metric != "mAP"]
+        scores = np.column_stack([*hits, queries["average_precision"].to_numpy()])  # (Q, M), nan without a match
+        means = dict(zip(LABELS, np.nanmean(scores[rank >= 1], axis=0), strict=True))
+        for metric, mean in means.items():
+            if abs(mean - record.metrics[metric]) > 1e-5:
+                raise RecordError(
+                    f"{record.name}: its queries give {metric} = {mean:.6f}, its metrics say "
+                    f"{record.metrics[metric]:.6f}; the record is not whole, delete it and run it again"
+                )
+        total += scores
+    scored = pd.DataFrame(total / len(records), columns=list(LABELS), index=first["query"])
+    return scored[scored["mAP"].notna()]
+
+
+def bootstrap_interval(
+    scores: NDArray[np.float64], resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Bounds (M,) of the 95 % percentile interval of the mean of scores (Q, M), by bootstrap over the Q queries.
+
+    The same queries are drawn for the same Q and seed, so that the difference of two runs, taken per query, gets its
+    paired interval. What it covers is the choice of queries, not that of seeds. Raises ValueError for Q = 0.
+    """
+    count = len(scores)
+    if not count:
+        raise ValueError("no query has a match in the gallery: there is nothing to take an interval of")
+    generator = np.random.default_rng(seed)
+    means = np.empty((resamples, scores.shape[1]))
+    for i in range(resamples):
+        drawn = np.bincount(generator.integers(count, size=count), minlength=count)
+        means[i] = drawn @ scores / count
+    low, high = np.percentile(means, (2.5, 97.5), axis=0)
+    return low, high
+
+
+# --------------------------------------------------------------------------------------------------------- comparison
+
+
+def records_of(profile: Profile) -> list[Record]:
+    """The finished records of a profile's runs, in its order."""
+    return [record for config in profile.configs() if (record := find_record(config)) is not None]
+
+
+def missing_runs(table: Table, profile: Profile) -> list[RunConfig]:
+    """The runs of a profile, one per row and seed of `table`, that have no record."""
+    configs = (profile.config(f"{attention}/{loss}", seed) for attention, loss in table.cells for seed in profile.seeds)
+    return [config for config in configs if find_record(config) is None]
+
+
+def compare(table: Table, records: Iterable[Record]) -> Comparison:
+    """A printed table beside records of one setting: a row per method and metric.
+
+    Columns: method, attention, loss, metric, paper, ours, low, high, difference (ours − paper; points), verdict,
+    seeds, records (their names). Only records on the table's data set, or on SynthPed's copy of it, count. Rows of
+    other people's methods, which are no cells of the grid, have an empty verdict. Raises RecordError for records of
+    more than one setting.
+    """
+    cells = by_cell(record for record in records if _stands_for(record.config) == table.dataset)
+    rows = []
+    for row in table.rows:
+        seeds = cells.get(row.cell, []) if row.cell else []
+        ours = low = high = dict.fromkeys(table.metrics, np.nan)
+        if seeds:
+            scores = 100 * query_scores(seeds)[list(table.metrics)]
+            ours = dict(scores.mean())
+            low, high = (
+                dict(zip(table.metrics, bound, strict=True)) for bound in bootstrap_interval(scores.to_numpy())
+            )
+        attention, loss = row.cell or (None, None)
+        for metric, paper in row.scores.items():
+            if seeds:
+                judged = verdict(paper, low[metric], high[metric], departures(seeds[0].config, table))
+            else:
+                judged = "not run" if row.cell else ""
+            rows.append(
+                {
+                    "method": row.method,
+                    "attention": attention,
+                    "loss": loss,
+                    "metric": metric,
+                    "paper": paper,
+                    "ours": ours[metric],
+                    "low": low[metric],
+                    "high": high[metric],
+                    "difference": ours[metric] - paper,
+                    "verdict": judged,
+                    "seeds": len(seeds),
+                    "records": tuple(record.name for record in seeds),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def gains(table: Table, records: Iterable[Record], metric: str = "mAP") -> pd.DataFrame:
+    """What each method gains over the table's first row, in the paper and in the records, in points.
+
+    Columns: method, paper, ours, low, high; the interval is paired over queries; nan where a run is missing.
+    """
+    cells = by_cell(record for record in records if _stands_for(record.config) == table.dataset)
+    base = table.rows[0]
+    measured = {cell: 100 * query_scores(seeds)[[metric]] for cell, seeds in cells.items()}
+    rows = []
+    for row in table.rows[1:]:
+        values = {"ours": np.nan, "low": np.nan, "high": np.nan}
+        if base.cell in measured and row.cell in measured:
+            if not measured[row.cell].index.equals(measured[base.cell].index):
+                raise RecordError(f"the records of {row.method} and {base.method} rank different queries")
+            gain = (measured[row.cell] - measured[base.cell]).to_numpy()
+            low, high = bootstrap_interval(gain)
+            values = {"ours": gain.mean(), "low": low[0], "high": high[0]}
+        rows.append({"method": row.method, "paper": row.scores[metric] - base.scores[metric], **values})
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How the order of a table's rows came out: pairs that the paper tells apart, clear here, and of these alike."""
+
+    pairs: int
+    clear: int
+    alike: int
+
+
+def agreement(table: Table, records: Iterable[Record], metric: str = "mAP") -> Agreement:
+    """Whether the rows of `table` come out in the paper's order, pair by pair.
+
+    `pairs` are those of which both rows were run and to which the paper gives different scores; `clear` those whose
+    difference, paired over queries, has a 95 % interval without 0; `alike` those of them that have the paper's sign.
+    """
+    cells = by_cell(record for record in records if _stands_for(record.config) == table.dataset)
+    scored = {row.method: query_scores(cells[row.cell])[metric] for row in table.rows if row.cell in cells}
+    printed = {row.method: row.scores[metric] for row in table.rows}
+    pairs = [(a, b) for a, b in itertools.combinations(scored, 2) if printed[a] != printed[b]]
+    if not pairs:
+        return Agreement(0, 0, 0)
+    low, high = bootstrap_interval(np.column_stack([scored[a] - scored[b] for a, b in pairs]))
+    clear = (low > 0) | (high < 0)
+    alike = (low > 0) == np.array([printed[a] > printed[b] for a, b in pairs])
+    return Agreement(len(pairs), int(clear.sum()), int((clear & alike).sum()))
+
+
+def grid(records: Iterable[Record], metric: str = "mAP") -> pd.DataFrame:
+    """A metric of every cell of the ablation grid in per cent: attention down, loss across, nan where not run."""
+    frame = pd.DataFrame(
+        np.nan,
+        index=list(dict.fromkeys(cell.attention for cell in GRID.values())),
+        columns=list(dict.fromkeys(cell.loss for cell in GRID.values())),
+    )
+    for (attention, loss), seeds in by_cell(records).items():
+        frame.loc[attention, loss] = 100 * query_scores(seeds)[metric].mean()
+    return frame
+
+
+def by_cell(records: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
+    """Records by (attention, loss). Raises RecordError where they differ in more than attention, loss and seed."""
+    cells: dict[tuple[str, str], list[Record]] = {}
+    first: Record | None = None
+    for record in records:
+        first = first or record
+        keys = [key for key in first.config if key not in _CELL and first.config[key] != record.config.get(key)]
+        if keys:
+            raise RecordError(
+                f"{first.name} and {record.name} are of different settings ({', '.join(keys)}) and do not "
+                "belong in one table: pass the records of one profile, as `records_of(profile)` gives them"
+            )
+        seeds = cells.setdefault((record.config["attention"], record.config["loss"]), [])
+        if any(record.config["seed"] == other.config["seed"] for other in seeds):
+            raise RecordError(f"{record.name}: the same run and seed twice would count twice")
+        seeds.append(record)
+    return cells
+
+
+# -------------------------------------------------------------------------------------------------------- for display
+
+
+def side_by_side(comparison: Comparison) -> pd.DataFrame:
+    """One row per method: paper and here for every metric, the verdict, and the hash that ends each record's name."""
+    rows = []
+    for method, group in comparison.groupby("method", sort=False):
+        row = {"Method": str(method)}
+        for metric, paper, ours in zip(group["metric"], group["paper"], group["ours"], strict=True):
+            row[f"{LABELS[metric]} paper"] = _number(paper)
+            row[f"{LABELS[metric]} here"] = _number(ours)
+        row["Verdict"] = _verdicts(group)
+        row["Record"] = " ".join(f"`{name.rsplit('-', 1)[-1]}`" for name in group["records"].iloc[0])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def intervals(comparison: Comparison, metric: str = "mAP") -> pd.DataFrame:
+    """One row per method for one metric: paper, here, 95 % interval, difference, verdict."""
+    lines = comparison[comparison["metric"] == metric]
+    return pd.DataFrame(
+        {
+            "Method": lines["method"],
+            "Paper": lines["paper"].map(_number),
+            "Here": lines["ours"].map(_number),
+            "95 % interval": [_interval(low, high) for low, high in zip(lines["low"], lines["high"], strict=True)],
+            "Difference": lines["difference"].map(_signed),
+            "Verdict": lines["verdict"],
+        }
+    ).reset_index(drop=True)
+
+
+def settings(runs: Mapping[str, RunConfig]) -> pd.DataFrame:
+    """What the paper prints of its settings, and doesn't, beside the settings of some runs: a column for each."""
+    rows = [
+        {"Setting": setting.name, "Paper": setting.printed or "not printed"}
+        | {label: _chosen(setting, config) for label, config in runs.items()}
+        for setting in SETTINGS
+    ]
+    return pd.DataFrame(rows)
+
+
+def summary(tables: Iterable[Table], records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
+    """One row per printed table and set of records (by label): how many of its own rows were run, and the verdicts."""
+    rows = []
+    for table in tables:
+        for label, found in records.items():
+            own = compare(table, found).query("verdict != ''").drop_duplicates("method")
+            run = own[own["seeds"] > 0]
+            counts = compare(table, found).query("seeds > 0")["verdict"].value_counts()
+            rows.append(
+                {
+                    "Table": f"{table.number}: {table.title}",
+                    "Data": label,
+                    "Rows run": f"{len(run)} of {len(own)}",
+                    "Verdicts": ", ".join(f"{kind} ({count})" for kind, count in counts.items()) or "not run",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def conventions(table: Table, records: Iterable[Record]) -> pd.DataFrame:
+    """mAP of the recorded rows of `table` under both conventions of average precision, mean over seeds, in per cent."""
+    cells = by_cell(record for record in records if _stands_for(record.config) == table.dataset)
+    rows = []
+    for row in table.rows:
+        if row.cell in cells:
+            both = [[record.metrics[name] for record in cells[row.cell]] for name in ("mAP", "mAP (trapezoid)")]
+            rectangular, trapezoid = (100 * float(np.mean(values)) for values in both)
+            rows.append((row.method, _number(rectangular), _number(trapezoid), _signed(trapezoid - rectangular)))
+    return pd.DataFrame(rows, columns=["Method", "Rectangular", "Trapezoid", "Difference"])
+
+
+def setting_note(table: Table, records: Iterable[Record]) -> str:
+    """One paragraph on what "ours" is: data, seeds, queries, and each departure from the paper's setting."""
+    cells = by_cell(record for record in records if _stands_for(record.config) == table.dataset)
+    if not cells:
+        return "Here: not run."
+    seeds = sorted({len(group) for group in cells.values()})
+    first = next(iter(cells.values()))[0]
+    counted = (
+        f"{seeds[0]} seed" + ("s" if seeds[0] > 1 else "") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+    )
+    other = departures(first.config, table)
+    note = (
+        f"Here: {counted} per row, {len(query_scores([first])):,} queries; intervals by bootstrap over the queries "
+        f"({RESAMPLES:,} resamples). "
+    )
+    return note + (
+        f"Other setting than the paper's: {'; '.join(other)}." if other else "The paper's setting, as read here."
+    )
+
+
+def provenance(records: Iterable[Record]) -> pd.DataFrame:
+    """Where each record comes from: one row per record, as strings."""
+    rows = []
+    for record in records:
+        origin = record.provenance
+        commit = (origin.get("commit") or "unknown")[:8] + (" (changed)" if origin.get("dirty") else "")
+        rows.append(
+            {
+                "Record": f"`{record.name.rsplit('-', 1)[-1]}`",
+                "Attention": record.config["attention"],
+                "Loss": record.config["loss"],
+                "Seed": str(record.config["seed"]),
+                "Data": f"{record.config['dataset']} `{origin['data'][:8]}`",
+                "Commit": f"`{commit}`",
+                "torch": origin["versions"]["torch"],
+                "Device": origin["device"],
+                "Minutes": f"{sum(origin['seconds'].values()) / 60:.1f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def as_text(table: Table, records: Iterable[Record]) -> str:
+    """A table for a console: paper beside here, then each metric with its interval, difference and verdict."""
+    records = list(records)
+    comparison = compare(table, records)
+    parts = [f"Table {table.number} ({table.paper}): {table.title}", _aligned(side_by_side(comparison))]
+    if comparison["seeds"].any():
+        run = comparison[comparison["seeds"] > 0]
+        parts += [f"{LABELS[metric]}\n{_aligned(intervals(run, metric))}" for metric in table.metrics]
+    return "\n\n".join([*parts, setting_note(table, records)])
+
+
+def _stands_for(config: Mapping[str, Any]) -> str:
+    """The data set whose tables a run may stand in."""
+    return TOY_COPY_OF[config["synthped_preset"]] if config["dataset"] == "synthped" else config["dataset"]
+
+
+# What runs here have in common where the paper prints nothing and no parameter says it.
+_CHOICES = {
+    "optimiser": "Adam",
+    "where each attention module sits": "where its authors put it",
+    "feature and distance of the retrieval": "after BNNeck, cosine",
+    "convention of the average precision": "rectangular",
+}
+
+
+def _chosen(setting: Setting, config: RunConfig) -> str:
+    values = config.determinants
+    if setting.keys == ("dataset",):
+        return DATASETS[values["dataset"]]
+    if setting.keys == ("weights",):
+        return values["weights"] or "none"
+    words = [
+        words.format(*(_text(values[key]) for key in keys))
+        for keys, words in _WORDS.items()
+        if {*keys} <= {*setting.keys}
+    ]
+    return "; ".join(words) or _CHOICES.get(setting.name, "–")
+
+
+def _verdicts(group: pd.DataFrame) -> str:
+    kinds = group.groupby("verdict", sort=False)["metric"].agg(list)
+    if len(kinds) == 1:
+        return str(kinds.index[0])
+    return "; ".join(f"{kind} ({', '.join(LABELS[metric] for metric in metrics)})" for kind, metrics in kinds.items())
+
+
+def _number(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.2f}"
+
+
+def _signed(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:+.2f}".replace("-", "−")
+
+
+def _interval(low: float, high: float) -> str:
+    return "–" if np.isnan(low) else f"{low:.1f} – {high:.1f}"
+
+
+def _aligned(frame: pd.DataFrame) -> str:
+    """Text columns to the left, numbers to the right."""
+    columns = []
+    for name in frame.columns:
+        cells = [name, *frame[name].str.replace("`", "")]
+        width = max(map(len, cells))
+        left = name in {"Method", "Verdict", "Record"}
+        columns.append([cell.ljust(width) if left else cell.rjust(width) for cell in cells])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
