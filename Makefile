@@ -1,0 +1,42 @@
+# The door: it makes .venv from the lock and hands over to the Snakefile (book) and to pytest (test).
+#
+#   make book                        the toy data set's book: build/synthped/html/index.html
+#   make book PROFILE=market1501-small DATA_ROOT=/path/to/Market-1501-v15.09.15
+#   make test                        everything that CI checks
+#   make lab                         JupyterLab, text notebooks opening as notebooks
+
+PROFILE ?= synthped
+DATA_ROOT ?=
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(abspath $(BIN)):$(PATH)
+SNAKEMAKE := snakemake --configfile parameters/$(PROFILE).yaml --cores all --quiet rules host \
+	$(if $(DATA_ROOT),--config data_root=$(abspath $(DATA_ROOT)))
+INDEX := build/$(PROFILE)/html/index.html
+
+.PHONY: book test benchmark lab clean
+.DEFAULT_GOAL := book
+
+book: $(BIN)/installed
+	@$(SNAKEMAKE) book
+	@echo $(abspath $(INDEX))
+
+test: $(BIN)/installed
+	@python -m pytest $(PYTEST)
+
+benchmark: $(BIN)/installed
+	@python -m pytest tests/benchmarks -m benchmark -s $(PYTEST)
+
+lab: $(BIN)/installed
+	@jupyter lab --config .jupyter/lab.py --notebook-dir book
+
+# Everything that can be made again, but for .venv
+clean:
+	rm -rf build
+
+$(BIN)/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, not %d.%d; set PYTHON=" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@

@@ -1,0 +1,143 @@
+# From a parameter file to a book: data set → runs → executed chapters → pages.
+#
+#   snakemake --configfile parameters/synthped.yaml --cores all book
+#
+# The parameter file is validated whole before anything runs. Every rule reads the validated copy in build/.
+
+import json
+import shutil
+from pathlib import Path
+
+import yaml
+
+from reidkit.experiments import Profile, find_record, record_roots, validate
+
+if not workflow.configfiles:
+    raise WorkflowError("name a parameter file: snakemake --configfile parameters/synthped.yaml --cores all book")
+
+PROFILE = validate(Profile, config, source=str(workflow.configfiles[0]))
+BUILD = Path("build") / PROFILE.profile
+PARAMETERS = BUILD / "parameters.yaml"
+RECORDS = record_roots()[0].relative_to(Path.cwd())
+RUNS = {run.name: run for run in PROFILE.configs()}
+# A published record stands for a run that need not be repeated.
+PUBLISHED = {name for name, run in RUNS.items() if (record_roots()[1] / name / "record.json").is_file()}
+
+TOC = yaml.safe_load(Path("book/_toc.yml").read_text())
+PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+CHAPTERS = [page for page in PAGES if "kernelspec:" in Path(f"book/{page}.md").read_text().split("\n---", 1)[0]]
+PLAIN = [page for page in PAGES if page not in CHAPTERS]
+
+# Written only where it changed, so that its age tells whether the parameters did.
+resolved = yaml.safe_dump(json.loads(PROFILE.model_dump_json()), sort_keys=False)
+if not PARAMETERS.is_file() or PARAMETERS.read_text() != resolved:
+    PARAMETERS.parent.mkdir(parents=True, exist_ok=True)
+    PARAMETERS.write_text(resolved)
+
+
+wildcard_constraints:
+    run="[^/]+",
+
+
+rule book:
+    input:
+        notebooks=expand(BUILD / "source" / "{page}.ipynb", page=CHAPTERS),
+        plain=expand(BUILD / "source" / "{page}.md", page=PLAIN),
+        bibliography=BUILD / "source" / "references.bib",
+        mathjax=BUILD / "source" / "_scripts" / "tex-svg.js",
+        assets=sorted(Path("book/_assets").rglob("*.*")),
+        config="_config.yml",
+        toc="book/_toc.yml",
+    output:
+        BUILD / "html" / "index.html",
+    params:
+        source=BUILD / "source",
+        build=BUILD,
+        toc=Path("book/_toc.yml").resolve(),
+    log:
+        BUILD / "book.log",
+    shell:
+        """
+        rm -rf {params.source}/_assets && cp -r book/_assets {params.source}/_assets
+        jupyter-book build {params.source} --path-output {params.build} --config {input.config} --toc {params.toc} \
+            --all -W -n --keep-going > {log} 2>&1 || {{ tail -n 40 {log}; exit 1; }}
+        rm -rf {params.build}/html && mv {params.build}/_build/html {params.build}/html
+        """
+
+
+rule data_set:
+    output:
+        PROFILE.root / "synthped.json",
+    shell:
+        "reidkit data render {PARAMETERS}"
+
+
+rule run:
+    input:
+        data=PROFILE.root / "synthped.json" if PROFILE.dataset == "synthped" and PROFILE.data_root is None else [],
+    output:
+        RECORDS / "{run}" / "record.json",
+    params:
+        cell=lambda wildcards: RUNS[wildcards.run].cell,
+        seed=lambda wildcards: RUNS[wildcards.run].seed,
+    threads: workflow.cores  # a run uses every core; on GPUs, `--resources gpu=N` runs N at a time
+    resources:
+        gpu=1,
+    shell:
+        "reidkit run {PARAMETERS} --cell {params.cell} --seed {params.seed}"
+
+
+rule notebook:
+    input:
+        chapter="book/{page}.md",
+        parameters=PARAMETERS,
+        records=[RECORDS / name / "record.json" for name in RUNS if name not in PUBLISHED],
+        published=sorted(Path("book/records").glob("*/record.json")),
+        package=sorted(path for path in Path("reidkit").rglob("*.py")),
+    output:
+        BUILD / "source" / "{page}.ipynb",
+    log:
+        BUILD / "logs" / "{page}.log",
+    shell:
+        "OMP_NUM_THREADS=1 reidkit notebook {input.chapter} {input.parameters} --output {output} > {log} 2>&1"
+        " || {{ tail -n 30 {log}; exit 1; }}"
+
+
+rule plain_page:
+    input:
+        "book/{page}.md",
+    output:
+        BUILD / "source" / "{page}.md",
+    wildcard_constraints:
+        page="|".join(PLAIN) or "$^",
+    shell:
+        "cp {input} {output}"
+
+
+rule bibliography:
+    input:
+        "book/references.bib",
+    output:
+        BUILD / "source" / "references.bib",
+    shell:
+        "cp {input} {output}"
+
+
+rule scripts:  # other people's scripts are locked dependencies, never sources
+    input:
+        "book/package.json",
+        "book/package-lock.json",
+    output:
+        BUILD / "source" / "_scripts" / "tex-svg.js",
+    params:
+        folder=BUILD / "scripts",
+    log:
+        BUILD / "logs" / "npm.log",
+    shell:
+        """
+        mkdir -p {params.folder} && cp {input} {params.folder}
+        npm ci --prefix {params.folder} --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund > {log} 2>&1 \
+            || {{ tail -n 20 {log}; exit 1; }}
+        cp {params.folder}/node_modules/mathjax/es5/tex-svg.js {output}
+        cp {params.folder}/node_modules/mathjax/LICENSE $(dirname {output})/MathJax-LICENSE.txt
+        """
