@@ -1,0 +1,27 @@
+"""What many tests share: a place of its own for everything that runs make, and one small rendered data set."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from reidkit.data.synthped import render
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _few_threads():
+    torch.set_num_threads(2)
+
+
+@pytest.fixture
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty build folder, which runs and records of the test go to."""
+    monkeypatch.setenv("REIDKIT_BUILD", str(tmp_path / "build"))
+    return tmp_path / "build"
+
+
+@pytest.fixture(scope="session")
+def synthped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few rendered people, in Market-1501's layout."""
+    root = tmp_path_factory.mktemp("data") / "synthped"
+    return render(root, "market-like", seed=0, train_identities=8, test_identities=4, progress=False)

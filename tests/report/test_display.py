@@ -1,0 +1,109 @@
+"""What numbered tables and figures offer to JupyterLab, to the book and to a console."""
+
+import base64
+import io
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from docutils.parsers.rst.directives.images import Figure as FigureDirective
+from docutils.parsers.rst.directives.tables import RSTTable
+from myst_parser.parsers.directives import parse_directive_text
+from PIL import Image
+
+from reidkit.report.display import numbered_figure, numbered_table
+
+AWKWARD = "quoted \"so\" and 'so', # no comment, key: value, back\\slash, `tick`, ü → 5 %"
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    return pd.DataFrame(
+        {"Method": ["`a|b`", "x < y"], "mAP": [65.054, np.nan], "Paper": ["–", "+1.2"], "Seeds": [1, 2]}
+    )
+
+
+def split(markdown: str, kind: str) -> tuple[str, str]:
+    """First line's argument, and the rest of a fenced directive."""
+    found = re.fullmatch(rf"(~~~+){{{kind}}} (.*?)\n(.*)\n\1\n(?:\n(.*)\n)?", markdown, re.S)
+    assert found
+    return found[2], found[3]
+
+
+def test_table_offers_the_same_cells_to_lab_book_and_console(frame: pd.DataFrame) -> None:
+    bundle = numbered_table(frame, "table-one", "A {numref}`other`\n  caption", "Some *notes*.")._repr_mimebundle_()
+    assert set(bundle) == {"text/html", "text/markdown", "text/plain"}
+    argument, body = split(bundle["text/markdown"], "table")
+    assert argument == "A {numref}`other` caption"
+    parsed = parse_directive_text(RSTTable, argument, body, line=0)
+    assert parsed.options["name"] == "table-one"
+    assert not parsed.warnings
+    lines = "\n".join(parsed.body).strip().splitlines()
+    assert lines == [
+        "| Method | mAP | Paper | Seeds |",
+        "| :-- | --: | --: | --: |",
+        r"| `a\|b` | 65.05 | – | 1 |",
+        "| x < y | – | +1.2 | 2 |",
+    ]
+    assert bundle["text/markdown"].endswith("\nSome *notes*.\n")
+    assert "<code>a|b</code>" in bundle["text/html"]
+    assert "x &lt; y" in bundle["text/html"]
+    assert "A other caption" in bundle["text/html"]
+    assert "overflow-x:auto" in bundle["text/html"]
+    assert "<em>notes</em>" in bundle["text/html"]
+    for text in ("A other caption", "65.05", "x < y", "notes"):
+        assert text in bundle["text/plain"]
+
+
+def test_table_leaves_the_frame_alone_and_needs_no_rows() -> None:
+    empty = pd.DataFrame({"Method": pd.Series([], dtype=str)})
+    assert "| :-- |" in numbered_table(empty, "none", "Nothing")._repr_mimebundle_()["text/markdown"]
+    frame = pd.DataFrame({"a": [1.23456]})
+    numbered_table(frame, "one", "One").markdown()
+    assert frame.loc[0, "a"] == 1.23456
+
+
+def test_figure_is_shown_at_half_its_pixels_with_its_alternative_text() -> None:
+    figure, axes = plt.subplots(figsize=(3, 2))
+    axes.plot([1, 2])
+    shown = numbered_figure(figure, "figure-one", "With `code`", AWKWARD + "\nand a line")
+    assert not plt.fignum_exists(figure.number)
+    bundle = shown._repr_mimebundle_()
+    uri, body = split(bundle["text/markdown"], "figure")
+    parsed = parse_directive_text(FigureDirective, uri, body, line=0)
+    assert not parsed.warnings
+    assert parsed.options["alt"] == AWKWARD + " and a line"
+    assert parsed.options["width"] == "300px"
+    assert parsed.options["name"] == "figure-one"
+    assert "\n".join(parsed.body).strip() == "With `code`"
+    with Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,")))) as picture:
+        assert picture.size == (600, 400)
+        assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)  # white, for dark pages
+    assert f'src="{uri}"' in bundle["text/html"]
+    assert "&quot;so&quot;" in bundle["text/html"]
+    assert AWKWARD in bundle["text/plain"]
+
+
+def test_the_same_figure_is_the_same_bytes() -> None:
+    pictures = []
+    for _ in range(2):
+        figure, axes = plt.subplots(figsize=(2, 2))
+        axes.bar([1, 2], [3, 4])
+        pictures.append(numbered_figure(figure, "bars", "Bars", "Two bars: 3 and 4").png)
+    assert pictures[0] == pictures[1]
+
+
+@pytest.mark.parametrize("name", ["", "Table 1", "table_1", "-table", "table--1", "Tabelle-ü"])
+def test_names_that_are_no_labels_are_refused(name: str, frame: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="cannot name a table: use lower-case"):
+        numbered_table(frame, name, "Caption")
+
+
+def test_captions_and_alternative_texts_are_required(frame: pd.DataFrame) -> None:
+    with pytest.raises(ValueError, match="table 'one' needs a text for its caption"):
+        numbered_table(frame, "one", " ")
+    with pytest.raises(ValueError, match="figure 'one' needs a text for its alt"):
+        numbered_figure(plt.figure(), "one", "Caption", "")
+    plt.close("all")

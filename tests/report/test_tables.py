@@ -1,0 +1,311 @@
+"""The verdict rule, the intervals against naive loops, and that no table holds a number without a record."""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reidkit.experiments import Profile, RunConfig
+from reidkit.published import JOINT_LOSS, TABLE_1, TABLE_2, TABLE_3
+from reidkit.records import Record, RecordError
+from reidkit.report import tables
+from reidkit.report.tables import bootstrap_interval, compare, departures, query_scores, verdict
+
+MakeRecord = Callable[..., Record]
+CELLS = [row.cell for row in TABLE_1.rows if row.cell]
+
+
+@pytest.mark.parametrize(
+    ("published", "expected"),
+    [
+        (64.5, "reproduced"),  # exactly half a point below the interval
+        (66.5, "reproduced"),
+        (65.4, "reproduced"),
+        (64.49, "better"),
+        (66.51, "worse"),
+        (10.0, "better"),
+        (90.0, "worse"),
+    ],
+)
+def test_verdict_at_the_edges_of_the_widened_interval(published: float, expected: str) -> None:
+    assert verdict(published, 65.0, 66.0) == expected
+    assert verdict(published, 65.0, 66.0, ["toy data"]) == "other setting"
+
+
+@given(st.integers(-2000, 2000), st.integers(0, 10000), st.integers(0, 500))
+def test_verdict_is_the_rule_in_whole_hundredths(offset: int, low: int, length: int) -> None:
+    published, high = low + offset, low + length
+    expected = "reproduced" if low - 50 <= published <= high + 50 else "better" if published < low else "worse"
+    assert verdict(published / 100, low / 100, high / 100) == expected
+
+
+def test_departures_of_the_papers_setting_and_of_others() -> None:
+    full = RunConfig.model_validate({"dataset": "market1501", "data_root": Path("x")})
+    assert departures(full.determinants, TABLE_1) == ()
+    assert departures(full.determinants, TABLE_2) == ("no ImageNet weights",)
+    pretrained = full.model_copy(update={"weights": "imagenet"})
+    assert departures(pretrained.determinants, TABLE_1) == ("ImageNet weights",)
+    assert departures(pretrained.determinants, TABLE_2) == ()
+    assert departures(full.determinants, TABLE_3) == ("data set Market-1501", "no ImageNet weights")
+    small = full.model_copy(
+        update={"width_multiplier": 0.25, "image_height": 128, "image_width": 64, "milestones": (5.0,)}
+    )
+    assert departures(small.determinants, TABLE_1) == (
+        "width × 0.25 instead of width × 1",
+        "128×64 pixels instead of 256×128 pixels",
+        "steps at epoch 5 by × 0.1 instead of steps at epoch 40 and 90 by × 0.1",
+    )
+    assert departures(RunConfig().determinants, TABLE_1)[0] == "toy data (SynthPed)"
+
+
+def test_every_setting_is_either_part_of_the_yardstick_or_known_not_to_be() -> None:
+    judged = {key for keys in tables._WORDS for key in keys} | {"dataset", "weights"}
+    data = {"data_root", *(key for key in RunConfig.model_fields if key.startswith("synthped_"))}
+    computing = {
+        "precision",
+        "channels_last",
+        "compile",
+        "deterministic",
+        "evaluate_every",
+        "schedule_by",
+        "device",
+    }
+    assert judged | data | computing | {"attention", "loss", "seed"} == set(RunConfig.model_fields)
+
+
+def test_bootstrap_interval_against_a_naive_loop() -> None:
+    scores = np.random.default_rng(1).random((37, 3))
+    low, high = bootstrap_interval(scores, resamples=200, seed=5)
+    generator = np.random.default_rng(5)
+    means: list[list[float]] = []
+    for _ in range(200):
+        drawn = [int(i) for i in generator.integers(37, size=37)]
+        means.append([sum(scores[i, m] for i in drawn) / 37 for m in range(3)])
+    for m in range(3):
+        column = sorted(row[m] for row in means)
+        for bound, share in ((low[m], 0.025), (high[m], 0.975)):
+            place = share * 199
+            below = int(place)
+            expected = column[below] + (place - below) * (column[below + 1] - column[below])
+            assert bound == pytest.approx(expected, abs=1e-12)
+
+
+def test_bootstrap_interval_covers_the_mean_about_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(0)
+    samples = generator.beta(2, 1, (300, 60))
+    bounds = [bootstrap_interval(sample[:, None], resamples=300, seed=i) for i, sample in enumerate(samples)]
+    covered = np.mean([low[0] <= 2 / 3 <= high[0] for low, high in bounds])
+    assert 0.90 <= covered <= 0.98
+
+
+def test_bootstrap_interval_of_equal_scores_is_a_point_and_of_none_an_error() -> None:
+    low, high = bootstrap_interval(np.full((5, 1), 0.25))
+    assert (low[0], high[0]) == (0.25, 0.25)
+    with pytest.raises(ValueError, match="no query has a match"):
+        bootstrap_interval(np.empty((0, 2)))
+
+
+def test_query_scores_against_a_naive_loop(make_record: MakeRecord) -> None:
+    seeds = [make_record(seed=seed) for seed in range(3)]
+    scores = query_scores(seeds)
+    assert len(scores) == 199  # the query without a match does not count
+    for row, (name, found) in enumerate(scores.iterrows(), start=1):
+        per_seed = [record.queries.iloc[row] for record in seeds]
+        assert name == per_seed[0]["query"]
+        assert found["mAP"] == pytest.approx(sum(q["average_precision"] for q in per_seed) / 3)
+        for k in (1, 5, 10):
+            assert found[f"rank-{k}"] == pytest.approx(sum(q["first_match_rank"] <= k for q in per_seed) / 3)
+
+
+def test_records_that_do_not_add_up_are_refused(make_record: MakeRecord) -> None:
+    record = make_record()
+    altered = dataclasses.replace(record, metrics=record.metrics | {"mAP": record.metrics["mAP"] + 0.001})
+    with pytest.raises(RecordError, match=r"its queries give mAP = 0\.\d+, its metrics say"):
+        query_scores([altered])
+    with pytest.raises(RecordError, match="ranks other queries"):
+        query_scores([record, make_record(seed=1, queries=150)])
+    with pytest.raises(RecordError, match=r"different settings \(epochs\)"):
+        compare(TABLE_1, [record, make_record("se", epochs=5, milestones=(40.0, 90.0))])
+    with pytest.raises(RecordError, match="would count twice"):
+        compare(TABLE_1, [record, record])
+
+
+def test_a_row_without_a_record_holds_no_number(make_record: MakeRecord) -> None:
+    records = [
+        make_record("se"),
+        make_record("none", seed=0),
+        make_record("none", seed=1),
+        make_record("eca", "ce+tri"),
+    ]
+    run = {("se", "ce"), ("none", "ce")}
+    comparison = compare(TABLE_1, records)
+    for _, line in comparison.iterrows():
+        has_record = (line["attention"], line["loss"]) in run
+        assert line[["ours", "low", "high", "difference"]].notna().all() == has_record
+        assert (line["verdict"] == "not run") == (not has_record)
+        assert bool(line["records"]) == has_record
+    for shown in (tables.side_by_side(comparison), tables.intervals(comparison, "rank-5")):
+        ours = shown.drop(columns=[c for c in shown if "paper" in c.lower()]).set_index("Method")
+        for method, row in ours.iterrows():
+            has_record = TABLE_1.row(str(method)).cell in run
+            assert any(character.isdigit() for character in " ".join(row)) == has_record
+
+
+def test_every_shown_number_of_ours_is_a_records_own(make_record: MakeRecord) -> None:
+    records = {cell: [make_record(*cell, seed=seed) for seed in (0, 1)] for cell in CELLS}
+    comparison = compare(TABLE_1, [record for seeds in records.values() for record in seeds])
+    for _, line in comparison.iterrows():
+        seeds = records[line["attention"], line["loss"]]
+        assert line["ours"] == pytest.approx(100 * np.mean([r.metrics[line["metric"]] for r in seeds]), abs=1e-3)
+        assert line["low"] <= line["ours"] <= line["high"]
+        assert line["difference"] == pytest.approx(line["ours"] - line["paper"])
+        assert line["records"] == tuple(record.name for record in seeds)
+        assert line["verdict"] == verdict(line["paper"], line["low"], line["high"])
+    shown = tables.side_by_side(comparison)
+    assert list(shown["mAP here"]) == [f"{x:.2f}" for x in comparison[comparison["metric"] == "mAP"]["ours"]]
+
+
+@pytest.mark.parametrize("number", JOINT_LOSS)
+def test_without_records_only_the_papers_numbers_are_left(number: int) -> None:
+    table = JOINT_LOSS[number]
+    comparison = compare(table, [])
+    assert comparison[["ours", "low", "high", "difference"]].isna().all(axis=None)
+    assert set(comparison["verdict"]) <= {"", "not run"}
+    text = tables.as_text(table, [])
+    assert "Here: not run." in text
+    for row in table.rows:
+        assert all(f"{score:.2f}" in text for score in row.scores.values())
+
+
+def test_records_stand_only_in_the_tables_of_their_own_data_set(make_record: MakeRecord) -> None:
+    market = make_record("cbam", "ce+tri+cir")
+    toy = make_record("cbam", "ce+tri+cir", dataset="synthped", data_root=None)
+    assert compare(TABLE_3, [market])["seeds"].sum() == 0
+    assert compare(TABLE_3, [toy])["seeds"].sum() == 0
+    for record, other in ((market, "no ImageNet weights"), (toy, "toy data (SynthPed)")):
+        comparison = compare(TABLE_2, [record])
+        assert set(comparison[comparison["seeds"] > 0]["verdict"]) == {"other setting"}
+        assert other in tables.setting_note(TABLE_2, [record])
+    assert "The paper's setting" in tables.setting_note(TABLE_1, [market])
+
+
+def test_gains_are_paired_over_queries(make_record: MakeRecord) -> None:
+    base, better = make_record(), make_record("se")
+    queries = base.queries.assign(average_precision=base.queries["average_precision"] * 0.9)
+    metrics = base.metrics | {"mAP": base.metrics["mAP"] * 0.9}
+    worse = dataclasses.replace(better, queries=queries, metrics=metrics)
+    found = tables.gains(TABLE_1, [base, worse]).set_index("method")
+    line = found.loc["Baseline(+SE)"]
+    assert line["paper"] == pytest.approx(73.43 - 65.05)
+    assert line["ours"] == pytest.approx(-10 * base.metrics["mAP"], abs=1e-3)
+    spread = 100 * query_scores([base])["mAP"].std() / np.sqrt(199) * 1.96
+    assert line["high"] - line["low"] < 0.25 * 2 * spread  # unpaired, it would be about as wide as either run's
+    assert found.drop("Baseline(+SE)")[["ours", "low", "high"]].isna().all(axis=None)
+    assert tables.gains(TABLE_1, [worse])["ours"].isna().all()  # no baseline, no gain
+
+
+def test_grid_holds_what_was_run_and_nan_elsewhere(make_record: MakeRecord) -> None:
+    record = make_record("eca", "ce+tri")
+    frame = tables.grid([record])
+    assert frame.shape == (6, 3)
+    assert frame.loc["eca", "ce+tri"] == pytest.approx(100 * record.metrics["mAP"])
+    assert frame.notna().sum(axis=None) == 1
+
+
+def test_agreement_counts_pairs_as_a_naive_loop_does(make_record: MakeRecord) -> None:
+    qualities = dict(zip(CELLS, (0.5, 0.52, 0.4, 0.6, 0.61, 0.62, 0.45, 0.8), strict=True))
+    records = [make_record(*cell, quality=quality) for cell, quality in qualities.items()]
+    found = tables.agreement(TABLE_1, records)
+    scored = {row.method: query_scores([r])["mAP"].to_numpy() for row, r in zip(TABLE_1.rows, records, strict=True)}
+    printed = {row.method: row.scores["mAP"] for row in TABLE_1.rows}
+    pairs = clear = alike = 0
+    for i, a in enumerate(scored):
+        for b in list(scored)[i + 1 :]:
+            if printed[a] == printed[b]:  # SE and DANet
+                continue
+            pairs += 1
+            low, high = bootstrap_interval((scored[a] - scored[b])[:, None])
+            if low[0] > 0 or high[0] < 0:
+                clear += 1
+                alike += (scored[a].mean() > scored[b].mean()) == (printed[a] > printed[b])
+    assert found == tables.Agreement(pairs, clear, alike)
+    assert (pairs, 0 < alike < clear < pairs) == (27, True)
+    assert tables.agreement(TABLE_1, records[:1]) == tables.Agreement(0, 0, 0)
+
+
+def test_settings_say_what_the_paper_prints_and_what_a_run_used() -> None:
+    small = RunConfig.model_validate({"epochs": 12, "width_multiplier": 0.25})
+    shown = tables.settings({"A": RunConfig(), "B": small}).set_index("Setting")
+    assert shown.loc["input size", "Paper"] == "256×128"
+    assert shown.loc["epochs"].tolist() == ["not printed", "120 epochs", "12 epochs"]
+    assert shown.loc["backbone", "B"] == "width × 0.25"
+    assert shown.loc["augmentation", "A"] == "flip 0.5; pad-crop 10; random erasing 0.5"
+    assert shown.loc["data set of the ablation", "A"] == "SynthPed (toy data)"
+
+
+def test_summary_counts_rows_and_verdicts(make_record: MakeRecord) -> None:
+    shown = tables.summary([TABLE_1, TABLE_2], {"real": [make_record()], "none": []}).set_index(["Table", "Data"])
+    first, second = (f"{table.number}: {table.title}" for table in (TABLE_1, TABLE_2))
+    assert shown.loc[(first, "real"), "Rows run"] == "1 of 8"
+    assert sum(int(n) for n in re.findall(r"\((\d)\)", shown.loc[(first, "real"), "Verdicts"])) == 4
+    assert shown.loc[(first, "none")].tolist() == ["0 of 8", "not run"]
+    assert shown.loc[(second, "real")].tolist() == ["0 of 1", "not run"]
+
+
+def test_conventions_are_those_of_the_records(make_record: MakeRecord) -> None:
+    seeds = [make_record("se", seed=seed) for seed in (0, 1)]
+    seeds = [dataclasses.replace(r, metrics=r.metrics | {"mAP (trapezoid)": r.metrics["mAP"] + 0.01}) for r in seeds]
+    shown = tables.conventions(TABLE_1, seeds)
+    assert shown["Method"].tolist() == ["Baseline(+SE)"]
+    assert shown.loc[0, "Difference"] == "+1.00"
+    assert float(shown.loc[0, "Rectangular"]) == pytest.approx(
+        100 * np.mean([r.metrics["mAP"] for r in seeds]), abs=0.01
+    )
+
+
+def test_verdicts_of_several_metrics_are_told_apart(make_record: MakeRecord) -> None:
+    comparison = compare(TABLE_1, [make_record()])
+    comparison.loc[comparison["method"] == "Baseline", "verdict"] = [
+        "reproduced",
+        "worse",
+        "worse",
+        "reproduced",
+    ]
+    shown = tables.side_by_side(comparison).set_index("Method")["Verdict"]
+    assert shown["Baseline"] == "reproduced (Rank-1, mAP); worse (Rank-5, Rank-10)"
+    assert shown["Ours"] == "not run"
+
+
+def test_provenance_names_the_record_of_every_hash_in_the_table(make_record: MakeRecord) -> None:
+    records = [make_record(), make_record("se")]
+    origin = tables.provenance(records)
+    hashes = set(" ".join(tables.side_by_side(compare(TABLE_1, records))["Record"]).split())
+    assert hashes == set(origin["Record"])
+    assert origin.loc[0, "Minutes"] == "2.0"
+    assert origin.loc[0, "Commit"] == "`01234567 (changed)`"
+
+
+def test_missing_runs_are_those_without_a_record(monkeypatch: pytest.MonkeyPatch, make_record: MakeRecord) -> None:
+    profile = Profile.model_validate({"cells": ("none/ce",), "seeds": (0, 1)})
+    have = {profile.config("none/ce", 1).name, profile.config("se/ce", 0).name}
+    monkeypatch.setattr(tables, "find_record", lambda config: make_record() if config.name in have else None)
+    missing = [(config.attention, config.loss, config.seed) for config in tables.missing_runs(TABLE_1, profile)]
+    assert len(missing) == 14
+    assert ("none", "ce", 0) in missing
+    assert ("none", "ce", 1) not in missing
+    assert ("se", "ce", 0) not in missing
+    assert len(tables.records_of(profile)) == 1
+
+
+def test_console_text_lines_up(make_record: MakeRecord) -> None:
+    text = tables.as_text(TABLE_1, [make_record(*cell) for cell in CELLS])
+    block = text.split("\n\n")[1].splitlines()
+    assert len(block) == 9
+    assert len({line.index("  ", 20) for line in block}) <= 2
+    assert isinstance(compare(TABLE_1, []), pd.DataFrame)
