@@ -99,7 +99,9 @@ class Settings(TrainingSettings):
 
     dataset: DatasetName = Field("synthped", description="which data set, by its layout on disk")
     data_root: Path | None = Field(None, description="the data set's folder; synthped is rendered where it is missing")
-    synthped_preset: Literal["market-like", "duke-like", "msmt-like"] = Field("market-like", description="SynthPed only")
+    synthped_preset: Literal["market-like", "duke-like", "msmt-like"] = Field(
+        "market-like", description="SynthPed only"
+    )
     synthped_seed: int = Field(0, ge=0, description="SynthPed only: which world is rendered")
     synthped_train_identities: int | None = Field(None, ge=2, description="SynthPed only; null: the preset's")
     synthped_test_identities: int | None = Field(None, ge=2, description="SynthPed only; null: the preset's")
@@ -209,7 +211,9 @@ class Profile(Settings):
     def config(self, cell: str, seed: int | None = None) -> RunConfig:
         """The run of one cell of the grid; the profile's first seed unless one is given."""
         if cell not in GRID:
-            raise ParameterError(f"{cell!r} is not a cell of the grid{nearest(cell, GRID)}; there are {', '.join(GRID)}")
+            raise ParameterError(
+                f"{cell!r} is not a cell of the grid{nearest(cell, GRID)}; there are {', '.join(GRID)}"
+            )
         shared = self.model_dump(include=set(Settings.model_fields))
         chosen = GRID[cell]
         seed = self.seeds[0] if seed is None else seed
@@ -292,10 +296,12 @@ def run(config: RunConfig, *, records: Path | None = None, progress: bool = True
     found = find_record(config)
     if found is not None:
         return Run(config, found)
-    with _only_one(config.name):
+    with OnlyOne(config.name):
         found = find_record(config)  # another process may have finished it meanwhile
         build = build_root()
-        return Run(config, found if found is not None else _train(config, build, records or build / "records", progress))
+        return Run(
+            config, found if found is not None else _train(config, build, records or build / "records", progress)
+        )
 
 
 def repeat(record: Record, data_root: Path | None = None, progress: bool = True) -> Record:
@@ -463,12 +469,13 @@ def save_weights(path: Path, network: torch.nn.Module, config: RunConfig) -> Non
 
 
 def load_network(config: RunConfig, num_classes: int) -> ReIDNetwork:
-    """The trained network of a finished run, in evaluation mode on the CPU. Raises CheckpointError where it cannot be."""
+    """The trained network of a finished run, in evaluation mode, on the CPU; raises CheckpointError where there is none."""
     path = weights_path(config)
     advice = f"Delete {path} and the record {config.name}, and run it again."
     if not path.is_file():
         raise CheckpointError(
-            f"{path}: no weights of this run on this machine (published records come without). Train it with `reidkit run`."
+            f"{path}: no weights of this run on this machine (published records come without). "
+            "Train it with `reidkit run`."
         )
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -512,7 +519,7 @@ def _sampler(config: RunConfig, labels: Tensor) -> Sampler:
     return IdentitySampler(labels, config.batch_size // config.images_per_identity, config.images_per_identity)
 
 
-class _only_one:
+class OnlyOne:
     """Lets one process at a time train a run; the others say who holds it and wait."""
 
     def __init__(self, name: str, say: Callable[[str], None] = print) -> None:
@@ -533,5 +540,3 @@ class _only_one:
     def __exit__(self, *_: object) -> None:
         self.holder.unlink(missing_ok=True)
         self.lock.release()
-
-

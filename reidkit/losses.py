@@ -73,8 +73,8 @@ class CircleLoss(nn.Module):
         self.scale, self.margin = scale, margin
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        positive, negative = pair_masks(features, labels)
         similarities = cosine_similarities(features)
-        positive, negative = pair_masks(similarities, labels)
         with torch.no_grad():
             # exponent = slope * s + offset, where alpha is a plain number
             slope = torch.where(
@@ -98,8 +98,8 @@ class UnifiedLoss(nn.Module):
         self.scale, self.margin = scale, margin
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        positive, negative = pair_masks(features, labels)
         similarities = cosine_similarities(features)
-        positive, negative = pair_masks(similarities, labels)
         return log_one_plus_pairs(
             -self.scale * similarities, self.scale * (similarities + self.margin), positive, negative
         )

@@ -66,7 +66,10 @@ def write_record(
     queries: pd.DataFrame,
     provenance: Mapping[str, Any],
 ) -> Record:
-    """Writes a record as `directory`, whole or not at all. Raises RecordError where one is there or a metric is not finite."""
+    """Writes a record as `directory`, whole or not at all.
+
+    Raises RecordError where a record is there already or a metric is not finite.
+    """
     if directory.exists() and any(directory.iterdir()):
         raise RecordError(f"{directory}: a record of this name is there already; move it away to write it anew")
     bad = {name: value for name, value in metrics.items() if not math.isfinite(value)}

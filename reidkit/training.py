@@ -47,7 +47,9 @@ class TrainingSettings(BaseModel):
     precision: Literal["fp32", "bf16", "fp16"] = Field("bf16", description="of the network's arithmetic")
     channels_last: bool = Field(True, description="memory format of images and weights")
     compile: bool = Field(False, description="torch.compile the network (pays on a GPU only)")
-    deterministic: bool = Field(True, description="the same numbers again on the same machine, a little slower on a GPU")
+    deterministic: bool = Field(
+        True, description="the same numbers again on the same machine, a little slower on a GPU"
+    )
     evaluate_every: int = Field(0, ge=0, description="epochs between evaluations for the history; 0: at the end only")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
 

@@ -5,6 +5,7 @@ native size and resized on the device that trains. Random numbers are drawn per 
 that one draw moves an image and anything that lies over it (a heat map, a part map) alike.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,10 +26,12 @@ IMAGENET_STD: tuple[float, ...] = tuple(ResNet50_Weights.IMAGENET1K_V1.transform
 def read_image(path: Path) -> Tensor:
     """One image file as uint8 (3, H, W) in RGB. Raises DatasetError, naming the file, where it cannot be decoded."""
     try:
-        return decode_image(read_file(str(path)), mode=ImageReadMode.RGB)
+        image: Tensor = decode_image(read_file(str(path)), mode=ImageReadMode.RGB)
+        return image
     except RuntimeError as error:
+        reason = re.sub(r"^.*\.cpp:\d+,? ?", "", str(error).splitlines()[0])  # not where in torchvision it was found
         raise DatasetError(
-            f"{path}: not a readable image ({str(error).splitlines()[0]}). "
+            f"{path}: not a readable image ({reason}). "
             "`reidkit data check` lists every bad file of a data set; extract or download the set again."
         ) from error
 

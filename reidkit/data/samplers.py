@@ -15,7 +15,9 @@ class ShuffledSampler:
 
     def __post_init__(self) -> None:
         if self.count < self.batch_size:
-            raise ValueError(f"{self.count} training images do not fill one batch of {self.batch_size}: lower batch_size")
+            raise ValueError(
+                f"{self.count} training images do not fill one batch of {self.batch_size}: lower batch_size"
+            )
 
     def epoch(self, generator: torch.Generator) -> Tensor:
         """Image indexes, int64 (steps, batch_size)."""

@@ -21,9 +21,10 @@ from torch import Tensor
 
 JUNK = -1  # the identity of gallery items that are ignored
 
-_BLOCK_BYTES = 192 * 2**20  # similarities of one block of queries with the whole gallery
-_SLAB_BYTES = 4 * 2**20  # the part of a block that is worked on while it lies in the cache
-_RAISED_ROWS = 1024  # features that are copied at once to raise or to square them
+# A block of queries is multiplied with the whole gallery: more queries multiply faster, fewer take less memory.
+_BLOCK_QUERIES, _BLOCK_BYTES = 1024, 192 * 2**20
+_SLAB_BYTES = 4 * 2**20  # the part of a block that is worked on while it lies in the CPU's cache
+_RAISED_BYTES = 16 * 2**20  # half-precision features are raised so much at a time
 
 Array = NDArray[Any]
 
@@ -41,8 +42,8 @@ class Ranking:
     """
 
     cmc: Tensor
-    mAP: float
-    mINP: float
+    mAP: float  # noqa: N815, the field's own spelling
+    mINP: float  # noqa: N815
     average_precision: Tensor
     first_match_rank: Tensor
 
@@ -151,7 +152,8 @@ class _Problem:
             if not features.is_floating_point():
                 raise TypeError(f"{name} is {features.dtype}; expected floating-point features")
         if query.shape[1] != gallery.shape[1]:
-            raise ValueError(f"query features are {query.shape[1]} long, gallery features {gallery.shape[1]}; expected one length")
+            lengths = f"{query.shape[1]} and {gallery.shape[1]}"
+            raise ValueError(f"features of query and gallery are {lengths} numbers long; expected one length")
         if query.device != gallery.device:
             raise ValueError(f"query is on {query.device}, gallery on {gallery.device}; expected one device")
         for name, labels, features in (
@@ -169,17 +171,18 @@ class _Problem:
         self.query_ids, self.query_cameras = query_ids.to(device), query_cameras.to(device)
         self.gallery_ids, self.gallery_cameras = gallery_ids.to(device), gallery_cameras.to(device)
         self.dtype = torch.promote_types(torch.promote_types(query.dtype, gallery.dtype), torch.float32)
-        _squares("query", query, self.dtype)
-        squares = _squares("gallery", gallery, self.dtype)
+        self.slab_bytes = _SLAB_BYTES if device.type == "cpu" else _BLOCK_BYTES
+        self._squares("query", query)
+        squares = self._squares("gallery", gallery)
         self.scale = squares.sqrt().clamp(min=1e-12) if metric == "cosine" else None
         self.shift = squares / 2 if metric == "euclidean" else None
 
     def slabs(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Yield (rows, similarity, same, match).
 
-        rows (R,): which queries, on the CPU. similarity (R, W): with the whole gallery, and at least one column more that
-        is -inf; junk is -inf too; yours to overwrite. same (R, S): the gallery items of the query's identity, filled up
-        with the index of the first column of -inf. match (R, S): which of them are matches.
+        rows (R,): which queries, on the CPU. similarity (R, W): with the whole gallery, and at least one column more
+        that is -inf; junk is -inf too; yours to overwrite. same (R, S): the gallery items of the query's identity,
+        filled up with the index of the first column of -inf. match (R, S): which of them are matches.
         """
         size = len(self.gallery)
         if size == 0 or len(self.query) == 0:
@@ -195,14 +198,14 @@ class _Problem:
 
         width = size // 16 * 16 + 16  # rows that start on a cache line multiply faster
         row_bytes = width * self.dtype.itemsize
-        slab_bytes = _SLAB_BYTES if device.type == "cpu" else _BLOCK_BYTES
         # Queries with as many gallery items of their identity go together, so that little is filled up.
-        blocks = _parts(same_count.argsort(stable=True), _BLOCK_BYTES // row_bytes)
-        buffer = torch.full((len(blocks[0]), width), -torch.inf, dtype=self.dtype, device=device)
+        blocks = _parts(same_count.argsort(stable=True), min(_BLOCK_QUERIES, _BLOCK_BYTES // row_bytes))
+        buffer = torch.empty(len(blocks[0]), width, dtype=self.dtype, device=device)
+        buffer[:, size:] = -torch.inf
         for block in blocks:
             self._product(block, buffer[: len(block), :size])
-            slabs = _parts(block, slab_bytes // row_bytes)
-            for rows, similarity in zip(slabs, _parts(buffer[: len(block)], slab_bytes // row_bytes), strict=True):
+            slabs = (_parts(part, self.slab_bytes // row_bytes) for part in (block, buffer[: len(block)]))
+            for rows, similarity in zip(*slabs, strict=True):
                 if self.scale is not None:  # the query's own length does not change its order
                     similarity[:, :size] /= self.scale
                 if self.shift is not None:  # |q - g|² = |q|² - 2 (q·g - |g|²/2): the nearest has the largest bracket
@@ -216,23 +219,25 @@ class _Problem:
 
     def _product(self, rows: Tensor, out: Tensor) -> None:
         query = self.query[rows].to(self.dtype)
-        step = len(self.gallery) if self.gallery.dtype == self.dtype else _RAISED_ROWS
+        step = len(self.gallery)
+        if self.gallery.dtype != self.dtype:
+            step = max(1, _RAISED_BYTES // (query.shape[1] * query.itemsize or 1))
         for low in range(0, len(self.gallery), step):
             part = self.gallery[low : low + step].to(self.dtype)
             torch.mm(query, part.T, out=out[:, low : low + step])
 
-
-def _squares(name: str, features: Tensor, dtype: torch.dtype) -> Tensor:
-    """Squared lengths (N,) of the features; an error if one is not finite."""
-    parts = _parts(features, _RAISED_ROWS)
-    squares = torch.cat([part.to(dtype).square().sum(1) for part in parts])
-    bad = (~squares.isfinite()).nonzero()[:, 0].tolist()
-    if bad:
-        raise ValueError(
-            f"{name} has {len(bad)} features that are not finite (nan, infinite, or too large to square), "
-            f"the first in row {bad[0]}; expected finite numbers: look at the network that made them"
-        )
-    return squares
+    def _squares(self, name: str, features: Tensor) -> Tensor:
+        """Squared lengths (N,) of the features, rounded once; an error if one is not finite."""
+        parts = _parts(features, self.slab_bytes // (features.shape[1] * 8 or 1))
+        norms = torch.cat([torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in parts])
+        squares = norms.square().to(self.dtype)
+        bad = (~squares.isfinite()).nonzero()[:, 0].tolist()
+        if bad:
+            raise ValueError(
+                f"{name} has {len(bad)} features that are not finite (nan, infinite, or too large to square), "
+                f"the first in row {bad[0]}; expected finite numbers: look at the network that made them"
+            )
+        return squares
 
 
 def _parts(rows: Tensor, most: int) -> tuple[Tensor, ...]:
@@ -263,25 +268,27 @@ def _count_above(values: Tensor, thresholds: Tensor) -> Tensor:
 
 def _compare(row: Array, limits: Array) -> Array:
     """Count by comparing all with all: for few limits."""
-    words = -(-len(row) // 1024) * 128
-    above = np.zeros((len(limits), words * 8), np.bool_)
-    np.greater(row, limits[:, None], out=above[:, : len(row)])
+    above = np.zeros((len(limits), -(-len(row) // 1024), 128, 8), np.bool_)
+    np.greater(row, limits[:, None], out=above.reshape(len(limits), -1)[:, : len(row)])
     # Add bools as 8-byte words, 128 at a time: no byte exceeds 128, so none carries into the next.
-    return above.view(np.int64).reshape(len(limits), -1, 128).sum(2).view(np.uint8).reshape(len(limits), -1).sum(1)
+    counts: Array = above.view(np.int64).sum(2).view(np.uint8).sum((1, 2))
+    return counts
 
 
 def _place(row: Array, limits: Array) -> Array:
     """Count by placing all in bins, comparing only within the bins of the limits: its time does not grow with them."""
     low, bins = limits[-1], 2**14
-    scale = bins / np.maximum(limits[0] - low, np.finfo(row.dtype).tiny)
+    spread = limits[0] - low
+    scale = bins / spread if spread > 0 else 1
 
-    def place(values: Array) -> Array:  # never falls as the value rises, which makes other bins comparable
-        return np.clip((values - low) * scale, -1, bins).astype(np.int64) + 1
+    def bin_of(values: Array) -> Array:  # never falls as the value rises, so that different bins are in order
+        return np.asarray(np.clip((values - low) * scale, -1, bins), np.int64) + 1
 
-    where, at = place(row), place(limits)
+    where, at = bin_of(row), bin_of(limits)
     shared = np.zeros(bins + 2, np.bool_)
     shared[at] = True
     total = np.bincount(where, minlength=bins + 2)
     total[shared] = 0
     near = np.sort(row[shared[where]])
-    return total[::-1].cumsum()[::-1][at] + len(near) - np.searchsorted(near, limits, side="right")
+    counts: Array = total[::-1].cumsum()[::-1][at] + len(near) - np.searchsorted(near, limits, side="right")
+    return counts

@@ -41,11 +41,16 @@ LOSSES = {"ce": "CE", "ce+tri": "CE + Tri", "ce+tri+cir": "CE + Tri + Cir"}
 Drawing = tuple[Figure, str]
 
 
-def training_curves(histories: Mapping[str, pd.DataFrame], column: str = "loss") -> Drawing:
+def training_curves(
+    histories: Mapping[str, pd.DataFrame], column: str, name: str = "", *, log: bool = False
+) -> Drawing:
     """One line per run over its epochs. `histories`: by label, with the columns `epoch` and `column`; nan is skipped.
+
+    name: what to call the column. log: a logarithmic axis, for values of different size.
 
     Raises ValueError where no run recorded `column`.
     """
+    name = name or column
     curves = {
         label: history[["epoch", column]].dropna()
         for label, history in histories.items()
@@ -58,15 +63,19 @@ def training_curves(histories: Mapping[str, pd.DataFrame], column: str = "loss")
         palette = sns.color_palette("colorblind", len(curves))
         dashes = ["-", "--", ":", "-."]
         for i, (label, curve) in enumerate(curves.items()):
-            axes.plot(curve["epoch"], curve[column], dashes[i % 4], color=palette[i], linewidth=2, label=label)
-        axes.set(xlabel="epoch", ylabel=column)
-        axes.set_ylim(bottom=0)
+            marker = "o" if len(curve) == 1 else None  # a line of one point would not be seen
+            axes.plot(curve["epoch"], curve[column], dashes[i % 4], color=palette[i], marker=marker, lw=2, label=label)
+        axes.set(xlabel="epoch", ylabel=name)
+        if log:
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     ends = "; ".join(
         f"{label} from {curve[column].iloc[0]:.3g} to {curve[column].iloc[-1]:.3g}" for label, curve in curves.items()
     )
-    return figure, f"Line chart of the {column} over {max(len(c) for c in curves.values())} epochs. {ends}."
+    return figure, f"Line chart of the {name} over {max(len(c) for c in curves.values())} epochs. {ends}."
 
 
 def grid_heat_map(scores: pd.DataFrame, metric: str = "mAP") -> Drawing:

@@ -93,8 +93,8 @@ def _head(p: Person) -> list[Solid]:
         tress = (width, width, width * 0.8)
         solids.append(Solid("hair", p.hair, (0, eye, z - 0.035), (0, 0.77, z - 0.05), tress, 0.118, 0.7))
     if p.look.hat:
-        low, crown = eye + radius * 0.55, (radius * 1.15, radius * 1.12, radius * 0.7)
-        solids.append(Solid("hat", p.hat, (0, low, z), (0, eye + radius * 1.5, z), crown, 0.5))
+        low, dome = eye + radius * 0.55, (radius * 1.15, radius * 1.12, radius * 0.7)
+        solids.append(Solid("hat", p.hat, (0, low, z), (0, eye + radius * 1.5, z), dome, 0.5))
         if p.hat_style == "cap":
             peak = (0, low - 0.008, z + 0.115)
             solids.append(Solid("hat", p.hat, (0, low, z + 0.03), peak, (0.03, 0.012), 0.51))

@@ -44,9 +44,9 @@ class Camera:
 def camera(seed: int, number: int) -> Camera:
     """Camera `number` (from 1) of the data set rendered with `seed`."""
     rng = np.random.default_rng((seed, 1, number))
-    saturation = rng.uniform(0.6, 0.95)
+    saturation = rng.uniform(0.7, 1.0)
     mix = saturation * np.eye(3) + (1 - saturation) / 3 + rng.normal(0, 0.02, (3, 3))
-    gains = np.exp(rng.normal(0, 0.06, (3, 1)) + rng.normal(0, 0.1))
+    gains = np.exp(rng.normal(0, 0.04, (3, 1)) + rng.normal(0, 0.08))
     usual = (0, math.pi, math.pi / 2, -math.pi / 2)[(number - 1) % 4]  # from the front, from behind, from either side
     return Camera(
         scene=_scene(rng),
@@ -54,10 +54,10 @@ def camera(seed: int, number: int) -> Camera:
         pitch=float(rng.uniform(0.05, 0.35)),
         light=float(rng.uniform(-1, 1)),
         response=(mix * gains).astype(np.float32),
-        gamma=float(np.exp(rng.normal(0, 0.15))),
-        lift=float(rng.uniform(0, 25)),
+        gamma=float(np.exp(rng.normal(0, 0.12))),
+        lift=float(rng.uniform(0, 18)),
         blur=float(rng.uniform(0.2, 0.8)),
-        resolution=float(rng.uniform(0.6, 1.0)),
+        resolution=float(rng.uniform(0.65, 1.0)),
         noise=float(rng.uniform(2, 6)),
     )
 
@@ -111,11 +111,11 @@ def _scene(rng: np.random.Generator) -> Array:
             pen.line((width / 2 + (x - width / 2) * 0.6, horizon, x, height), darker(ground), 2)
     pen.rectangle((0, horizon, width, horizon + 6), shade(90, 160))  # the kerb
     for _ in range(rng.integers(3, 8)):  # posts, and parked things
-        x, tall, colour = rng.uniform(0, width), rng.uniform(20, 160), shade(40, 170, 20)
+        foot, tall, colour = rng.uniform(0, width), rng.uniform(20, 160), shade(40, 170, 20)
         if rng.random() < 0.5:
-            pen.rectangle((x, horizon + 20 - tall, x + rng.uniform(4, 10), horizon + 20), colour)
+            pen.rectangle((foot, horizon + 20 - tall, foot + rng.uniform(4, 10), horizon + 20), colour)
         else:
-            pen.rounded_rectangle((x, horizon - 25, x + rng.uniform(40, 110), horizon + 25), 10, colour)
+            pen.rounded_rectangle((foot, horizon - 25, foot + rng.uniform(40, 110), horizon + 25), 10, colour)
 
     scene = np.asarray(image.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 2.0))), np.float32)
     for rows, columns, amount in ((10, 25, 8), (height // 3, width // 3, 5)):  # stains, and grain

@@ -75,12 +75,12 @@ class Preset:
 
     cameras: int
     attributes: str  # whose attribute file: a key of MAT_FIELDS
-    train_identities: int = 130
+    train_identities: int = 150
     test_identities: int = 70
-    images_per_identity: int = 12  # at least two from each camera that sees the person
+    images_per_identity: int = 10  # at least two from each camera that sees the person
     distractors: int = 150
     junk: int = 60
-    cameras_per_identity: tuple[int, int] = (4, 6)  # the least and the most
+    cameras_per_identity: tuple[int, int] = (4, 5)  # the least and the most
     people_per_look: int = 4  # who share all their attributes
 
 
@@ -155,7 +155,7 @@ def take(shot: Shot, cast: Cast) -> tuple[NDArray[np.uint8], Labels]:
     """The image (128, 64, 3) uint8 of a shot, and its part map (128, 64) uint8."""
     eye = camera(cast.seed, shot.camera)
     hour = np.random.default_rng((cast.seed, 7, shot.camera, shot.sequence))  # the light at this camera then
-    gains = np.exp(hour.normal(0, 0.03, 3) + hour.normal(0, 0.1)).astype(np.float32)
+    gains = np.exp(hour.normal(0, 0.02, 3) + hour.normal(0, 0.08)).astype(np.float32)
     walk = np.random.default_rng((cast.seed, 8, shot.person, shot.camera))  # what the images of one walk share
     heading = eye.yaw + walk.normal(0, 0.3) + (math.pi if walk.random() < 0.2 else 0.0)
     phase = walk.uniform(0, TAU) + 1.1 * shot.number
@@ -183,7 +183,7 @@ def take(shot: Shot, cast: Cast) -> tuple[NDArray[np.uint8], Labels]:
     draw(canvas, labels, body(cast.person(shot.person), phase), view)
     if rng.random() < 0.1:
         _occlude(canvas, labels, rng, cast, view)
-    image = eye.expose(canvas, gains * np.float32(math.exp(rng.normal(0, 0.07))), rng)
+    image = eye.expose(canvas, gains * np.float32(math.exp(rng.normal(0, 0.05))), rng)
     return image, np.ascontiguousarray(labels[SUPERSAMPLING // 2 :: SUPERSAMPLING, SUPERSAMPLING // 2 :: SUPERSAMPLING])
 
 
@@ -319,7 +319,7 @@ def _write_shot(shot: Shot, cast: Cast, root: Path) -> None:
 
 
 def _write_attributes(path: Path, preset: Preset, cast: Cast, shots: list[Shot]) -> None:
-    """Write a .mat like the original: a struct of splits of structs of fields (1, I) uint8, and a cell row of id strings."""
+    """Write a .mat like the original: structs of splits of fields (1, I) uint8, and a cell row of id strings."""
     splits: dict[str, dict[str, NDArray[Any]]] = {}
     for split, fields in MAT_FIELDS[preset.attributes].items():
         folders = (TRAIN,) if split == "train" else (QUERY, GALLERY)

@@ -228,7 +228,7 @@ def draw_person(rng: np.random.Generator, look: Look) -> Person:
         skin=Cloth(about(SKIN[rng.integers(len(SKIN))], 5)),
         hair=Cloth(about(GREY_HAIR if old else HAIR[rng.integers(len(HAIR))], 5)),
         shoes=Cloth(about(COLOURS[shoe])),
-        hat=accessory(),
+        hat=cloth(COLOURS[one_of(*COLOURS)], ["hoops", "halves"], 0.4),
         backpack=accessory(),
         bag=accessory(),
         extra=accessory(),

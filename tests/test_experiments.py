@@ -1,0 +1,215 @@
+import json
+import threading
+from pathlib import Path
+
+import filelock
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from reidkit.experiments import (
+    GRID,
+    TABLE_1,
+    ParameterError,
+    Profile,
+    RunConfig,
+    check_data,
+    find_record,
+    load_network,
+    measure,
+    open_dataset,
+    project_root,
+    repeat,
+    run,
+    run_features,
+    weights_path,
+)
+from reidkit.records import RecordError, compare, read_record
+from reidkit.training import CheckpointError
+
+PARAMETERS = sorted((project_root() / "parameters").glob("*.yaml"))
+
+
+@pytest.fixture
+def smoke(build: Path, synthped: Path) -> Profile:
+    return Profile.read("smoke", data_root=synthped, batch_size=8)
+
+
+def test_the_grid_is_the_papers_eight_rows_and_ten_cells_more() -> None:
+    assert len(GRID) == 18
+    assert len(TABLE_1) == 8
+    assert {GRID[name].row for name in TABLE_1} == {cell.row for cell in GRID.values()} - {None}
+    assert GRID["cbam/ce+tri+cir"].row == "Ours"
+    assert GRID["cbam/ce"].row is None
+
+
+@pytest.mark.parametrize("path", PARAMETERS, ids=lambda path: path.stem)
+def test_every_parameter_file_is_valid_and_named_after_its_profile(path: Path) -> None:
+    profile = Profile.read(path)
+    assert profile.profile == path.stem
+    assert len({config.name for config in profile.configs()}) == len(profile.configs()) > 0
+
+
+def test_the_market1501_profile_is_what_the_paper_prints() -> None:
+    config = Profile.read("market1501").config("none/ce")
+    printed = (config.image_height, config.image_width, config.learning_rate, config.batch_size, config.weights)
+    assert printed == (256, 128, 3.5e-4, 64, None)
+    assert config.width_multiplier == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epohcs: 3", "unknown parameter 'epohcs'; did you mean 'epochs'"),
+        ("epochs: 0", "epochs: .*greater than or equal to 1"),
+        ("epochs: many", "epochs: .*integer"),
+        ("epochs: 2.5", "epochs: .*integer"),
+        ("learning_rate: 1e-3", "learning_rate"),  # YAML reads this as a text
+        ("attention: cbam", "unknown parameter 'attention'"),
+        ("cells: [cbam/ce+tir]", "'cbam/ce.tir' is not a cell of the grid; did you mean 'cbam/ce.tri'"),
+        ("batch_size: 6", "multiple of images_per_identity"),
+        ("dataset: market1501", "data_root is needed"),
+        ("weights: imagenet\nwidth_multiplier: 0.5", "width_multiplier 1 only"),
+        ("learning_rate: .nan", "learning_rate"),
+        ("- a list", "expected `key: value` lines, found list"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_a_bad_parameter_is_named_with_its_file(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ParameterError, match=message) as error:
+        Profile.read(path)
+    assert "mine.yaml" in str(error.value)
+
+
+def test_all_bad_parameters_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("epochs: 0\nlearning_rte: 1")
+    with pytest.raises(ParameterError) as error:
+        Profile.read(path)
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_a_missing_parameter_file_names_the_others() -> None:
+    with pytest.raises(ParameterError, match="did you mean 'smoke'"):
+        Profile.read("smoek")
+
+
+def test_a_name_says_what_determines_the_numbers_and_nothing_else() -> None:
+    config = RunConfig()
+    assert RunConfig(device="cpu", data_root=Path("/elsewhere")).name == config.name
+    others = [RunConfig(seed=1), RunConfig(attention="se"), RunConfig(epochs=121), RunConfig(synthped_seed=1)]
+    assert len({other.name for other in [config, *others]}) == 5
+    real = RunConfig(dataset="market1501", data_root=Path("a"))
+    assert real.name == RunConfig(dataset="market1501", data_root=Path("b"), synthped_seed=3).name
+
+
+def test_a_run_is_trained_once_recorded_and_loaded(smoke: Profile) -> None:
+    config = smoke.config("none/ce")
+    assert find_record(config) is None
+    trained = run(config, progress=False)
+    assert 0 < trained.metrics["mAP"] <= 1
+    assert {"mAP", "mAP (trapezoid)", "mINP", "rank-1", "rank-5", "rank-10"} == trained.metrics.keys()
+    assert len(trained.history) == smoke.epochs
+    dataset = open_dataset(config)
+    assert trained.record.queries["query"].tolist() == [path.name for path in dataset.query.paths]
+    mean = trained.record.queries["average_precision"].mean()
+    assert mean == pytest.approx(trained.metrics["mAP"], abs=1e-5)
+    written = trained.record.directory / "record.json"
+    before = written.stat().st_mtime_ns
+    assert run(config, progress=False).metrics == trained.metrics
+    assert written.stat().st_mtime_ns == before
+
+    features = run_features(config, dataset)
+    assert measure(*features, dataset)[1] == trained.metrics  # the stored weights are those that were evaluated
+
+
+def test_the_same_seed_gives_the_same_record(smoke: Profile) -> None:
+    record = run(smoke.config("cbam/ce+tri+cir"), progress=False).record
+    again = repeat(record, smoke.data_root, progress=False)
+    assert all(difference.within for difference in compare(record, again))
+    for file in ("history.csv", "queries.csv"):
+        assert (record.directory / file).read_bytes() == (again.directory / file).read_bytes()
+
+
+def test_records_of_other_code_are_not_repeated(smoke: Profile) -> None:
+    record = run(smoke.config("none/ce"), progress=False).record
+    path = record.directory / "record.json"
+    content = json.loads(path.read_text())
+    content["config"]["revision"] = 0
+    path.write_text(json.dumps(content))
+    with pytest.raises(RecordError, match="revision 0"):
+        repeat(read_record(record.directory), progress=False)
+
+
+def test_a_record_of_other_files_is_noticed(smoke: Profile, tmp_path: Path) -> None:
+    record = run(smoke.config("none/ce"), progress=False).record
+    dataset = open_dataset(smoke)
+    check_data(record, dataset)
+    other = type(dataset)(dataset.name, dataset.root, dataset.query, dataset.query, dataset.gallery, None)
+    with pytest.raises(RecordError, match="made from files with checksum"):
+        check_data(record, other)
+
+
+def test_weights_of_another_run_damaged_ones_and_pickles_are_refused(smoke: Profile) -> None:
+    first, second = smoke.config("none/ce"), smoke.config("none/ce+tri")
+    with pytest.raises(CheckpointError, match="no weights of this run"):
+        load_network(first, 8)
+    run(first, progress=False)
+    load_network(first, 8)
+    good = weights_path(first).read_bytes()
+    weights_path(second).write_bytes(good)
+    with pytest.raises(CheckpointError, match="the weights are of the run"):
+        load_network(second, 8)
+    weights_path(first).write_bytes(good[:1000])
+    with pytest.raises(CheckpointError, match="truncated"):
+        load_network(first, 8)
+    torch.save({}, weights_path(first))
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
+        load_network(first, 8)
+    weights_path(first).write_bytes(good)
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load_network(first, 9)
+
+
+def test_the_second_of_two_says_who_trains_and_waits(
+    smoke: Profile, build: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = smoke.config("none/ce")
+    (build / "runs").mkdir(parents=True)
+    (build / "runs" / f"{config.name}.holder").write_text("process 42 on elsewhere")
+    lock = filelock.FileLock(build / "runs" / f"{config.name}.lock", thread_local=False)
+    lock.acquire()
+    results = []
+    waiting = threading.Thread(target=lambda: results.append(run(config, progress=False)))
+    waiting.start()
+    waiting.join(timeout=0.5)
+    assert waiting.is_alive()
+    lock.release()
+    waiting.join(timeout=60)
+    assert results[0].metrics["mAP"] > 0
+    assert "is being trained by process 42 on elsewhere; waiting" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("cell", [name for name in GRID if name not in ("none/ce", "cbam/ce+tri+cir")])
+def test_every_cell_of_the_grid_trains(cell: str, smoke: Profile) -> None:
+    finished = run(smoke.config(cell), progress=False)
+    assert finished.history["total"].notna().all()
+    assert ("triplet" in finished.history) == ("tri" in cell)
+    assert finished.record.config["attention"] == cell.split("/")[0]
+
+
+def test_evaluations_during_training_stand_in_the_history(smoke: Profile) -> None:
+    config = smoke.config("none/ce").model_copy(update={"epochs": 2, "evaluate_every": 2})
+    history = run(config, progress=False).history
+    assert pd.isna(history["mAP"][0])
+    assert history["mAP"][1] == pytest.approx(run(config).metrics["mAP"], abs=1e-6)
+
+
+def test_the_resolved_profile_is_read_back_alike(tmp_path: Path) -> None:
+    profile = Profile.read("smoke")
+    path = tmp_path / "parameters.yaml"
+    path.write_text(yaml.safe_dump(json.loads(profile.model_dump_json())))
+    assert Profile.read(path) == profile

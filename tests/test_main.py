@@ -1,0 +1,70 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reidkit.experiments import Profile
+from reidkit.experiments import run as load_or_train
+
+
+def reidkit(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "reidkit", *arguments], capture_output=True, text=True, timeout=120)
+
+
+def test_run_table_evaluate_and_verify(build: Path, synthped: Path, tmp_path: Path) -> None:
+    changes = ["--set", f"data_root={synthped}", "--set", "batch_size=8"]
+    done = reidkit("run", "smoke", "--cell", "none/ce", *changes)
+    assert done.returncode == 0, done.stderr
+    assert "100%" in done.stderr  # a progress bar was shown
+    assert "rank-1" in done.stdout
+    profile = tmp_path / "mine.yaml"
+    config = Profile.read("smoke", data_root=synthped, batch_size=8)
+    profile.write_text("\n".join(f"{key}: {value}" for key, value in {**_values(config)}.items()))
+    name = load_or_train(config.config("none/ce")).record.name
+
+    table = reidkit("table", "1", str(profile))
+    assert table.returncode == 0, table.stderr
+    assert "83.67" in table.stdout
+    assert "other setting" in table.stdout
+    assert f"reidkit run {profile} --cell cbam/ce+tri+cir --seed 0" in table.stdout
+    assert "--cell none/ce --seed" not in table.stdout
+
+    evaluated = reidkit("evaluate", str(profile), "--cell", "none/ce")
+    mean = load_or_train(config.config("none/ce")).metrics["mAP"]
+    assert f"{100 * mean:6.2f}" in evaluated.stdout
+
+    same = reidkit("verify", name, name)
+    assert same.returncode == 0
+    assert "mAP" in same.stdout
+    assert "MOVED" not in same.stdout
+
+
+def _values(config: Profile) -> dict[str, object]:
+    return {key: value for key, value in config.model_dump(mode="json").items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "smoke", "--set", "epohcs=3"], "did you mean 'epochs'"),
+        (["run", "smoke", "--set", "epochs"], "expected KEY=VALUE"),
+        (["run", "smoke", "--cell", "cbma/ce"], "did you mean 'cbam/ce'"),
+        (["table", "1", "smok"], "did you mean 'smoke'"),
+        (["verify", "nowhere"], "nowhere: no such record; looked in"),
+        (["evaluate", "market1501", "--cell", "none/ce"], "Market-1501-v15.09.15"),
+        (["data", "render", "market1501"], "not rendered"),
+    ],
+)
+def test_errors_are_told_in_words(build: Path, arguments: list[str], message: str) -> None:
+    failed = reidkit(*arguments)
+    assert failed.returncode == 1
+    assert message in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_data_check_tells_by_its_exit_code(build: Path, synthped: Path, tmp_path: Path) -> None:
+    assert reidkit("data", "check", "synthped", str(synthped)).returncode == 0
+    missing = reidkit("data", "check", "market1501", str(tmp_path))
+    assert missing.returncode == 1
+    assert str(tmp_path) in missing.stdout

@@ -1,0 +1,115 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from reidkit.records import Record, RecordError, compare, provenance, read_record, read_records, write_record
+
+
+def write(directory: Path, **changes: Any) -> Record:
+    values: dict[str, Any] = {
+        "config": {"attention": "none", "seed": 0},
+        "metrics": {"mAP": 0.25, "rank-1": 0.5},
+        "history": pd.DataFrame({"epoch": [1, 2], "total": [3.0, 2.0]}),
+        "queries": pd.DataFrame(
+            {"query": ["a.jpg", "b.jpg"], "average_precision": [0.5, math.nan], "first_match_rank": [1, 0]}
+        ),
+        "provenance": provenance(seed=0, data="abc"),
+    }
+    return write_record(directory, **(values | changes))
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    record = write(tmp_path / "run")
+    again = read_record(tmp_path / "run")
+    assert again.name == "run"
+    assert again.config == record.config
+    assert again.metrics == {"mAP": 0.25, "rank-1": 0.5}
+    pd.testing.assert_frame_equal(again.history, record.history)
+    assert math.isnan(again.queries["average_precision"][1])
+    assert {"commit", "dirty", "versions", "created", "seed", "data"} <= again.provenance.keys()
+    assert again.provenance["versions"]["torch"]
+
+
+def test_a_folder_made_ready_for_the_record_is_filled(tmp_path: Path) -> None:
+    """Snakemake makes the folders of its outputs."""
+    (tmp_path / "run").mkdir()
+    assert write(tmp_path / "run").metrics["mAP"] == 0.25
+
+
+def test_an_old_record_is_not_written_over(tmp_path: Path) -> None:
+    write(tmp_path / "run")
+    with pytest.raises(RecordError, match="is there already"):
+        write(tmp_path / "run", metrics={"mAP": 0.9})
+    assert read_record(tmp_path / "run").metrics["mAP"] == 0.25
+
+
+def test_a_metric_that_is_not_finite_is_not_recorded(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="mAP"):
+        write(tmp_path / "run", metrics={"mAP": math.nan})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Any, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("reidkit.records._write", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+    assert read_records(tmp_path) == []
+
+
+@pytest.mark.parametrize("file", ["queries.csv", "history.csv"])
+def test_an_altered_file_is_noticed(tmp_path: Path, file: str) -> None:
+    write(tmp_path / "run")
+    path = tmp_path / "run" / file
+    path.write_text(path.read_text().replace("0.5", "0.6").replace("2.0", "1.0"))
+    with pytest.raises(RecordError, match=f"{file}: missing or altered"):
+        read_record(tmp_path / "run")
+
+
+def test_a_truncated_record_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "run")
+    path = tmp_path / "run" / "record.json"
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(RecordError, match="not valid JSON"):
+        read_record(tmp_path / "run")
+    with pytest.raises(RecordError, match="no such record"):
+        read_record(tmp_path / "elsewhere")
+
+
+def test_a_record_of_another_format_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "run")
+    path = tmp_path / "run" / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    with pytest.raises(RecordError, match="format 99"):
+        read_record(tmp_path / "run")
+
+
+def test_half_written_records_are_not_listed_and_the_first_folder_wins(tmp_path: Path) -> None:
+    write(tmp_path / "working" / "run")
+    write(tmp_path / "published" / "run", metrics={"mAP": 0.9})
+    write(tmp_path / "published" / "other")
+    (tmp_path / "working" / ".run.1.partial").mkdir()
+    (tmp_path / "working" / ".run.1.partial" / "record.json").write_text("{")
+    found = read_records(tmp_path / "working", tmp_path / "published", tmp_path / "nowhere")
+    assert [record.name for record in found] == ["other", "run"]
+    assert found[1].metrics["mAP"] == 0.25
+
+
+def test_compare_names_the_metric_that_moved(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "a"), write(tmp_path / "b", metrics={"mAP": 0.26, "rank-1": 0.5})
+    assert [(d.metric, d.within) for d in compare(first, second)] == [("mAP", False), ("rank-1", True)]
+    assert all(d.within for d in compare(first, second, tolerance=0.011))
+
+
+def test_only_like_is_compared_with_like(tmp_path: Path) -> None:
+    first = write(tmp_path / "a")
+    second = write(tmp_path / "b", config={"attention": "cbam", "seed": 0})
+    with pytest.raises(RecordError, match="attention: 'none' / 'cbam'"):
+        compare(first, second)
