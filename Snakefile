@@ -5,20 +5,20 @@
 # The parameter file is validated whole before anything runs. Every rule reads the validated copy in build/.
 
 import json
-import shutil
+import os
 from pathlib import Path
 
 import yaml
 
-from reidkit.experiments import Profile, find_record, record_roots, validate
+from reidkit.experiments import Profile, build_root, record_roots, validate
 
 if not workflow.configfiles:
     raise WorkflowError("name a parameter file: snakemake --configfile parameters/synthped.yaml --cores all book")
 
 PROFILE = validate(Profile, config, source=str(workflow.configfiles[0]))
-BUILD = Path("build") / PROFILE.profile
+BUILD = Path(os.path.relpath(build_root() / PROFILE.profile))
 PARAMETERS = BUILD / "parameters.yaml"
-RECORDS = record_roots()[0].relative_to(Path.cwd())
+RECORDS = Path(os.path.relpath(record_roots()[0]))
 RUNS = {run.name: run for run in PROFILE.configs()}
 # A published record stands for a run that need not be repeated.
 PUBLISHED = {name for name, run in RUNS.items() if (record_roots()[1] / name / "record.json").is_file()}

@@ -108,6 +108,9 @@ class Settings(TrainingSettings):
     width_multiplier: float = Field(1.0, gt=0, le=2, description="of every channel count of ResNet-50")
     last_stride: Literal[1, 2] = Field(1, description="stride of ResNet-50's last stage")
     weights: str | None = Field(None, description="null, imagenet (torchvision's), or a local file of weights")
+    sampling: Literal["auto", "shuffled", "identities"] = Field(
+        "auto", description="of batches: identities is P×K; auto: P×K where the loss compares images, else shuffled"
+    )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="of the cross-entropy")
     triplet_margin: float = Field(0.3, ge=0, description="m of Eq. 2 and 3")
     circle_scale: float = Field(64.0, gt=0, description="γ of the circle classifier")
@@ -469,7 +472,7 @@ def save_weights(path: Path, network: torch.nn.Module, config: RunConfig) -> Non
 
 
 def load_network(config: RunConfig, num_classes: int) -> ReIDNetwork:
-    """The trained network of a finished run, in evaluation mode, on the CPU; raises CheckpointError where there is none."""
+    """The trained network of a finished run, in evaluation mode on the CPU. Raises CheckpointError where none is."""
     path = weights_path(config)
     advice = f"Delete {path} and the record {config.name}, and run it again."
     if not path.is_file():
@@ -514,7 +517,10 @@ def check_data(record: Record, dataset: Dataset) -> None:
 
 
 def _sampler(config: RunConfig, labels: Tensor) -> Sampler:
-    if config.loss == "ce":
+    sampling = config.sampling
+    if sampling == "auto":
+        sampling = "shuffled" if config.loss == "ce" else "identities"
+    if sampling == "shuffled":
         return ShuffledSampler(len(labels), config.batch_size)
     return IdentitySampler(labels, config.batch_size // config.images_per_identity, config.images_per_identity)
 

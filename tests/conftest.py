@@ -8,9 +8,8 @@ import torch
 from reidkit.data.synthped import render
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _few_threads():
-    torch.set_num_threads(2)
+# Tests run side by side (pytest -n): threads of torch that wait for one another would stall them all.
+torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -201,6 +201,17 @@ def test_every_cell_of_the_grid_trains(cell: str, smoke: Profile) -> None:
     assert finished.record.config["attention"] == cell.split("/")[0]
 
 
+@pytest.mark.parametrize(
+    ("loss", "sampling", "same"),
+    [("ce", "shuffled", True), ("ce", "identities", False), ("ce+tri", "identities", True), ("ce+tri", "shuffled", False)],
+)
+def test_sampling_follows_the_loss_unless_it_is_set(smoke: Profile, loss: str, sampling: str, same: bool) -> None:
+    config = smoke.config(f"none/{loss}")
+    other = config.model_copy(update={"sampling": sampling})
+    assert other.name != config.name
+    assert run(config, progress=False).history.equals(run(other, progress=False).history) == same
+
+
 def test_evaluations_during_training_stand_in_the_history(smoke: Profile) -> None:
     config = smoke.config("none/ce").model_copy(update={"epochs": 2, "evaluate_every": 2})
     history = run(config, progress=False).history

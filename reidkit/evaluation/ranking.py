@@ -24,6 +24,7 @@ JUNK = -1  # the identity of gallery items that are ignored
 # A block of queries is multiplied with the whole gallery: more queries multiply faster, fewer take less memory.
 _BLOCK_QUERIES, _BLOCK_BYTES = 1024, 192 * 2**20
 _SLAB_BYTES = 4 * 2**20  # the part of a block that is worked on while it lies in the CPU's cache
+_FEW = 40  # matches of a query up to which comparing all with all is faster than placing in bins
 _RAISED_BYTES = 16 * 2**20  # half-precision features are raised so much at a time
 
 Array = NDArray[Any]
@@ -42,8 +43,8 @@ class Ranking:
     """
 
     cmc: Tensor
-    mAP: float  # noqa: N815, the field's own spelling
-    mINP: float  # noqa: N815
+    mAP: float
+    mINP: float
     average_precision: Tensor
     first_match_rank: Tensor
 
@@ -171,7 +172,6 @@ class _Problem:
         self.query_ids, self.query_cameras = query_ids.to(device), query_cameras.to(device)
         self.gallery_ids, self.gallery_cameras = gallery_ids.to(device), gallery_cameras.to(device)
         self.dtype = torch.promote_types(torch.promote_types(query.dtype, gallery.dtype), torch.float32)
-        self.slab_bytes = _SLAB_BYTES if device.type == "cpu" else _BLOCK_BYTES
         self._squares("query", query)
         squares = self._squares("gallery", gallery)
         self.scale = squares.sqrt().clamp(min=1e-12) if metric == "cosine" else None
@@ -198,14 +198,14 @@ class _Problem:
 
         width = size // 16 * 16 + 16  # rows that start on a cache line multiply faster
         row_bytes = width * self.dtype.itemsize
+        slab = (_SLAB_BYTES if device.type == "cpu" else _BLOCK_BYTES) // row_bytes
         # Queries with as many gallery items of their identity go together, so that little is filled up.
         blocks = _parts(same_count.argsort(stable=True), min(_BLOCK_QUERIES, _BLOCK_BYTES // row_bytes))
         buffer = torch.empty(len(blocks[0]), width, dtype=self.dtype, device=device)
         buffer[:, size:] = -torch.inf
         for block in blocks:
             self._product(block, buffer[: len(block), :size])
-            slabs = (_parts(part, self.slab_bytes // row_bytes) for part in (block, buffer[: len(block)]))
-            for rows, similarity in zip(*slabs, strict=True):
+            for rows, similarity in zip(_parts(block, slab), _parts(buffer[: len(block)], slab), strict=True):
                 if self.scale is not None:  # the query's own length does not change its order
                     similarity[:, :size] /= self.scale
                 if self.shift is not None:  # |q - g|² = |q|² - 2 (q·g - |g|²/2): the nearest has the largest bracket
@@ -228,8 +228,9 @@ class _Problem:
 
     def _squares(self, name: str, features: Tensor) -> Tensor:
         """Squared lengths (N,) of the features, rounded once; an error if one is not finite."""
-        parts = _parts(features, self.slab_bytes // (features.shape[1] * 8 or 1))
-        norms = torch.cat([torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in parts])
+        parts = _parts(features, 64 if features.device.type == "cpu" else 8192)
+        raised = torch.empty(parts[0].shape, dtype=torch.float64, device=features.device)  # small: stays in the cache
+        norms = torch.cat([torch.linalg.vector_norm(raised[: len(part)].copy_(part), dim=1) for part in parts])
         squares = norms.square().to(self.dtype)
         bad = (~squares.isfinite()).nonzero()[:, 0].tolist()
         if bad:
@@ -260,29 +261,33 @@ def _count_above(values: Tensor, thresholds: Tensor) -> Tensor:
         return torch.stack([(values > column[:, None]).sum(1) for column in thresholds.T], dim=1)
     # On a CPU, numpy compares four times as fast as torch, and a row with its comparisons stays in the cache.
     counts = np.zeros(thresholds.shape, np.int64)
+    scratch = np.zeros((min(_FEW, thresholds.shape[1]), -(-values.shape[1] // 1024) * 1024), np.bool_)
     for row, limits, count in zip(values.numpy(), thresholds.numpy(), counts, strict=True):
         limits = limits[limits > -np.inf]
-        count[: len(limits)] = (_compare if len(limits) <= 40 else _place)(row, limits)
+        if len(limits) <= _FEW:
+            count[: len(limits)] = _compare(row, limits, scratch[: len(limits)])
+        else:
+            count[: len(limits)] = _place(row, limits)
     return torch.from_numpy(counts)
 
 
-def _compare(row: Array, limits: Array) -> Array:
-    """Count by comparing all with all: for few limits."""
-    above = np.zeros((len(limits), -(-len(row) // 1024), 128, 8), np.bool_)
-    np.greater(row, limits[:, None], out=above.reshape(len(limits), -1)[:, : len(row)])
+def _compare(row: Array, limits: Array, scratch: Array) -> Array:
+    """Count by comparing all with all: for few limits. scratch (limits, the row's length made a multiple of 1024)."""
+    np.greater(row, limits[:, None], out=scratch[:, : len(row)])  # the rest stays False
     # Add bools as 8-byte words, 128 at a time: no byte exceeds 128, so none carries into the next.
-    counts: Array = above.view(np.int64).sum(2).view(np.uint8).sum((1, 2))
+    words = scratch.view(np.int64).reshape(len(limits), scratch.shape[1] // 1024, 128)
+    counts: Array = words.sum(2).view(np.uint8).sum(1)
     return counts
 
 
 def _place(row: Array, limits: Array) -> Array:
     """Count by placing all in bins, comparing only within the bins of the limits: its time does not grow with them."""
     low, bins = limits[-1], 2**14
-    spread = limits[0] - low
-    scale = bins / spread if spread > 0 else 1
+    scale = bins / max(float(limits[0]) - float(low), 1e-30)
 
     def bin_of(values: Array) -> Array:  # never falls as the value rises, so that different bins are in order
-        return np.asarray(np.clip((values - low) * scale, -1, bins), np.int64) + 1
+        with np.errstate(over="ignore"):
+            return np.asarray(np.clip((values - low) * scale, -1, bins), np.int64) + 1
 
     where, at = bin_of(row), bin_of(limits)
     shared = np.zeros(bins + 2, np.bool_)

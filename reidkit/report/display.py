@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 PIXELS_PER_INCH = 100  # at which a page shows a figure; the picture itself holds twice as many, for sharp screens
 _ROLE = re.compile(r"\{[\w:+-]+\}`([^`]*)`")
-_NUMBER = re.compile(r"[-+−±]?\d")
+_NUMBER = re.compile(r"([-+−±]?\d[\d.,]*( – |$))+|–?")  # a number, an interval of two, or nothing
 _MARKDOWN = MarkdownIt("commonmark", {"html": False})
 MimeBundle = dict[str, str]
 
@@ -30,9 +30,9 @@ class NumberedTable:
         _check(name, "table", caption=caption)
         self.frame, self.name, self.caption, self.notes = frame, name, _line(caption), notes.strip()
         self._cells = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
-        self._header = [str(column) for column in frame.columns]
+        self._header = [str(column).replace("-", "\N{NON-BREAKING HYPHEN}") for column in frame.columns]
         self._right = [
-            bool(column) and all(_NUMBER.match(cell) or cell in ("", "–") for cell in column)
+            any(column) and all(_NUMBER.fullmatch(cell) for cell in column)
             for column in ([row[i] for row in self._cells] for i in range(len(self._header)))
         ]
 

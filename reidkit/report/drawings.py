@@ -322,7 +322,7 @@ class Chart:
 
     def box(self, x: float, row: float, title: str, detail: str, kind: str, width: float) -> Box:
         lines = [title, *detail.split("\n")] if detail else [title]
-        look = {"facecolor": FILLS[kind], "edgecolor": INK}
+        look: dict[str, Any] = {"facecolor": FILLS[kind], "edgecolor": INK}
         if kind == "operation":
             box = Box(x, row, 0.32, 0.32)
             self.axes.add_patch(Circle((x, box.y), box.width / 2, **look))
@@ -334,12 +334,13 @@ class Chart:
             y = box.y + LINE * (i - (len(lines) - 1) / 2)
             weight = "normal" if i else "bold"
             self.axes.text(x, y, line, ha="center", va="center_baseline", fontsize=11, fontweight=weight)
-        self.said.append((row, x, f"{title} ({', '.join(lines[1:])})" if detail else title))
+        name = {"+": "sum", "×": "product"}.get(title, title)
+        self.said.append((row, x, f"{name} ({', '.join(lines[1:])})" if detail else name))
         return box
 
     def arrow(self, *points: Point, dashed: bool = False) -> None:
         """An arrow through `points`."""
-        line = {"color": INK, "linewidth": 1.2, "linestyle": "--" if dashed else "-"}
+        line: dict[str, Any] = {"color": INK, "linewidth": 1.2, "linestyle": "--" if dashed else "-"}
         self.axes.plot(*zip(*points[:-1], strict=True), **line)
         arrow = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, **line}
         self.axes.annotate("", points[-1], points[-2], arrowprops=arrow)

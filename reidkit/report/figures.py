@@ -16,11 +16,13 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
 from torch import Tensor
 
 from reidkit.data import Dataset, Split
+from reidkit.evaluation import top_matches
+from reidkit.experiments import RunConfig, check_data, find_record, open_dataset, run_features, weights_path
 from reidkit.records import Record
 from reidkit.report.tables import LABELS
 
@@ -68,6 +70,8 @@ def training_curves(
         axes.set(xlabel="epoch", ylabel=name)
         if log:
             axes.set_yscale("log")
+            for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+                set_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # 20, not 2 × 10¹
         else:
             axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -116,7 +120,8 @@ def gain_chart(gains: pd.DataFrame, base: str = "Baseline", metric: str = "mAP")
         places = np.arange(len(gains))
         axes.axvline(0, color="0.3", linewidth=1)
         axes.hlines(places, gains["low"], gains["high"], color="#0072b2", linewidth=4, alpha=0.45)
-        axes.plot(gains["ours"], places, "o", color="#0072b2", markersize=8, label="here, with 95 % interval")
+        label = "here, with 95 % interval" if gains["ours"].notna().any() else None
+        axes.plot(gains["ours"], places, "o", color="#0072b2", markersize=8, label=label)
         axes.plot(gains["paper"], places, "D", color="#d55e00", markersize=7, fillstyle="none", label="paper")
         axes.set_yticks(places, gains["method"])
         axes.invert_yaxis()
@@ -172,6 +177,33 @@ def ranked_lists(dataset: Dataset, top: Tensor, queries: Sequence[int], k: int =
                 + f"; the gallery holds {int(truth.sum())} right images."
             )
     return figure, "Ranked lists, right results framed red and wrong ones blue. " + " ".join(described)
+
+
+def ranked_lists_of(config: RunConfig, quantiles: Sequence[float] = (0.9, 0.5, 0.1), k: int = 8) -> Drawing:
+    """`ranked_lists` of a finished run, for the queries at these quantiles of its average precision.
+
+    Where the run has no record, or its weights are not on this machine, the figure says what is missing instead.
+    Raises RecordError where the data set is not the one that the record was made from.
+    """
+    record = find_record(config)
+    if record is None:
+        return notice(f"Not run yet:\n{config.cell}, seed {config.seed} of this profile.")
+    if not weights_path(config).is_file():
+        return notice(f"The record is here, but not the weights of\n{config.name}\nthat this figure needs.")
+    dataset = open_dataset(config)
+    check_data(record, dataset)
+    query, gallery = dataset.query, dataset.gallery
+    query_features, gallery_features = run_features(config, dataset)
+    top = top_matches(query_features, gallery_features, query.ids, gallery.ids, query.cameras, gallery.cameras, k=k)
+    return ranked_lists(dataset, top, example_queries(record, quantiles), k)
+
+
+def notice(text: str) -> Drawing:
+    """A figure in the place of one that cannot be drawn, so that its number and the references to it stay."""
+    with style():
+        figure = plt.figure(figsize=(WIDTH, 1.2))
+        figure.text(0.5, 0.5, text, ha="center", va="center", fontsize="small", color="0.3")
+    return figure, " ".join(text.split())
 
 
 def _show(axes: Axes, split: Split, index: int, frame: str | None) -> None:

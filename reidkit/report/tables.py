@@ -67,32 +67,33 @@ def departures(config: Mapping[str, Any], table: Table) -> tuple[str, ...]:
         )
     reading = {key: field.default for key, field in RunConfig.model_fields.items()}
     for keys, words in _WORDS.items():
-        run, paper = (words.format(*(_text(values[key]) for key in keys)) for values in (config, reading))
+        before, value, after = words.split("|")
+        run, paper = (value.format(*(_text(values[key]) for key in keys)) for values in (config, reading))
         if run != paper:
-            found.append(f"{run} instead of {paper}")
+            found.append(f"{before}{run}{after}, not {paper}")
     if (config["weights"] is None) != (table.weights == "none"):
         found.append("no ImageNet weights" if config["weights"] is None else "ImageNet weights")
     return tuple(found)
 
 
-# Every setting that belongs to the method, by the words that tell its value.
+# Every setting that belongs to the method, by the words that tell its value (between the bars).
 _WORDS: dict[tuple[str, ...], str] = {
-    ("width_multiplier",): "width × {}",
-    ("last_stride",): "last stride {}",
-    ("image_height", "image_width"): "{}×{} pixels",
-    ("epochs",): "{} epochs",
-    ("batch_size",): "batches of {}",
-    ("images_per_identity",): "{} images per identity",
-    ("learning_rate",): "learning rate {}",
-    ("warmup_epochs", "warmup_factor"): "warm-up over {} epochs from × {}",
-    ("milestones", "decay"): "steps at epoch {} by × {}",
-    ("weight_decay",): "weight decay {}",
-    ("flip_probability",): "flip {}",
-    ("padding",): "pad-crop {}",
-    ("erasing_probability",): "random erasing {}",
-    ("label_smoothing",): "label smoothing {}",
-    ("triplet_margin",): "triplet margin {}",
-    ("circle_scale", "circle_margin"): "circle scale {} and margin {}",
+    ("width_multiplier",): "width × |{}|",
+    ("last_stride",): "last stride |{}|",
+    ("image_height", "image_width"): "|{}×{}| pixels",
+    ("epochs",): "|{}| epochs",
+    ("batch_size",): "batch size |{}|",
+    ("images_per_identity",): "|{}| images per identity",
+    ("learning_rate",): "learning rate |{}|",
+    ("warmup_epochs", "warmup_factor"): "warm-up over |{} epochs from × {}|",
+    ("decay", "milestones"): "learning rate × |{} at epochs {}|",
+    ("weight_decay",): "weight decay |{}|",
+    ("flip_probability",): "flip |{}|",
+    ("padding",): "pad-crop |{}|",
+    ("erasing_probability",): "random erasing |{}|",
+    ("label_smoothing",): "label smoothing |{}|",
+    ("triplet_margin",): "triplet margin |{}|",
+    ("circle_scale", "circle_margin"): "circle scale and margin |{} and {}|",
 }
 
 
@@ -305,7 +306,7 @@ def side_by_side(comparison: Comparison) -> pd.DataFrame:
         row["Verdict"] = _verdicts(group)
         row["Record"] = " ".join(f"`{name.rsplit('-', 1)[-1]}`" for name in group["records"].iloc[0])
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).drop(columns=[] if comparison["seeds"].any() else "Record")
 
 
 def intervals(comparison: Comparison, metric: str = "mAP") -> pd.DataFrame:
@@ -380,7 +381,7 @@ def setting_note(table: Table, records: Iterable[Record]) -> str:
         f"({RESAMPLES:,} resamples). "
     )
     return note + (
-        f"Other setting than the paper's: {'; '.join(other)}." if other else "The paper's setting, as read here."
+        f"Another setting than the paper's: {'; '.join(other)}." if other else "The paper's setting, as read here."
     )
 
 
@@ -438,11 +439,11 @@ def _chosen(setting: Setting, config: RunConfig) -> str:
     if setting.keys == ("weights",):
         return values["weights"] or "none"
     words = [
-        words.format(*(_text(values[key]) for key in keys))
-        for keys, words in _WORDS.items()
+        text.replace("|", "").format(*(_text(values[key]) for key in keys))
+        for keys, text in _WORDS.items()
         if {*keys} <= {*setting.keys}
     ]
-    return "; ".join(words) or _CHOICES.get(setting.name, "–")
+    return "; ".join(words).replace(setting.name, "").strip() or _CHOICES.get(setting.name, "–")
 
 
 def _verdicts(group: pd.DataFrame) -> str:

@@ -143,7 +143,10 @@ def test_untrained_dual_attention_doubles_and_non_local_is_the_identity() -> Non
 @pytest.mark.parametrize("module", MODULES)
 @settings(max_examples=15, deadline=None)
 @given(
-    channels=st.sampled_from([1, 2, 3, 8, 20, 64]), n=st.integers(1, 3), height=st.integers(1, 9), width=st.integers(1, 5)
+    channels=st.sampled_from([1, 2, 3, 8, 20, 64]),
+    n=st.integers(1, 3),
+    height=st.integers(1, 9),
+    width=st.integers(1, 5),
 )
 def test_keeps_shape_at_any_width_and_leaves_its_input_alone(
     module: type[nn.Module], channels: int, n: int, height: int, width: int

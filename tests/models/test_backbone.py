@@ -27,6 +27,11 @@ def torchvision_network() -> nn.Module:
 
 
 @pytest.fixture(scope="module")
+def network() -> ResNet50:
+    return ResNet50(last_stride=2)
+
+
+@pytest.fixture(scope="module")
 def weights(torchvision_network: nn.Module) -> dict[str, Tensor]:
     return torchvision_network.state_dict()
 
@@ -40,16 +45,15 @@ def weights_file(weights: dict[str, Tensor], tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.parametrize("training", [False, True])
 def test_same_weights_same_maps_as_torchvision(
-    torchvision_network: nn.Module, weights_file: Path, training: bool
+    torchvision_network: nn.Module, network: ResNet50, weights_file: Path, training: bool
 ) -> None:
-    ours = ResNet50(last_stride=2)
-    load_imagenet_weights(ours, weights_file)
+    load_imagenet_weights(network, weights_file)
     images = torch.randn(2, 3, 64, 32)
     maps: dict[str, Tensor] = {}
     hook = torchvision_network.layer4.register_forward_hook(lambda module, args, out: maps.update(layer4=out))
     with torch.no_grad():
         torchvision_network.train(training)(images)
-        torch.testing.assert_close(ours.train(training)(images), maps["layer4"], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(network.train(training)(images), maps["layer4"], rtol=1e-4, atol=1e-4)
     hook.remove()
 
 
@@ -58,10 +62,11 @@ def count(network: nn.Module) -> int:
 
 
 def test_parameter_counts_are_the_published_ones() -> None:
-    baseline = count(ResNet50())
+    with torch.device("meta"):  # parameters without memory
+        added = {name: count(ResNet50(name)) for name in ATTENTION}
+    baseline = added["none"]
     assert baseline == 25_557_032 - 2048 * 1000 - 1000  # ResNet-50 less its classifier
-    added = {name: count(ResNet50(name)) - baseline for name in ATTENTION}
-    assert added["none"] == 0
+    added = {name: number - baseline for name, number in added.items()}
     assert added["se"] == 28_088_024 - 25_557_032  # SE-ResNet-50, 28.09 M
     assert added["eca"] == 13 * 5 + 3 * 7  # "86 parameters"
     assert added["cbam"] == 2_514_944 + 16 * (2 * 49 + 2)  # the MLPs of SE without biases; 7x7 kernels with batch norm
@@ -143,9 +148,11 @@ def test_weights_load_beside_attention_which_keeps_its_start(weights: dict[str, 
     assert all((p == 0.125).all() for block in blocks for p in block.parameters())
 
 
-def test_weights_older_than_the_batch_counters_load(weights: dict[str, Tensor], tmp_path: Path) -> None:
+def test_weights_older_than_the_batch_counters_load(
+    weights: dict[str, Tensor], network: ResNet50, tmp_path: Path
+) -> None:
     torch.save({k: v for k, v in weights.items() if "num_batches" not in k}, tmp_path / "old.pth")
-    network = ResNet50()
+    nn.init.zeros_(network.conv1.weight)
     load_imagenet_weights(network, tmp_path / "old.pth")
     assert torch.equal(network.conv1.weight, weights["conv1.weight"])
 
@@ -163,28 +170,32 @@ class Payload:
         (None, "no weights at .*weights.pth"),
         (b"", "is not a readable state dict"),
         (b"PK\x03\x04 truncated", "is not a readable state dict"),
-        (pickle.dumps(Payload()), "is not a readable state dict"),
+        (pickle.dumps(Payload(), protocol=2), "is not a readable state dict"),
         ({"state_dict": {}}, "other than a flat state dict"),
         ({}, "lacks bn1.bias"),
         ({"module.conv1.weight": torch.zeros(1)}, "lacks bn1.bias"),
         ("extra", "has the unknown layer5.weight"),
-        ("shape", r"has another shape for conv1.weight \(1 such"),
+        ("shape", "has another shape for bn1.bias"),
     ],
 )
 def test_unsuitable_weights_are_refused_and_nothing_changes(
-    content: object, message: str, weights: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    content: object,
+    message: str,
+    weights: dict[str, Tensor],
+    network: ResNet50,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "weights.pth"
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content == "extra":
-        torch.save({**weights, "layer5.weight": torch.zeros(1)}, path)
+        torch.save({name: torch.zeros(1) for name in [*weights, "layer5.weight"]}, path)
     elif content == "shape":
-        torch.save({**weights, "conv1.weight": torch.zeros(64, 3, 3, 3)}, path)
+        torch.save({name: torch.zeros(1) for name in weights}, path)
     elif content is not None:
         torch.save(content, path)
-    network = ResNet50()
     before = network.conv1.weight.detach().clone()
     with pytest.raises(WeightsError, match=message):
         load_imagenet_weights(network, path)
@@ -193,14 +204,14 @@ def test_unsuitable_weights_are_refused_and_nothing_changes(
 
 
 def test_a_narrow_network_has_no_imagenet_weights() -> None:
-    with pytest.raises(WeightsError, match="width_multiplier 1, but the network has 0.25"):
+    with pytest.raises(WeightsError, match=r"width_multiplier 1, but the network has 0\.25"):
         load_imagenet_weights(ResNet50(width_multiplier=0.25), "imagenet")
 
 
-def test_no_network_connection_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_network_connection_is_explained(network: ResNet50, monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*args: object, **kwargs: object) -> dict[str, Tensor]:
         raise urllib.error.URLError("no route")
 
     monkeypatch.setattr(ResNet50_Weights, "get_state_dict", offline)
-    with pytest.raises(WeightsError, match="could not download .*give its path"):
-        load_imagenet_weights(ResNet50(), "imagenet")
+    with pytest.raises(WeightsError, match=r"could not download .*give its path"):
+        load_imagenet_weights(network, "imagenet")

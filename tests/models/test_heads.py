@@ -26,13 +26,17 @@ def circle_logits_by_loops(cosines: Tensor, labels: Tensor, scale: float, margin
 
 def gradient(y: Tensor, x: Tensor) -> Tensor:
     weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)
-    return torch.autograd.grad((y * weights).sum(), x)[0]
+    return torch.autograd.grad((y * weights).sum(), x, retain_graph=True)[0]
 
 
 @settings(max_examples=30, deadline=None)
 @given(
-    n=st.integers(1, 6), classes=st.integers(1, 7), scale=st.floats(1, 256), margin=st.floats(0, 0.5), seed=st.integers(0, 999)
-)  # fmt: skip
+    n=st.integers(1, 6),
+    classes=st.integers(1, 7),
+    scale=st.floats(1, 256),
+    margin=st.floats(0, 0.5),
+    seed=st.integers(0, 999),
+)
 def test_circle_logits_are_the_loops(n: int, classes: int, scale: float, margin: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     cosines = (torch.rand(n, classes, generator=generator, dtype=torch.float64) * 2 - 1).requires_grad_()

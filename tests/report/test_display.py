@@ -57,6 +57,14 @@ def test_table_offers_the_same_cells_to_lab_book_and_console(frame: pd.DataFrame
         assert text in bundle["text/plain"]
 
 
+def test_columns_of_numbers_stand_to_the_right_and_others_to_the_left() -> None:
+    cells = {"Rank-1": "92.40", "Interval": "91.3 – 93.5", "Change": "−1,200.5", "Rows": "8 of 8", "Table": "1: Losses"}
+    frame = pd.DataFrame([cells, dict.fromkeys(cells, "–")]).assign(Nothing="")
+    lines = numbered_table(frame, "one", "One").markdown().splitlines()
+    assert lines[4] == "| --: | --: | --: | :-- | :-- | :-- |"
+    assert lines[3].startswith("| Rank\N{NON-BREAKING HYPHEN}1 |")  # a header breaks between words only
+
+
 def test_table_leaves_the_frame_alone_and_needs_no_rows() -> None:
     empty = pd.DataFrame({"Method": pd.Series([], dtype=str)})
     assert "| :-- |" in numbered_table(empty, "none", "Nothing")._repr_mimebundle_()["text/markdown"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -13,6 +14,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from reidkit.data import Dataset, Split
+from reidkit.experiments import RunConfig
 from reidkit.published import TABLE_1
 from reidkit.records import Record
 from reidkit.report import figures, tables
@@ -31,7 +33,8 @@ def test_training_curves_draw_every_run_that_recorded_the_column() -> None:
         "A": pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "mAP": [np.nan, 0.25, np.nan]}),
         "B": pd.DataFrame({"epoch": [1, 2], "loss": [4.0, 0.5]}),
     }
-    figure, alt = figures.training_curves(histories)
+    figure, alt = figures.training_curves(histories, "loss", log=True)
+    assert figure.axes[0].get_yscale() == "log"
     assert [list(line.get_ydata()) for line in figure.axes[0].lines] == [[3, 2, 1], [4, 0.5]]
     assert "A from 3 to 1" in alt
     assert "B from 4 to 0.5" in alt
@@ -90,7 +93,7 @@ def test_ranked_lists_frame_right_red_and_wrong_blue_above_the_ground_truth(data
 
 def test_every_figure_fits_a_page_and_is_legible_on_a_telephone(dataset: Dataset, make_record: MakeRecord) -> None:
     drawn = [
-        figures.training_curves({"A": make_record().history}),
+        figures.training_curves({"A": make_record().history}, "loss"),
         figures.grid_heat_map(tables.grid([make_record()])),
         figures.gain_chart(tables.gains(TABLE_1, [make_record()])),
         figures.ranked_lists(dataset, torch.tensor([[0, 3, 2]]), [0]),
@@ -112,3 +115,16 @@ def test_example_queries_are_those_at_the_quantiles(make_record: MakeRecord) -> 
     empty = dataclasses.replace(record, queries=record.queries.assign(average_precision=np.nan))
     with pytest.raises(ValueError, match="no query has a match"):
         figures.example_queries(empty)
+
+
+def test_ranked_lists_of_a_run_that_cannot_be_shown_say_why(
+    monkeypatch: pytest.MonkeyPatch, make_record: MakeRecord
+) -> None:
+    config = RunConfig()
+    monkeypatch.setattr(figures, "find_record", lambda _: None)
+    figure, alt = figures.ranked_lists_of(config)
+    assert alt == "Not run yet: none/ce, seed 0 of this profile."
+    assert figure.texts[0].get_text().split() == alt.split()
+    monkeypatch.setattr(figures, "find_record", lambda _: make_record())
+    monkeypatch.setattr(figures, "weights_path", lambda _: Path("nowhere"))
+    assert config.name in figures.ranked_lists_of(config)[1]

@@ -46,19 +46,19 @@ def camera(seed: int, number: int) -> Camera:
     rng = np.random.default_rng((seed, 1, number))
     saturation = rng.uniform(0.7, 1.0)
     mix = saturation * np.eye(3) + (1 - saturation) / 3 + rng.normal(0, 0.02, (3, 3))
-    gains = np.exp(rng.normal(0, 0.04, (3, 1)) + rng.normal(0, 0.08))
+    gains = np.exp(rng.normal(0, 0.035, (3, 1)) + rng.normal(0, 0.06))
     usual = (0, math.pi, math.pi / 2, -math.pi / 2)[(number - 1) % 4]  # from the front, from behind, from either side
     return Camera(
         scene=_scene(rng),
-        yaw=usual + float(rng.normal(0, 0.35)),
+        yaw=usual + float(rng.normal(0, 0.3)),
         pitch=float(rng.uniform(0.05, 0.35)),
         light=float(rng.uniform(-1, 1)),
         response=(mix * gains).astype(np.float32),
-        gamma=float(np.exp(rng.normal(0, 0.12))),
+        gamma=float(np.exp(rng.normal(0, 0.1))),
         lift=float(rng.uniform(0, 18)),
-        blur=float(rng.uniform(0.2, 0.8)),
-        resolution=float(rng.uniform(0.65, 1.0)),
-        noise=float(rng.uniform(2, 6)),
+        blur=float(rng.uniform(0.2, 0.6)),
+        resolution=float(rng.uniform(0.7, 1.0)),
+        noise=float(rng.uniform(2, 5)),
     )
 
 
@@ -67,7 +67,7 @@ Shade = tuple[int, int, int]
 
 def _scene(rng: np.random.Generator) -> Array:
     """A street: bricks, windows, a hedge or shop fronts behind a ground of tiles or asphalt."""
-    height, width = HEIGHT * SUPERSAMPLING + 64, 800
+    height, width = HEIGHT * SUPERSAMPLING + 64, 1600
     horizon = int(height * rng.uniform(0.3, 0.55))
 
     def shade(low: float, high: float, spread: float = 12) -> Shade:
@@ -92,7 +92,7 @@ def _scene(rng: np.random.Generator) -> Array:
         for x in range(0, width, step):
             pen.rectangle((x + 12, 10, x + step - 10, horizon - 30), glass, frame, 3)
     elif kind == "hedge":
-        for _ in range(700):
+        for _ in range(1400):
             (u, v), r, leaf = rng.uniform(0, (width, horizon)), rng.uniform(4, 14), int(rng.uniform(50, 130))
             pen.ellipse((u - r, v - r, u + r, v + r), (leaf * 6 // 10, leaf, leaf * 4 // 10))
     else:
@@ -108,17 +108,17 @@ def _scene(rng: np.random.Generator) -> Array:
             y = horizon + (height - horizon) * (row / 13) ** 1.6
             pen.line((0, y, width, y), darker(ground), 2)
         for x in range(-width, 2 * width, 70):
-            pen.line((width / 2 + (x - width / 2) * 0.6, horizon, x, height), darker(ground), 2)
+            pen.line((width / 2 + (x - width / 2) * 0.8, horizon, x, height), darker(ground), 2)
     pen.rectangle((0, horizon, width, horizon + 6), shade(90, 160))  # the kerb
-    for _ in range(rng.integers(3, 8)):  # posts, and parked things
+    for _ in range(rng.integers(8, 20)):  # posts, and parked things
         foot, tall, colour = rng.uniform(0, width), rng.uniform(20, 160), shade(40, 170, 20)
         if rng.random() < 0.5:
             pen.rectangle((foot, horizon + 20 - tall, foot + rng.uniform(4, 10), horizon + 20), colour)
         else:
             pen.rounded_rectangle((foot, horizon - 25, foot + rng.uniform(40, 110), horizon + 25), 10, colour)
 
-    scene = np.asarray(image.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 2.0))), np.float32)
-    for rows, columns, amount in ((10, 25, 8), (height // 3, width // 3, 5)):  # stains, and grain
+    scene = np.asarray(image.filter(ImageFilter.GaussianBlur(rng.uniform(1, 3))), np.float32)
+    for rows, columns, amount in ((10, 50, 8), (height // 3, width // 3, 5)):  # stains, and grain
         grain = Image.fromarray(rng.normal(0, amount, (rows, columns)).astype(np.float32)).resize((width, height))
         scene = scene + np.asarray(grain)[..., None]
     return np.clip(scene, 0, 255)

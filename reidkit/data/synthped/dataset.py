@@ -155,9 +155,9 @@ def take(shot: Shot, cast: Cast) -> tuple[NDArray[np.uint8], Labels]:
     """The image (128, 64, 3) uint8 of a shot, and its part map (128, 64) uint8."""
     eye = camera(cast.seed, shot.camera)
     hour = np.random.default_rng((cast.seed, 7, shot.camera, shot.sequence))  # the light at this camera then
-    gains = np.exp(hour.normal(0, 0.02, 3) + hour.normal(0, 0.08)).astype(np.float32)
+    gains = np.exp(hour.normal(0, 0.03, 3) + hour.normal(0, 0.1)).astype(np.float32)
     walk = np.random.default_rng((cast.seed, 8, shot.person, shot.camera))  # what the images of one walk share
-    heading = eye.yaw + walk.normal(0, 0.3) + (math.pi if walk.random() < 0.2 else 0.0)
+    heading = eye.yaw + walk.normal(0, 0.4) + (math.pi if walk.random() < 0.35 else 0.0)
     phase = walk.uniform(0, TAU) + 1.1 * shot.number
 
     rng = np.random.default_rng((cast.seed, 9, shot.person, shot.camera, shot.number))

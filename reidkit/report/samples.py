@@ -1,0 +1,219 @@
+"""What a data set looks like: sheets of its pictures, what its labels share, and how far plain colour goes.
+
+The sheets are for SynthPed. Pictures of real people are not to be published, however public the data set.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.colors import rgb_to_hsv
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from reidkit.data import Attributes, AttributeSplit, Split
+from reidkit.data.resident import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Images, read_image, resize
+from reidkit.report.figures import WIDTH, Drawing, style
+
+Picture = NDArray[np.uint8]  # (H, W, 3)
+GAP = 4  # pixels between the pictures of a sheet
+
+
+def sheet(
+    pictures: Sequence[Sequence[Picture | None]], rows: Sequence[str], columns: Sequence[str], below: float = 0.0
+) -> Figure:
+    """Pictures of one size in rows and columns with their names; None leaves a place empty.
+
+    below: inches left free beneath the pictures. Raises ValueError where there is no picture.
+    """
+    sizes = {picture.shape[:2] for row in pictures for picture in row if picture is not None}
+    if len(sizes) != 1:
+        raise ValueError(f"a sheet needs pictures of one size, and at least one; got {len(sizes)} sizes")
+    height, width = sizes.pop()
+    canvas = np.full((len(rows) * (height + GAP) - GAP, len(columns) * (width + GAP) - GAP, 3), 255, np.uint8)
+    for i, row in enumerate(pictures):
+        for j, picture in enumerate(row):
+            if picture is not None:
+                y, x = i * (height + GAP), j * (width + GAP)
+                canvas[y : y + height, x : x + width] = picture
+    with style():
+        left = 0.12 + 0.085 * max(map(len, rows))  # inches, for the names
+        top, edge = 0.28, 0.04
+        across = WIDTH - left - edge
+        down = across * canvas.shape[0] / canvas.shape[1]
+        tall = top + down + edge + below
+        figure = plt.figure(figsize=(WIDTH, tall))
+        axes = figure.add_axes((left / WIDTH, (edge + below) / tall, across / WIDTH, down / tall))
+        axes.imshow(canvas)
+        axes.set_xticks([j * (width + GAP) + width / 2 for j in range(len(columns))], columns)
+        axes.set_yticks([i * (height + GAP) + height / 2 for i in range(len(rows))], rows)
+        axes.tick_params(length=0, pad=3, labelsize=10.5, labeltop=True, labelbottom=False)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+    return figure
+
+
+def most_seen(split: Split, count: int) -> list[int]:
+    """The `count` people whom most cameras saw, the lower number first among equals: examples by a rule."""
+    seen = {person: len(split.cameras[split.ids == person].unique()) for person in split.identities.tolist()}
+    return sorted(seen, key=lambda person: (-seen[person], person))[:count]
+
+
+def contact_sheet(split: Split, people: Sequence[int], *, people_down: bool = False) -> Drawing:
+    """A row per camera and a column per person, or the other way round: the first picture of each by each."""
+    first: dict[tuple[int, int], Path] = {}
+    for path, person, camera in zip(split.paths, split.ids.tolist(), split.cameras.tolist(), strict=True):
+        first.setdefault((person, camera), path)
+    cameras = split.cameras.unique().tolist()
+    pictures = [[picture(first[p, c]) if (p, c) in first else None for p in people] for c in cameras]
+    names, eyes = [f"{person:04d}" for person in people], [f"c{camera}" for camera in cameras]
+    if people_down:
+        figure = sheet(list(zip(*pictures, strict=True)), names, eyes)
+    else:
+        figure = sheet(pictures, eyes, names)
+    seen = "; ".join(
+        f"{person:04d} by {', '.join(str(c) for c in cameras if (person, c) in first)}" for person in people
+    )
+    across = "one row per person, one column per camera" if people_down else "one row per camera, one column per person"
+    return figure, f"Contact sheet of {len(cameras)} cameras and {len(people)} people, {across}. People seen: {seen}."
+
+
+def part_sheet(paths: Sequence[Path], parts: Mapping[str, int]) -> Drawing:
+    """Pictures of a SynthPed render above their part maps, with a legend of the parts in sight."""
+    maps = [part_map(path) for path in paths]
+    colours = (255 * np.array([plt.get_cmap("tab20")(i)[:3] for i in range(20)])).astype(np.uint8)
+    palette = colours[[14, 0, 2, 4, 6, 8, 10, 12, 16, 18, 1, 3, 5, 7]]  # the background grey
+    columns = [path.name[:4] for path in paths]
+    seen = [part for part, code in parts.items() if any((labels == code).any() for labels in maps)]
+    figure = sheet([list(map(picture, paths)), [palette[m] for m in maps]], ["image", "parts"], columns, below=1.1)
+    handles = [Patch(color=palette[parts[part]] / 255, label=part) for part in seen]
+    figure.legend(handles=handles, loc="lower center", ncols=4, frameon=False, fontsize=10.5, handlelength=1)
+    shares = "; ".join(
+        f"{path.stem}: "
+        + ", ".join(f"{part} {100 * (labels == code).mean():.1f}" for part, code in parts.items() if code in labels)
+        for path, labels in zip(paths, maps, strict=True)
+    )
+    return figure, f"Pictures and beneath each its part map. Share of each part in per cent of the picture: {shares}."
+
+
+def most_parts(split: Split, count: int) -> list[Path]:
+    """The pictures with the most parts in sight, one per person: examples by a rule."""
+    shown = {path: len(np.unique(part_map(path))) for path in split.paths}
+    best: dict[int, Path] = {}
+    for path, person in zip(split.paths, split.ids.tolist(), strict=True):
+        if person not in best or shown[path] > shown[best[person]]:
+            best[person] = path
+    return sorted(best.values(), key=lambda path: (-shown[path], path.name))[:count]
+
+
+def augmentation_sheet(
+    paths: Sequence[Path], augmentation: Augmentation, generator: torch.Generator, draws: int = 7
+) -> Drawing:
+    """Each picture as the network would see it untouched, and after several draws of the augmentation."""
+    rows, said = [], []
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    for path in paths:
+        image = resize(read_image(path)[None], augmentation.size)
+        draw = augmentation.draw(draws, generator)
+        augmented = augmentation(image.expand(draws, -1, -1, -1), draw)  # (draws, 3, H, W)
+        seen = ((augmented * std + mean) * 255).round().clamp(0, 255).byte()
+        rows.append([one.permute(1, 2, 0).numpy() for one in (image[0], *seen)])
+        boxes = (draw.erase[:, 2:] - draw.erase[:, :2]).prod(1)
+        said.append(
+            f"{path.stem}: {int(draw.flip.sum())} flipped, {int((boxes > 0).sum())} erased, shifted by up to "
+            f"{int(draw.shift.abs().max())} pixels"
+        )
+    columns = ["stored", *(str(i + 1) for i in range(draws))]
+    figure = sheet(rows, [path.name[:4] for path in paths], columns)
+    return figure, f"{len(paths)} pictures, each untouched and after {draws} draws of augmentation. {'; '.join(said)}."
+
+
+def batch_sheet(split: Split, batch: Tensor, images_per_identity: int, most: int = 8) -> Drawing:
+    """A P×K batch (P·K,) of indexes into a split: a column of K pictures for each of its first `most` people."""
+    groups = batch.view(-1, images_per_identity)[:most]  # (P, K)
+    people = [f"{int(split.ids[group[0]]):04d}" for group in groups]
+    pictures = [[picture(split.paths[i]) for i in row] for row in groups.T.tolist()]
+    figure = sheet(pictures, [str(k + 1) for k in range(images_per_identity)], people)
+    cameras = "; ".join(
+        f"{person} by cameras {', '.join(map(str, split.cameras[group].tolist()))}"
+        for person, group in zip(people, groups, strict=True)
+    )
+    whole = f"{len(batch) // images_per_identity} people with {images_per_identity} pictures each"
+    return figure, f"A batch of {whole}; shown are {len(people)} of the people: {cameras}."
+
+
+def picture(path: Path) -> Picture:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def part_map(path: Path) -> NDArray[np.uint8]:
+    """The part map (H, W) of a picture of a SynthPed render."""
+    with Image.open(path.parent.parent / "parts" / path.parent.name / f"{path.stem}.png") as image:
+        return np.asarray(image)
+
+
+# ------------------------------------------------------------------------------------------------- shared attributes
+
+
+def look_alikes(attributes: AttributeSplit) -> list[list[int]]:
+    """The people who share all their attributes, group by group, the largest first; loners are left out."""
+    _, group = torch.unique(attributes.labels, dim=0, return_inverse=True)
+    groups = [attributes.ids[group == g].tolist() for g in range(int(group.max()) + 1 if len(group) else 0)]
+    return sorted((people for people in groups if len(people) > 1), key=lambda people: (-len(people), people))
+
+
+def shared_attributes(attributes: Attributes) -> pd.DataFrame:
+    """How many people of each split share all their attributes with somebody else of it."""
+    rows = []
+    for name in ("train", "test"):
+        split: AttributeSplit = getattr(attributes, name)
+        groups = look_alikes(split)
+        rows.append(
+            {
+                "split": {"train": "training", "test": "test"}[name],
+                "people": len(split.ids),
+                "different combinations": len(split.labels.unique(dim=0)),
+                "share all with another": sum(map(len, groups)),
+                "largest group": max(map(len, groups), default=1),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+# -------------------------------------------------------------------------------------------------------- plain colour
+
+
+def colour_histogram(
+    images: Tensor, space: Literal["rgb", "hsv"] = "rgb", bins: tuple[int, int, int] = (8, 8, 8), stripes: int = 6
+) -> Tensor:
+    """How often each colour occurs in each of some horizontal stripes: a descriptor that has learned nothing.
+
+    images: uint8 (N, 3, H, W) in RGB. bins: of the three channels of `space`. Returns float32 (N, stripes·bins), each
+    row of Euclidean length 1. The six stripes are those of Gray & Tao, "Viewpoint Invariant Pedestrian Recognition
+    with an Ensemble of Localized Features", ECCV 2008.
+    """
+    count, _, height, _ = images.shape
+    pixels: NDArray[Any] = images.permute(0, 2, 3, 1).numpy() / np.float32(256)  # [0, 1)
+    if space == "hsv":
+        pixels = rgb_to_hsv(pixels)
+    place = np.minimum(pixels * bins, np.subtract(bins, 1)).astype(np.int64)  # the last bin has its upper bound
+    colour = np.ravel_multi_index(tuple(np.moveaxis(place, -1, 0)), bins)  # (N, H, W)
+    stripe = np.arange(count)[:, None, None] * stripes + (np.arange(height) * stripes // height)[:, None]
+    size = int(np.prod(bins))
+    counts = np.bincount((stripe * size + colour).ravel(), minlength=count * stripes * size)
+    histogram = torch.from_numpy(counts).view(count, stripes * size).float()
+    return torch.nn.functional.normalize(histogram)
+
+
+def histograms(images: Images, space: Literal["rgb", "hsv"], bins: tuple[int, int, int], batch: int = 256) -> Tensor:
+    """`colour_histogram` of a whole split (N, stripes·bins), so many images at a time."""
+    indexes = torch.arange(len(images)).split(batch)
+    return torch.cat([colour_histogram(pixels.cpu(), space, bins) for pixels in images.batches(indexes)])

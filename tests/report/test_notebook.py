@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+import pytest
+from papermill.exceptions import PapermillExecutionError
+
+from reidkit.experiments import ParameterError
+from reidkit.report.notebook import NotebookError, declared_parameters, execute_chapter, notebook_profile
+
+HEADER = """---
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+
+"""
+PARAMETERS = """```{code-cell}
+:tags: [parameters]
+
+profile = "smoke"  # a file of parameters/
+epochs = None
+```
+
+```{code-cell}
+from reidkit.report.notebook import notebook_profile
+settings = notebook_profile(globals())
+print(settings.profile, settings.epochs)
+```
+"""
+
+
+def chapter(folder: Path, *cells: str) -> Path:
+    path = folder / "chapter.md"
+    path.write_text(HEADER + PARAMETERS + "\n".join(f"```{{code-cell}}\n{cell}\n```\n" for cell in cells))
+    return path
+
+
+def outputs(path: Path) -> str:
+    cells = nbformat.read(path, as_version=4).cells
+    return "".join(out.get("text", "") for cell in cells for out in cell.get("outputs", []))
+
+
+def test_a_chapter_gets_what_its_parameters_cell_declares(tmp_path: Path) -> None:
+    assert declared_parameters(jupytext.read(chapter(tmp_path))) == ["profile", "epochs"]
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("profile: mine\nepochs: 7\nseeds: [3]\n")
+    result = execute_chapter(chapter(tmp_path), mine, tmp_path / "out" / "chapter.ipynb")
+    assert outputs(result) == "mine 7\n"
+    assert [path.name for path in result.parent.iterdir()] == ["chapter.ipynb"]
+
+
+def test_a_bad_parameter_file_stops_before_anything_runs(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("epohcs: 7")
+    with pytest.raises(ParameterError, match="did you mean 'epochs'"):
+        execute_chapter(chapter(tmp_path), mine, tmp_path / "out.ipynb")
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_a_failing_cell_leaves_the_partial_notebook_and_no_stale_page(tmp_path: Path) -> None:
+    output = tmp_path / "out.ipynb"
+    output.write_text("of last time")
+    with pytest.raises(NotebookError, match=r"ZeroDivisionError.*\n.*out\.failed\.ipynb"):
+        execute_chapter(chapter(tmp_path, "1 / 0"), "smoke", output)
+    assert not output.exists()
+    assert outputs(tmp_path / "out.failed.ipynb").startswith("smoke 1")
+
+
+@pytest.mark.parametrize(("name", "value"), [("epohcs", 3), ("epochs", "three"), ("epochs", 0)])
+def test_papermill_itself_cannot_inject_a_bad_parameter(tmp_path: Path, name: str, value: object) -> None:
+    """Bare papermill only warns of a name that the notebook does not declare; the chapter's own check stops it."""
+    source = tmp_path / "source.ipynb"
+    jupytext.write(jupytext.read(chapter(tmp_path)), source)
+    with pytest.raises(PapermillExecutionError, match="epochs"):
+        papermill.execute_notebook(
+            str(source), str(tmp_path / "out.ipynb"), {name: value}, progress_bar=False, kernel_name="python3"
+        )
+
+
+def test_variables_that_are_not_parameters() -> None:
+    namespace = {"profile": "smoke", "In": [], "_i1": "", "Path": Path, "pytest": pytest, "chapter": chapter}
+    assert notebook_profile(namespace).profile == "smoke"
+    with pytest.raises(ParameterError, match="'sedes'; did you mean 'seeds'"):
+        notebook_profile(namespace | {"sedes": [1]})
