@@ -7,18 +7,19 @@
 
 PROFILE ?= synthped
 DATA_ROOT ?=
+GPUS ?= 1
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)
-SNAKEMAKE := snakemake --configfile parameters/$(PROFILE).yaml --cores all --quiet rules host \
-	$(if $(DATA_ROOT),--config data_root=$(abspath $(DATA_ROOT)))
+SNAKEMAKE := snakemake book --configfile parameters/$(PROFILE).yaml --cores all --resources gpu=$(GPUS) \
+	--quiet rules host $(if $(DATA_ROOT),--config data_root=$(abspath $(DATA_ROOT)))
 INDEX := build/$(PROFILE)/html/index.html
 
 .PHONY: book test benchmark lab clean
 .DEFAULT_GOAL := book
 
 book: $(BIN)/installed
-	@$(SNAKEMAKE) book
+	@$(SNAKEMAKE)
 	@echo $(abspath $(INDEX))
 
 test: $(BIN)/installed

@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 
+import torch
 import yaml
 
 from reidkit.experiments import Profile, build_root, record_roots, validate
@@ -80,11 +81,11 @@ rule run:
     params:
         cell=lambda wildcards: RUNS[wildcards.run].cell,
         seed=lambda wildcards: RUNS[wildcards.run].seed,
-    threads: workflow.cores  # a run uses every core; on GPUs, `--resources gpu=N` runs N at a time
+    threads: 1  # on a CPU, runs side by side waste less than one on all cores
     resources:
-        gpu=1,
+        gpu=1 if torch.cuda.is_available() else 0,  # `make book GPUS=N` runs N at a time
     shell:
-        "reidkit run {PARAMETERS} --cell {params.cell} --seed {params.seed}"
+        "OMP_NUM_THREADS=1 reidkit run {PARAMETERS} --cell {params.cell} --seed {params.seed}"
 
 
 rule notebook:

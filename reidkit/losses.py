@@ -53,10 +53,10 @@ def hardest_distances(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor,
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
         # |b|^2 - 2ab orders the candidates b of an anchor a as |a - b|^2 does.
         order = torch.addmm(features.square().sum(1), features, features.T, alpha=-2)  # (N, N)
-        farthest = order.masked_fill(~positive, -torch.inf).argmax(1)
-        nearest = order.masked_fill(~negative, torch.inf).argmin(1)
-    to_positive = torch.linalg.vector_norm(features - features[farthest], dim=1)
-    to_negative = torch.linalg.vector_norm(features - features[nearest], dim=1)
+        farthest = torch.where(positive, order, -torch.inf).argmax(1)
+        nearest = torch.where(negative, order, torch.inf).argmin(1)
+    to_positive = torch.linalg.vector_norm(features - features.index_select(0, farthest), dim=1)
+    to_negative = torch.linalg.vector_norm(features - features.index_select(0, nearest), dim=1)
     return to_positive, to_negative, positive.any(1) & negative.any(1)
 
 
@@ -75,16 +75,11 @@ class CircleLoss(nn.Module):
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         positive, negative = pair_masks(features, labels)
         similarities = cosine_similarities(features)
-        with torch.no_grad():
-            # exponent = slope * s + offset, where alpha is a plain number
-            slope = torch.where(
-                positive,
-                (similarities - (1 + self.margin)).clamp_max_(0),  # -alpha_p
-                (similarities + self.margin).clamp_min_(0),  # alpha_n
-            ).mul_(self.scale)
-            offset = slope * torch.where(positive, self.margin - 1, -self.margin)
-        exponents = torch.addcmul(offset, slope, similarities)
-        return log_one_plus_pairs(exponents, exponents, positive, negative)
+        with torch.no_grad():  # -alpha_p, which needs no maximum as s_p <= 1, and alpha_n
+            alpha = torch.where(positive, similarities - (1 + self.margin), F.relu(similarities + self.margin))
+            optimum = torch.where(positive, 1 - self.margin, self.margin)
+        exponents = (self.scale * alpha) * (similarities - optimum)
+        return log_one_plus_pairs(exponents, positive, negative)
 
     def extra_repr(self) -> str:
         return f"scale={self.scale}, margin={self.margin}"
@@ -100,9 +95,8 @@ class UnifiedLoss(nn.Module):
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         positive, negative = pair_masks(features, labels)
         similarities = cosine_similarities(features)
-        return log_one_plus_pairs(
-            -self.scale * similarities, self.scale * (similarities + self.margin), positive, negative
-        )
+        exponents = self.scale * torch.where(positive, -similarities, similarities + self.margin)
+        return log_one_plus_pairs(exponents, positive, negative)
 
     def extra_repr(self) -> str:
         return f"scale={self.scale}, margin={self.margin}"
@@ -160,8 +154,9 @@ def at_least_float32(x: Tensor) -> Tensor:
 def cosine_similarities(features: Tensor) -> Tensor:
     """(N, C) -> (N, N)."""
     with torch.autocast(features.device.type, enabled=False):
-        normalised = F.normalize(at_least_float32(features))
-        return normalised @ normalised.T
+        features = at_least_float32(features)
+        norms = torch.linalg.vector_norm(features, dim=1).clamp_min(1e-12)
+        return (features @ features.T) / torch.outer(norms, norms)
 
 
 def pair_masks(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,14 +167,18 @@ def pair_masks(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return same.clone().fill_diagonal_(False), ~same
 
 
-def log_one_plus_pairs(
-    positive_exponents: Tensor, negative_exponents: Tensor, positive: Tensor, negative: Tensor
-) -> Tensor:
+def log_one_plus_pairs(exponents: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """Mean over anchors of log[1 + sum_n exp(.) sum_p exp(.)], without overflow; exponents and masks are (N, N)."""
-    lowest = torch.finfo(positive_exponents.dtype).min  # finite, since an infinite one has a NaN gradient
-    log_sum_p = positive_exponents.masked_fill(~positive, lowest).logsumexp(1)
-    log_sum_n = negative_exponents.masked_fill(~negative, lowest).logsumexp(1)
-    return mean_over(positive.any(1) & negative.any(1), F.softplus(log_sum_p + log_sum_n))
+    if len(exponents) == 0:
+        return exponents.sum()
+    masks = torch.stack([positive, negative])  # (2, N, N)
+    with torch.no_grad():
+        # Where there is no pair, a number 80 below the row's largest: it adds nothing, and a lower one would slow exp.
+        # Finite also in a row without pairs, since the gradient at minus infinity is NaN.
+        lowest = torch.finfo(exponents.dtype).min
+        absent = torch.where(masks, exponents, lowest).amax(2, keepdim=True) - 80
+    log_sums = torch.where(masks, exponents, absent).logsumexp(2)  # (2, N)
+    return mean_over(positive.any(1) & negative.any(1), F.softplus(log_sums.sum(0)))
 
 
 def mean_over(valid: Tensor, losses: Tensor) -> Tensor:

@@ -203,7 +203,12 @@ def test_every_cell_of_the_grid_trains(cell: str, smoke: Profile) -> None:
 
 @pytest.mark.parametrize(
     ("loss", "sampling", "same"),
-    [("ce", "shuffled", True), ("ce", "identities", False), ("ce+tri", "identities", True), ("ce+tri", "shuffled", False)],
+    [
+        ("ce", "shuffled", True),
+        ("ce", "identities", False),
+        ("ce+tri", "identities", True),
+        ("ce+tri", "shuffled", False),
+    ],
 )
 def test_sampling_follows_the_loss_unless_it_is_set(smoke: Profile, loss: str, sampling: str, same: bool) -> None:
     config = smoke.config(f"none/{loss}")

@@ -16,7 +16,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 from torch import Tensor
 
@@ -44,18 +44,17 @@ Drawing = tuple[Figure, str]
 
 
 def training_curves(
-    histories: Mapping[str, pd.DataFrame], column: str, name: str = "", *, log: bool = False
+    histories: Mapping[str, pd.DataFrame], column: str, *, label: str = "", log: bool = False
 ) -> Drawing:
-    """One line per run over its epochs. `histories`: by label, with the columns `epoch` and `column`; nan is skipped.
+    """One line per run over its epochs. `histories`: by run, with the columns `epoch` and `column`; nan is skipped.
 
-    name: what to call the column. log: a logarithmic axis, for values of different size.
-
+    label: what to call the column. log: a logarithmic axis, for values of different size.
     Raises ValueError where no run recorded `column`.
     """
-    name = name or column
+    label = label or column
     curves = {
-        label: history[["epoch", column]].dropna()
-        for label, history in histories.items()
+        run: history[["epoch", column]].dropna()
+        for run, history in histories.items()
         if column in history and history[column].notna().any()
     }
     if not curves:
@@ -64,26 +63,28 @@ def training_curves(
         figure, axes = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
         palette = sns.color_palette("colorblind", len(curves))
         dashes = ["-", "--", ":", "-."]
-        for i, (label, curve) in enumerate(curves.items()):
+        for i, (run, curve) in enumerate(curves.items()):
             marker = "o" if len(curve) == 1 else None  # a line of one point would not be seen
-            axes.plot(curve["epoch"], curve[column], dashes[i % 4], color=palette[i], marker=marker, lw=2, label=label)
-        axes.set(xlabel="epoch", ylabel=name)
+            axes.plot(curve["epoch"], curve[column], dashes[i % 4], color=palette[i], marker=marker, lw=2, label=run)
+        axes.set(xlabel="epoch", ylabel=label)
         if log:
             axes.set_yscale("log")
-            for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-                set_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # 20, not 2 × 10¹
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # 20, not 2 × 10¹
+            axes.yaxis.set_minor_formatter(NullFormatter())
         else:
             axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     ends = "; ".join(
-        f"{label} from {curve[column].iloc[0]:.3g} to {curve[column].iloc[-1]:.3g}" for label, curve in curves.items()
+        f"{run} from {curve[column].iloc[0]:.3g} to {curve[column].iloc[-1]:.3g}" for run, curve in curves.items()
     )
-    return figure, f"Line chart of the {name} over {max(len(c) for c in curves.values())} epochs. {ends}."
+    return figure, f"Line chart of the {label} over {max(len(c) for c in curves.values())} epochs. {ends}."
 
 
 def grid_heat_map(scores: pd.DataFrame, metric: str = "mAP") -> Drawing:
     """The ablation grid, attention down and loss across, in per cent; what was not run (nan) is left blank."""
+    low, high = (scores.min(axis=None), scores.max(axis=None)) if scores.notna().any(axis=None) else (0, 100)
     with style():
         figure, axes = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
         sns.heatmap(
@@ -91,6 +92,8 @@ def grid_heat_map(scores: pd.DataFrame, metric: str = "mAP") -> Drawing:
             annot=True,
             fmt=".1f",
             cmap="crest",
+            vmin=low,
+            vmax=high,
             linewidths=2,
             linecolor="white",
             annot_kws={"size": 13},

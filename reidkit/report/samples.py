@@ -3,7 +3,7 @@
 The sheets are for SynthPed. Pictures of real people are not to be published, however public the data set.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,14 +24,20 @@ from reidkit.report.figures import WIDTH, Drawing, style
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
 GAP = 4  # pixels between the pictures of a sheet
+WIDEST = 0.62  # inches of one picture
 
 
 def sheet(
-    pictures: Sequence[Sequence[Picture | None]], rows: Sequence[str], columns: Sequence[str], below: float = 0.0
+    pictures: Sequence[Sequence[Picture | None]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    below: float = 0.0,
+    narrowest: float = 0.0,
 ) -> Figure:
     """Pictures of one size in rows and columns with their names; None leaves a place empty.
 
-    below: inches left free beneath the pictures. Raises ValueError where there is no picture.
+    below: inches left free beneath the pictures. narrowest: inches that the figure is wide at least.
+    Raises ValueError where there is no picture, or pictures are of different sizes.
     """
     sizes = {picture.shape[:2] for row in pictures for picture in row if picture is not None}
     if len(sizes) != 1:
@@ -44,13 +50,12 @@ def sheet(
                 y, x = i * (height + GAP), j * (width + GAP)
                 canvas[y : y + height, x : x + width] = picture
     with style():
-        left = 0.12 + 0.085 * max(map(len, rows))  # inches, for the names
-        top, edge = 0.28, 0.04
-        across = WIDTH - left - edge
+        left, top, edge = 0.12 + 0.085 * max(map(len, rows)), 0.28, 0.04  # inches; names stand at the left and the top
+        across = min(WIDTH - left - edge, WIDEST * len(columns))
         down = across * canvas.shape[0] / canvas.shape[1]
-        tall = top + down + edge + below
-        figure = plt.figure(figsize=(WIDTH, tall))
-        axes = figure.add_axes((left / WIDTH, (edge + below) / tall, across / WIDTH, down / tall))
+        wide, tall = max(narrowest, left + across + edge), top + down + edge + below
+        figure = plt.figure(figsize=(wide, tall))
+        axes = figure.add_axes((left / wide, (edge + below) / tall, across / wide, down / tall))
         axes.imshow(canvas)
         axes.set_xticks([j * (width + GAP) + width / 2 for j in range(len(columns))], columns)
         axes.set_yticks([i * (height + GAP) + height / 2 for i in range(len(rows))], rows)
@@ -61,9 +66,9 @@ def sheet(
 
 
 def most_seen(split: Split, count: int) -> list[int]:
-    """The `count` people whom most cameras saw, the lower number first among equals: examples by a rule."""
+    """The `count` people whom most cameras saw, by their numbers: examples by a rule, not by choice."""
     seen = {person: len(split.cameras[split.ids == person].unique()) for person in split.identities.tolist()}
-    return sorted(seen, key=lambda person: (-seen[person], person))[:count]
+    return sorted(sorted(seen, key=lambda person: (-seen[person], person))[:count])
 
 
 def contact_sheet(split: Split, people: Sequence[int], *, people_down: bool = False) -> Drawing:
@@ -74,10 +79,8 @@ def contact_sheet(split: Split, people: Sequence[int], *, people_down: bool = Fa
     cameras = split.cameras.unique().tolist()
     pictures = [[picture(first[p, c]) if (p, c) in first else None for p in people] for c in cameras]
     names, eyes = [f"{person:04d}" for person in people], [f"c{camera}" for camera in cameras]
-    if people_down:
-        figure = sheet(list(zip(*pictures, strict=True)), names, eyes)
-    else:
-        figure = sheet(pictures, eyes, names)
+    turned = list(zip(*pictures, strict=True))  # a row per person
+    figure = sheet(turned, names, eyes) if people_down else sheet(pictures, eyes, names)
     seen = "; ".join(
         f"{person:04d} by {', '.join(str(c) for c in cameras if (person, c) in first)}" for person in people
     )
@@ -88,13 +91,17 @@ def contact_sheet(split: Split, people: Sequence[int], *, people_down: bool = Fa
 def part_sheet(paths: Sequence[Path], parts: Mapping[str, int]) -> Drawing:
     """Pictures of a SynthPed render above their part maps, with a legend of the parts in sight."""
     maps = [part_map(path) for path in paths]
-    colours = (255 * np.array([plt.get_cmap("tab20")(i)[:3] for i in range(20)])).astype(np.uint8)
-    palette = colours[[14, 0, 2, 4, 6, 8, 10, 12, 16, 18, 1, 3, 5, 7]]  # the background grey
+    hues, codes = plt.get_cmap("tab20"), iter((*range(0, 14, 2), 16, 18, *range(1, 14, 2)))  # its greys left out
+    colours = {part: (0.87, 0.87, 0.87) if part == "background" else hues(next(codes))[:3] for part in parts}
+    palette = np.zeros((256, 3), np.uint8)
+    palette[list(parts.values())] = np.round(255 * np.array(list(colours.values())))
     columns = [path.name[:4] for path in paths]
     seen = [part for part, code in parts.items() if any((labels == code).any() for labels in maps)]
-    figure = sheet([list(map(picture, paths)), [palette[m] for m in maps]], ["image", "parts"], columns, below=1.1)
-    handles = [Patch(color=palette[parts[part]] / 255, label=part) for part in seen]
-    figure.legend(handles=handles, loc="lower center", ncols=4, frameon=False, fontsize=10.5, handlelength=1)
+    figure = sheet(
+        [list(map(picture, paths)), [palette[m] for m in maps]], ["image", "parts"], columns, below=1.3, narrowest=4.5
+    )
+    handles = [Patch(color=colours[part], label=part) for part in seen]
+    figure.legend(handles=handles, loc="lower center", ncols=3, frameon=False, fontsize=10.5, handlelength=1)
     shares = "; ".join(
         f"{path.stem}: "
         + ", ".join(f"{part} {100 * (labels == code).mean():.1f}" for part, code in parts.items() if code in labels)
@@ -104,7 +111,7 @@ def part_sheet(paths: Sequence[Path], parts: Mapping[str, int]) -> Drawing:
 
 
 def most_parts(split: Split, count: int) -> list[Path]:
-    """The pictures with the most parts in sight, one per person: examples by a rule."""
+    """The `count` pictures with the most parts in sight, of different people: examples by a rule, not by choice."""
     shown = {path: len(np.unique(part_map(path))) for path in split.paths}
     best: dict[int, Path] = {}
     for path, person in zip(split.paths, split.ids.tolist(), strict=True):
@@ -178,11 +185,11 @@ def shared_attributes(attributes: Attributes) -> pd.DataFrame:
         groups = look_alikes(split)
         rows.append(
             {
-                "split": {"train": "training", "test": "test"}[name],
-                "people": len(split.ids),
-                "different combinations": len(split.labels.unique(dim=0)),
-                "share all with another": sum(map(len, groups)),
-                "largest group": max(map(len, groups), default=1),
+                "Split": {"train": "training", "test": "test"}[name],
+                "People": len(split.ids),
+                "Different combinations": len(split.labels.unique(dim=0)),
+                "Share all with another": sum(map(len, groups)),
+                "Largest group": max(map(len, groups), default=1),
             }
         )
     return pd.DataFrame(rows)
@@ -213,7 +220,24 @@ def colour_histogram(
     return torch.nn.functional.normalize(histogram)
 
 
-def histograms(images: Images, space: Literal["rgb", "hsv"], bins: tuple[int, int, int], batch: int = 256) -> Tensor:
-    """`colour_histogram` of a whole split (N, stripes·bins), so many images at a time."""
+def person_colours(images: Tensor) -> Tensor:
+    """The middle half of uint8 pictures (N, 3, H, W), each channel of each brought to one mean and spread.
+
+    That takes away most of the street, and of what camera and hour do to the colours.
+    """
+    width = images.shape[3]
+    middle = images[..., width // 4 : width - width // 4].float()
+    mean, spread = middle.mean((2, 3), keepdim=True), middle.std((2, 3), keepdim=True).clamp(min=1)
+    return ((middle - mean) / spread * 45 + 128).clamp(0, 255).byte()
+
+
+def histograms(
+    images: Images,
+    space: Literal["rgb", "hsv"],
+    bins: tuple[int, int, int],
+    prepare: Callable[[Tensor], Tensor] = torch.clone,
+    batch: int = 256,
+) -> Tensor:
+    """`colour_histogram` of a whole split (N, stripes·bins), so many pictures at a time, each `prepare`d before."""
     indexes = torch.arange(len(images)).split(batch)
-    return torch.cat([colour_histogram(pixels.cpu(), space, bins) for pixels in images.batches(indexes)])
+    return torch.cat([colour_histogram(prepare(pixels.cpu()), space, bins) for pixels in images.batches(indexes)])

@@ -52,6 +52,8 @@ def test_grid_heat_map_leaves_blank_what_was_not_run(make_record: MakeRecord) ->
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert sorted(texts) == sorted([score] + ["not run"] * 17)
     assert f"ECA: CE not run, CE + Tri {score}, CE + Tri + Cir not run" in alt
+    figure, _ = figures.grid_heat_map(tables.grid([]))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["not run"] * 18
 
 
 def test_gain_chart_draws_both_and_says_both(make_record: MakeRecord) -> None:

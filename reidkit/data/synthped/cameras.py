@@ -1,6 +1,5 @@
 """What SynthPed's cameras look at, and what each does to the light."""
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -47,7 +46,7 @@ def camera(seed: int, number: int) -> Camera:
     saturation = rng.uniform(0.7, 1.0)
     mix = saturation * np.eye(3) + (1 - saturation) / 3 + rng.normal(0, 0.02, (3, 3))
     gains = np.exp(rng.normal(0, 0.035, (3, 1)) + rng.normal(0, 0.06))
-    usual = (0, math.pi, math.pi / 2, -math.pi / 2)[(number - 1) % 4]  # from the front, from behind, from either side
+    usual = (0.3, 2.7, 1.2, -1.2)[(number - 1) % 4]  # from the front, from behind, from either side
     return Camera(
         scene=_scene(rng),
         yaw=usual + float(rng.normal(0, 0.3)),
@@ -77,7 +76,7 @@ def _scene(rng: np.random.Generator) -> Array:
     def darker(colour: Shade) -> Shade:
         return int(colour[0] * 0.84), int(colour[1] * 0.84), int(colour[2] * 0.84)
 
-    ground, wall = shade(90, 170, 7), shade(70, 200)
+    ground, wall = shade(105, 150, 6), shade(90, 170, 8)
     image = Image.new("RGB", (width, height), ground)
     pen = ImageDraw.Draw(image)
     pen.rectangle((0, 0, width, horizon), wall)
@@ -88,7 +87,7 @@ def _scene(rng: np.random.Generator) -> Array:
             for x in range((row % 2) * 14, width, 28):
                 pen.line((x, y, x, y + 12), darker(wall), 2)
     elif kind == "windows":
-        step, glass, frame = int(rng.integers(50, 90)), shade(40, 120), shade(150, 220)
+        step, glass, frame = int(rng.integers(50, 90)), shade(60, 110), shade(130, 180)
         for x in range(0, width, step):
             pen.rectangle((x + 12, 10, x + step - 10, horizon - 30), glass, frame, 3)
     elif kind == "hedge":
@@ -99,9 +98,9 @@ def _scene(rng: np.random.Generator) -> Array:
         left = 0
         while left < width:
             right = left + int(rng.integers(60, 160))
-            pen.rectangle((left, 0, right, horizon), shade(50, 210, 20))
-            pen.rectangle((left, horizon // 5, right, horizon // 3), shade(80, 220, 30))  # the sign
-            pen.rectangle((left + 8, horizon // 3, right - 8, horizon - 6), shade(30, 110))
+            pen.rectangle((left, 0, right, horizon), shade(70, 180, 15))
+            pen.rectangle((left, horizon // 5, right, horizon // 3), shade(80, 190, 25))  # the sign
+            pen.rectangle((left + 8, horizon // 3, right - 8, horizon - 6), shade(50, 110))
             left = right
     if rng.random() < 0.6:  # tiles, their rows closer together towards the horizon
         for row in range(1, 14):

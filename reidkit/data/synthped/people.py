@@ -184,9 +184,9 @@ def draw_person(rng: np.random.Generator, look: Look) -> Person:
         return red, green, blue
 
     def beside(colour: Colour) -> Colour:
-        """A second colour: mostly a lighter or a darker one of the first, so that a histogram learns little from it."""
-        if rng.random() < 0.3:
-            return about(COLOURS[one_of("white", "black", "gray")])
+        """A second colour: any, or as often a lighter or a darker one of the first, of which a histogram learns little."""
+        if rng.random() < 0.5:
+            return about(COLOURS[one_of(*COLOURS)])
         red, green, blue = (value * 0.45 if sum(colour) > 360 else value * 1.5 + 60 for value in colour)
         return red, green, blue
 

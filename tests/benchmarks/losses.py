@@ -1,0 +1,166 @@
+"""Losses, forward and backward, against peers: `python -m tests.benchmarks.losses [--threads 2]` prints ratios.
+
+A ratio is our time over the peer's in the same run, each the best of many interleaved repetitions, so that another
+process on the machine disturbs both alike. pytorch-metric-learning is the installed package. fast-reid is not on the
+package index: "plain form" states the same loss as its published formula is usually written, on whole (N, N) and
+(N, K) matrices through autograd, with float masks and normalised weights. It is our restatement, not their code.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from pytorch_metric_learning.losses import CircleLoss as MetricLearningCircleLoss
+from pytorch_metric_learning.losses import TripletMarginLoss
+from pytorch_metric_learning.miners import BatchHardMiner
+from torch import Tensor, nn
+
+from reidkit.losses import BatchHardTripletLoss, CircleLoss
+from reidkit.models.heads import CircleSoftmax
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def plain_triplet(features: Tensor, labels: Tensor) -> Tensor:
+    """Hermans et al. 2017 on the whole distance matrix, with gradients through it."""
+    squares = features.pow(2).sum(1, keepdim=True).expand(len(features), len(features))
+    squared = squares + squares.t() - 2 * features @ features.t()
+    distances = squared.clamp(min=1e-12).sqrt()
+    same = labels.view(-1, 1).eq(labels.view(1, -1)).float()
+    to_positive = (distances * same).max(1)[0]
+    to_negative = (distances * (1 - same) + same * 1e9).min(1)[0]
+    return F.margin_ranking_loss(to_negative, to_positive, torch.ones_like(to_positive), margin=0.3)
+
+
+def plain_circle(features: Tensor, labels: Tensor, scale: float = 64.0, margin: float = 0.35) -> Tensor:
+    """Sun et al. 2020, Eq. 6, with float masks and a large negative number where there is no pair."""
+    features = F.normalize(features)
+    similarities = features @ features.t()
+    same = labels.view(-1, 1).eq(labels.view(1, -1)).float()
+    is_negative, is_positive = 1 - same, same - torch.eye(len(labels))
+    s_p, s_n = similarities * is_positive, similarities * is_negative
+    alpha_p = F.relu(1 + margin - s_p.detach())
+    alpha_n = F.relu(s_n.detach() + margin)
+    exponent_p = -scale * alpha_p * (s_p - (1 - margin)) - 1e8 * (1 - is_positive)
+    exponent_n = scale * alpha_n * (s_n - margin) - 1e8 * (1 - is_negative)
+    return F.softplus(exponent_p.logsumexp(1) + exponent_n.logsumexp(1)).mean()
+
+
+class PlainCircleSoftmax(nn.Module):
+    """Sun et al. 2020, the class-level form: normalise both sides, both kinds of logits everywhere, choose by mask."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.clone())
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        return self.logits(F.linear(F.normalize(features), F.normalize(self.weight)), labels)
+
+    @staticmethod
+    def logits(cosines: Tensor, labels: Tensor, scale: float = 64.0, margin: float = 0.35) -> Tensor:
+        alpha_p = torch.clamp_min(1 + margin - cosines.detach(), 0)
+        alpha_n = torch.clamp_min(cosines.detach() + margin, 0)
+        target = F.one_hot(labels, cosines.shape[1])
+        logits_p = scale * alpha_p * (cosines - (1 - margin))
+        logits_n = scale * alpha_n * (cosines - margin)
+        return target * logits_p + (1.0 - target) * logits_n
+
+
+class MetricLearningTriplet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mine, self.loss = BatchHardMiner(), TripletMarginLoss(margin=0.3)
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        loss: Tensor = self.loss(features, labels, self.mine(features, labels))
+        return loss
+
+
+def best_times(losses: dict[str, Loss], features: Tensor, labels: Tensor, seconds: float) -> dict[str, float]:
+    """The shortest forward and backward of each loss, in seconds, repetitions interleaved."""
+    features = features.clone().requires_grad_()
+    best = dict.fromkeys(losses, float("inf"))
+    end, rounds = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end or rounds < 20:
+        for name, loss in losses.items():
+            features.grad = None
+            if isinstance(loss, nn.Module):
+                loss.zero_grad()
+            start = time.perf_counter()
+            loss(features, labels).backward()
+            elapsed = time.perf_counter() - start
+            if rounds > 2:
+                best[name] = min(best[name], elapsed)
+        rounds += 1
+    return best
+
+
+def report(title: str, bars: dict[str, float], best: dict[str, float]) -> None:
+    ours = best["ours"]
+    for peer, bar in bars.items():
+        ratio = ours / best[peer]
+        print(
+            f"{title:34s} {ours * 1e6:8.0f} us   {ratio:5.2f} x {peer:24s} {best[peer] * 1e6:8.0f} us   "
+            f"bar {bar:.2f} {'met' if ratio <= bar else 'MISSED'}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--seconds", type=float, default=3.0, help="per line of the table")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    print(f"torch {torch.__version__}, {arguments.threads} threads; time of ours, ratio to and time of the peer")
+
+    package = "pytorch-metric-learning"
+    for n, c in ((64, 2048), (256, 2048), (64, 512), (256, 512)):
+        features, labels = torch.randn(n, c), torch.arange(n // 4).repeat_interleave(4)
+        triplets = {"ours": BatchHardTripletLoss(0.3), "plain form": plain_triplet, package: MetricLearningTriplet()}
+        circles = {
+            "ours": CircleLoss(64.0, 0.35),
+            "plain form": plain_circle,
+            package: MetricLearningCircleLoss(m=0.35, gamma=64),
+        }
+        for title, losses in (("batch-hard triplet", triplets), ("pairwise circle", circles)):
+            best = best_times(losses, features, labels, arguments.seconds)
+            report(f"{title}, {n} x {c}", {"plain form": 1.0, package: 1 / 1.5}, best)
+
+    for n, c, classes in ((64, 2048, 751), (64, 512, 751), (64, 2048, 4101)):
+        features, labels = torch.randn(n, c), torch.randint(classes, (n,))
+        ours = CircleSoftmax(c, classes)
+        plain = PlainCircleSoftmax(ours.weight.detach())
+        torch.testing.assert_close(ours(features, labels), plain(features, labels), rtol=1e-3, atol=1e-3)
+        weights = torch.randn(n, classes)
+        heads: dict[str, Loss] = {
+            "ours": Weighted(ours, weights),
+            "plain form": Weighted(plain, weights),
+        }
+        best = best_times(heads, features, labels, arguments.seconds)
+        report(f"circle softmax, {n} x {c} x {classes}", {"plain form": 0.65}, best)
+        cosines = (torch.rand(n, classes) * 2 - 1) * 0.5
+        logits: dict[str, Loss] = {
+            "ours": lambda s, y, head=ours, w=weights: (head.logits(s, y) * w).sum(),
+            "plain form": lambda s, y, w=weights: (PlainCircleSoftmax.logits(s, y) * w).sum(),
+        }
+        best = best_times(logits, cosines, labels, arguments.seconds)
+        report(f"  its logits alone, {n} x {classes}", {"plain form": 0.65}, best)
+
+
+class Weighted(nn.Module):
+    """A classifier followed by something with a simple gradient, since only the classifier is compared."""
+
+    def __init__(self, classifier: nn.Module, weights: Tensor) -> None:
+        super().__init__()
+        self.classifier, self.weights = classifier, weights
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        loss: Tensor = (self.classifier(features, labels) * self.weights).sum()
+        return loss
+
+
+if __name__ == "__main__":
+    main()
