@@ -7,7 +7,6 @@ import torch
 
 from reidkit.data.synthped import render
 
-
 # Tests run side by side (pytest -n): threads of torch that wait for one another would stall them all.
 torch.set_num_threads(1)
 

@@ -43,9 +43,9 @@ class Camera:
 def camera(seed: int, number: int) -> Camera:
     """Camera `number` (from 1) of the data set rendered with `seed`."""
     rng = np.random.default_rng((seed, 1, number))
-    saturation = rng.uniform(0.7, 1.0)
+    saturation = rng.uniform(0.75, 1.0)
     mix = saturation * np.eye(3) + (1 - saturation) / 3 + rng.normal(0, 0.02, (3, 3))
-    gains = np.exp(rng.normal(0, 0.035, (3, 1)) + rng.normal(0, 0.06))
+    gains = np.exp(rng.normal(0, 0.03, (3, 1)) + rng.normal(0, 0.06))
     usual = (0.3, 2.7, 1.2, -1.2)[(number - 1) % 4]  # from the front, from behind, from either side
     return Camera(
         scene=_scene(rng),
@@ -56,8 +56,8 @@ def camera(seed: int, number: int) -> Camera:
         gamma=float(np.exp(rng.normal(0, 0.1))),
         lift=float(rng.uniform(0, 18)),
         blur=float(rng.uniform(0.2, 0.6)),
-        resolution=float(rng.uniform(0.7, 1.0)),
-        noise=float(rng.uniform(2, 5)),
+        resolution=float(rng.uniform(0.75, 1.0)),
+        noise=float(rng.uniform(2, 4)),
     )
 
 
