@@ -176,6 +176,7 @@ SETTINGS = (
     Setting("graphics card", "GTX1080"),
     Setting("software", "Ubuntu16.04, Pytorch1.5, python3.6"),
     Setting("images per identity", None, ("images_per_identity",)),
+    Setting("sampling", None, ("sampling",)),
     Setting("optimiser", None),
     Setting("weight decay", None, ("weight_decay",)),
     Setting("epochs", None, ("epochs",)),

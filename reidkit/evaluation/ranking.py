@@ -228,7 +228,7 @@ class _Problem:
 
     def _squares(self, name: str, features: Tensor) -> Tensor:
         """Squared lengths (N,) of the features, rounded once; an error if one is not finite."""
-        parts = _parts(features, 512 if features.device.type == "cpu" else 8192)
+        parts = _parts(features, 512)
         raised = torch.empty(parts[0].shape, dtype=torch.float64, device=features.device)
         norms = torch.cat([torch.linalg.vector_norm(raised[: len(part)].copy_(part), dim=1) for part in parts])
         squares = norms.square().to(self.dtype)

@@ -65,10 +65,10 @@ def departures(config: Mapping[str, Any], table: Table) -> tuple[str, ...]:
         found.append(
             "toy data (SynthPed)" if config["dataset"] == "synthped" else f"data set {DATASETS[config['dataset']]}"
         )
-    reading = {key: field.default for key, field in RunConfig.model_fields.items()}
+    config = _complete(config)
     for keys, words in _WORDS.items():
         before, value, after = words.split("|")
-        run, paper = (value.format(*(_text(values[key]) for key in keys)) for values in (config, reading))
+        run, paper = (value.format(*(_text(values[key]) for key in keys)) for values in (config, _READING))
         if run != paper:
             found.append(f"{before}{run}{after}, not {paper}")
     if (config["weights"] is None) != (table.weights == "none"):
@@ -84,6 +84,7 @@ _WORDS: dict[tuple[str, ...], str] = {
     ("epochs",): "|{}| epochs",
     ("batch_size",): "batch size |{}|",
     ("images_per_identity",): "|{}| images per identity",
+    ("sampling",): "|{}| sampling",
     ("learning_rate",): "learning rate |{}|",
     ("warmup_epochs", "warmup_factor"): "warm-up over |{} epochs from × {}|",
     ("decay", "milestones"): "learning rate × |{} at epochs {}|",
@@ -100,7 +101,15 @@ _WORDS: dict[tuple[str, ...], str] = {
 def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " and ".join(map(_text, value)) or "none"
-    return f"{value:g}"
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+_READING: dict[str, Any] = RunConfig().model_dump(mode="json")
+
+
+def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's configuration with the defaults of parameters that are younger than the record."""
+    return _READING | dict(config)
 
 
 # ------------------------------------------------------------------------------------------------------ measurements
@@ -279,7 +288,8 @@ def by_cell(records: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
     first: Record | None = None
     for record in records:
         first = first or record
-        keys = [key for key in first.config if key not in _CELL and first.config[key] != record.config.get(key)]
+        one, other = _complete(first.config), _complete(record.config)
+        keys = [key for key in one | other if key not in _CELL and one.get(key) != other.get(key)]
         if keys:
             raise RecordError(
                 f"{first.name} and {record.name} are of different settings ({', '.join(keys)}) and do not "

@@ -45,6 +45,15 @@ def test_verdict_is_the_rule_in_whole_hundredths(offset: int, low: int, length: 
     assert verdict(published / 100, low / 100, high / 100) == expected
 
 
+def test_records_older_than_a_parameter_count_as_its_default(make_record: MakeRecord) -> None:
+    old = make_record("se")
+    old = dataclasses.replace(old, config={key: value for key, value in old.config.items() if key != "sampling"})
+    assert departures(old.config, TABLE_1) == ()
+    assert compare(TABLE_1, [old, make_record()])["seeds"].sum() == 8
+    with pytest.raises(RecordError, match=r"different settings \(sampling\)"):
+        compare(TABLE_1, [old, make_record(sampling="identities")])
+
+
 def test_departures_of_the_papers_setting_and_of_others() -> None:
     full = RunConfig.model_validate({"dataset": "market1501", "data_root": Path("x")})
     assert departures(full.determinants, TABLE_1) == ()

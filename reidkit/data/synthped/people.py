@@ -184,7 +184,7 @@ def draw_person(rng: np.random.Generator, look: Look) -> Person:
         return red, green, blue
 
     def beside(colour: Colour) -> Colour:
-        """A second colour: any, or as often a lighter or darker one of the first, of which a histogram learns little."""
+        """A second colour: any, or as often a lighter or darker one of the first, of little use to a histogram."""
         if rng.random() < 0.5:
             return about(COLOURS[one_of(*COLOURS)])
         red, green, blue = (value * 0.45 if sum(colour) > 360 else value * 1.5 + 60 for value in colour)
