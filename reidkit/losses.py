@@ -6,11 +6,12 @@ one with another label. An anchor that lacks either is left out of the mean; wit
 backward gives zeros.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class BatchHardTripletLoss(nn.Module):
@@ -151,12 +152,37 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+class CosineSimilarities(torch.autograd.Function):
+    """Cosines between all rows of x: (N, C) -> (N, N), with a backward pass of one matrix product instead of two.
+
+    With G the gradient of the cosines S and r the inverse norms, that of x_a is
+    sum_b (G + G^T)_ab (r_a r_b x_b - S_ab r_a^2 x_a), one symmetric matrix times x.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        inverse: Tensor = torch.linalg.vector_norm(x, dim=1).clamp_min(1e-12).reciprocal()  # (N,)
+        similarities = (x @ x.T).mul_(inverse).mul_(inverse.unsqueeze(1))
+        ctx.save_for_backward(x, inverse, similarities)
+        return similarities
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        x, inverse, similarities = ctx.saved_tensors
+        both = gradient + gradient.T
+        radial = (both * similarities).sum(1) * inverse
+        matrix = (both * inverse - torch.diag(radial)) * inverse.unsqueeze(1)
+        with torch.autocast(x.device.type, enabled=False):
+            product: Tensor = matrix @ x
+        return product
+
+
 def cosine_similarities(features: Tensor) -> Tensor:
-    """(N, C) -> (N, N)."""
+    """(N, C) -> (N, N), 0 for a zero vector."""
     with torch.autocast(features.device.type, enabled=False):
-        features = at_least_float32(features)
-        norms = torch.linalg.vector_norm(features, dim=1).clamp_min(1e-12)
-        return (features @ features.T) / torch.outer(norms, norms)
+        similarities: Tensor = CosineSimilarities.apply(at_least_float32(features))
+        return similarities
 
 
 def pair_masks(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,7 +204,7 @@ def log_one_plus_pairs(exponents: Tensor, positive: Tensor, negative: Tensor) ->
         lowest = torch.finfo(exponents.dtype).min
         absent = torch.where(masks, exponents, lowest).amax(2, keepdim=True) - 80
     log_sums = torch.where(masks, exponents, absent).logsumexp(2)  # (2, N)
-    return mean_over(positive.any(1) & negative.any(1), F.softplus(log_sums.sum(0)))
+    return mean_over(masks.any(2).all(0), F.softplus(log_sums.sum(0)))
 
 
 def mean_over(valid: Tensor, losses: Tensor) -> Tensor:

@@ -1,8 +1,11 @@
 """What stands on the pooled features: BNNeck, and the linear and the circle classifier."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class BNNeck(nn.BatchNorm1d):
@@ -23,6 +26,30 @@ class LinearClassifier(nn.Linear):
     def forward(self, embedding: Tensor, labels: Tensor | None = None) -> Tensor:
         """`labels` are accepted and not needed, so that both classifiers are called alike."""
         return super().forward(embedding)
+
+
+class CosinesToWeights(torch.autograd.Function):
+    """Cosines between unit vectors (N, C) and class weights (K, C), by their product divided by the weights' norms.
+
+    Dividing the (N, K) product is cheaper than dividing the weights, and so is one gradient for them: autograd would
+    write (K, C) numbers for the product, as many for the norms, and add; here the product is accumulated onto the other.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, unit: Tensor, weight: Tensor) -> Tensor:
+        inverse: Tensor = torch.linalg.vector_norm(weight, dim=1).clamp_min(1e-12).reciprocal()  # (K,)
+        cosines = (unit @ weight.T).mul_(inverse)
+        ctx.save_for_backward(unit, weight, inverse, cosines)
+        return cosines
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        unit, weight, inverse, cosines = ctx.saved_tensors
+        radial = (gradient * cosines).sum(0) * inverse.square()  # (K,)
+        gradient = gradient * inverse
+        with torch.autocast(unit.device.type, enabled=False):
+            return gradient @ weight, torch.addmm(weight * -radial.unsqueeze(1), gradient.T, unit)
 
 
 class CircleSoftmax(nn.Module):
@@ -55,10 +82,8 @@ class CircleSoftmax(nn.Module):
         """Embeddings (N, in_features) -> cosines to every class weight (N, num_classes); 0 for a zero vector."""
         with torch.autocast(embedding.device.type, enabled=False):
             weight = self.weight.to(torch.promote_types(self.weight.dtype, torch.float32))
-            # Dividing the product is cheaper than dividing the weights: N columns instead of in_features.
-            norms: Tensor = torch.linalg.vector_norm(weight, dim=1).clamp_min(1e-12)  # (num_classes,)
-            products = F.linear(F.normalize(embedding.to(weight.dtype)), weight)
-            return products / norms
+            cosines: Tensor = CosinesToWeights.apply(F.normalize(embedding.to(weight.dtype)), weight)
+            return cosines
 
     def logits(self, cosines: Tensor, labels: Tensor) -> Tensor:
         """Cosines (N, K), labels (N,) int64 in [0, K) -> logits (N, K), float32 or wider; changes neither argument.

@@ -1,7 +1,6 @@
 """Chapters as notebooks: checked parameters inside them, and papermill around them."""
 
-import inspect
-import types
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,10 +33,10 @@ def notebook_profile(namespace: Mapping[str, Any]) -> Profile:
 
 
 def _is_parameter(name: str, value: Any) -> bool:
-    """Whether a notebook's variable was meant as a parameter, as opposed to an import or IPython's own."""
-    if name.startswith("_") or name in {"In", "Out", "get_ipython", "exit", "quit", "open"}:
+    """Whether a notebook's variable was meant as a parameter: plain data, and not IPython's own."""
+    if name.startswith("_") or name in {"In", "Out"}:
         return False
-    return not (isinstance(value, types.ModuleType) or inspect.isroutine(value) or inspect.isclass(value))
+    return value is None or isinstance(value, bool | int | float | str | list | tuple | dict)
 
 
 def declared_parameters(notebook: nbformat.NotebookNode) -> list[str]:
@@ -80,5 +79,10 @@ def execute_chapter(chapter: Path, parameter_file: str | Path, output: Path, *, 
         ) from error
     finally:
         source.unlink()
+    executed = nbformat.read(failed, as_version=4)
+    for cell in executed.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata.tags.append("remove-input")  # pages show the chapter's own parameters cell
+    nbformat.write(executed, failed)
     failed.replace(output)
     return output

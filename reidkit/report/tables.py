@@ -104,7 +104,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
-_READING: dict[str, Any] = RunConfig().model_dump(mode="json")
+_READING: dict[str, Any] = RunConfig.model_validate({}).model_dump(mode="json")
 
 
 def _complete(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,11 +23,14 @@ from reidkit.models.heads import CircleSoftmax
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
+def plain_distances(x: Tensor, y: Tensor) -> Tensor:
+    squared = x.pow(2).sum(1, keepdim=True) + y.pow(2).sum(1) - 2 * x @ y.t()
+    return squared.clamp(min=1e-12).sqrt()
+
+
 def plain_triplet(features: Tensor, labels: Tensor) -> Tensor:
     """Hermans et al. 2017 on the whole distance matrix, with gradients through it."""
-    squares = features.pow(2).sum(1, keepdim=True).expand(len(features), len(features))
-    squared = squares + squares.t() - 2 * features @ features.t()
-    distances = squared.clamp(min=1e-12).sqrt()
+    distances = plain_distances(features, features)
     same = labels.view(-1, 1).eq(labels.view(1, -1)).float()
     to_positive = (distances * same).max(1)[0]
     to_negative = (distances * (1 - same) + same * 1e9).min(1)[0]

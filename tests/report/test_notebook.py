@@ -82,6 +82,8 @@ def test_papermill_itself_cannot_inject_a_bad_parameter(tmp_path: Path, name: st
 
 def test_variables_that_are_not_parameters() -> None:
     namespace = {"profile": "smoke", "In": [], "_i1": "", "Path": Path, "pytest": pytest, "chapter": chapter}
-    assert notebook_profile(namespace).profile == "smoke"
+    settings = notebook_profile(namespace)
+    assert settings.profile == "smoke"
+    assert notebook_profile(namespace | {"settings": settings}) == settings  # the cell may be run again
     with pytest.raises(ParameterError, match="'sedes'; did you mean 'seeds'"):
         notebook_profile(namespace | {"sedes": [1]})
