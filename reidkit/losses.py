@@ -167,7 +167,7 @@ class CosineSimilarities(torch.autograd.Function):
         return similarities
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         x, inverse, similarities = ctx.saved_tensors
         both = gradient + gradient.T

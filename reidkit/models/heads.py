@@ -32,7 +32,7 @@ class CosinesToWeights(torch.autograd.Function):
     """Cosines between unit vectors (N, C) and class weights (K, C), by their product divided by the weights' norms.
 
     Dividing the (N, K) product is cheaper than dividing the weights, and so is one gradient for them: autograd would
-    write (K, C) numbers for the product, as many for the norms, and add; here the product is accumulated onto the other.
+    write (K, C) numbers for the product, as many for the norms, and add; here one is accumulated onto the other.
     """
 
     @staticmethod
@@ -43,7 +43,7 @@ class CosinesToWeights(torch.autograd.Function):
         return cosines
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         unit, weight, inverse, cosines = ctx.saved_tensors
         radial = (gradient * cosines).sum(0) * inverse.square()  # (K,)

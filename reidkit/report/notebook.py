@@ -60,9 +60,8 @@ def execute_chapter(chapter: Path, parameter_file: str | Path, output: Path, *, 
     values = profile.model_dump(mode="json")
     parameters = {name: values[name] for name in declared_parameters(notebook) if name in values}
     if "profile" in parameters:
-        parameters["profile"] = (
-            str(Path(parameter_file).resolve()) if Path(parameter_file).suffix else str(parameter_file)
-        )
+        path = Path(parameter_file)  # relative to the project, where the kernel starts: pages show it
+        parameters["profile"] = os.path.relpath(path.resolve(), project_root()) if path.suffix else str(path)
     output.parent.mkdir(parents=True, exist_ok=True)
     failed = output.with_suffix(".failed.ipynb")
     source = output.with_suffix(".input.ipynb")
