@@ -2,8 +2,8 @@
 
 Protocol: Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015 (Market-1501). For each query, the
 gallery items of the same identity and the same camera are left out, and so are those of identity -1 (junk); what has
-the query's identity and is left is a *match*, everything else is *wrong*. Distractors need no rule: their identity
-(0 in Market-1501) is nobody's, so that they are always wrong.
+the query's identity and is left is a *match*, everything else is *wrong*. Distractors need no rule: no query has their
+identity (0 in Market-1501; in MSMT17, 0 is a person), so that they are always wrong.
 
 Only the matches need a rank, and a rank is a count. Hence per block of queries one matrix product into a reused
 buffer, and per match one count of the wrong items that are more similar: no sort of the gallery.
@@ -22,7 +22,7 @@ from torch import Tensor
 JUNK = -1  # the identity of gallery items that are ignored
 
 # A block of queries is multiplied with the whole gallery: more queries multiply faster, fewer take less memory.
-_BLOCK_QUERIES, _BLOCK_BYTES = 1024, 192 * 2**20
+_BLOCK_QUERIES, _BLOCK_BYTES = 1024, 224 * 2**20
 _SLAB_BYTES = 4 * 2**20  # the part of a block that is worked on while it lies in the CPU's cache
 _FEW = 40  # matches of a query up to which comparing all with all is faster than placing in bins
 _RAISED_BYTES = 16 * 2**20  # half-precision features are raised so much at a time
@@ -73,7 +73,9 @@ def evaluate_ranking(
     the gallery therefore does not matter. (A network that maps every image to one point ties everything, and gets 1.)
 
     Half precision is raised to float32 before the product; float64 is kept. An all-zero feature has cosine 0 with all.
-    Results are on the CPU. Raises ValueError (a shape, a name, a feature that is not finite) and TypeError (a dtype).
+    Without a query, a gallery or a match, means are nan. Results are on the CPU.
+
+    Raises ValueError (a shape, a name, a feature that is not finite) and TypeError (a dtype).
     """
     _choose("average_precision", average_precision, ("rectangular", "trapezoid"))
     if max_rank < 1:
@@ -168,9 +170,9 @@ class _Problem:
             if labels.is_floating_point() or labels.is_complex():
                 raise TypeError(f"{name} is {labels.dtype}; expected integers")
         device = gallery.device
-        self.query, self.gallery, self.metric = query, gallery, metric
-        self.query_ids, self.query_cameras = query_ids.to(device), query_cameras.to(device)
-        self.gallery_ids, self.gallery_cameras = gallery_ids.to(device), gallery_cameras.to(device)
+        self.query, self.gallery = query, gallery
+        self.query_ids, self.gallery_ids = (x.to(device, torch.int64) for x in (query_ids, gallery_ids))
+        self.query_cameras, self.gallery_cameras = query_cameras.to(device), gallery_cameras.to(device)
         self.dtype = torch.promote_types(torch.promote_types(query.dtype, gallery.dtype), torch.float32)
         self._squares("query", query)
         squares = self._squares("gallery", gallery)
@@ -275,7 +277,7 @@ def _compare(row: Array, limits: Array, scratch: Array) -> Array:
     """Count by comparing all with all: for few limits. scratch (limits, the row's length made a multiple of 1024)."""
     np.greater(row, limits[:, None], out=scratch[:, : len(row)])  # the rest stays False
     # Add bools as 8-byte words, 128 at a time: no byte exceeds 128, so none carries into the next.
-    words = scratch.view(np.int64).reshape(len(limits), scratch.shape[1] // 1024, 128)
+    words = scratch.view(np.uint64).reshape(len(limits), scratch.shape[1] // 1024, 128)
     counts: Array = words.sum(2).view(np.uint8).sum(1)
     return counts
 

@@ -49,7 +49,7 @@ class CosinesToWeights(torch.autograd.Function):
         radial = (gradient * cosines).sum(0) * inverse.square()  # (K,)
         gradient = gradient * inverse
         with torch.autocast(unit.device.type, enabled=False):
-            return gradient @ weight, torch.addmm(weight * -radial.unsqueeze(1), gradient.T, unit)
+            return gradient @ weight, (weight * -radial.unsqueeze(1)).addmm_(gradient.T, unit)
 
 
 class CircleSoftmax(nn.Module):

@@ -3,7 +3,7 @@
 The sheets are for SynthPed. Pictures of real people are not to be published, however public the data set.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from reidkit.data import Attributes, AttributeSplit, Split
 from reidkit.data.resident import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Images, read_image, resize
+from reidkit.data.synthped import PARTS
 from reidkit.report.figures import WIDTH, Drawing, style
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
@@ -88,15 +89,15 @@ def contact_sheet(split: Split, people: Sequence[int], *, people_down: bool = Fa
     return figure, f"Contact sheet of {len(cameras)} cameras and {len(people)} people, {across}. People seen: {seen}."
 
 
-def part_sheet(paths: Sequence[Path], parts: Mapping[str, int]) -> Drawing:
+def part_sheet(paths: Sequence[Path]) -> Drawing:
     """Pictures of a SynthPed render above their part maps, with a legend of the parts in sight."""
     maps = [part_map(path) for path in paths]
     hues, codes = plt.get_cmap("tab20"), iter((*range(0, 14, 2), 16, 18, *range(1, 14, 2)))  # its greys left out
-    colours = {part: (0.87, 0.87, 0.87) if part == "background" else hues(next(codes))[:3] for part in parts}
+    colours = {part: (0.87, 0.87, 0.87) if part == "background" else hues(next(codes))[:3] for part in PARTS}
     palette = np.zeros((256, 3), np.uint8)
-    palette[list(parts.values())] = np.round(255 * np.array(list(colours.values())))
+    palette[list(PARTS.values())] = np.round(255 * np.array(list(colours.values())))
     columns = [path.name[:4] for path in paths]
-    seen = [part for part, code in parts.items() if any((labels == code).any() for labels in maps)]
+    seen = [part for part, code in PARTS.items() if any((labels == code).any() for labels in maps)]
     figure = sheet(
         [list(map(picture, paths)), [palette[m] for m in maps]], ["image", "parts"], columns, below=1.3, narrowest=4.5
     )
@@ -104,7 +105,7 @@ def part_sheet(paths: Sequence[Path], parts: Mapping[str, int]) -> Drawing:
     figure.legend(handles=handles, loc="lower center", ncols=3, frameon=False, fontsize=10.5, handlelength=1)
     shares = "; ".join(
         f"{path.stem}: "
-        + ", ".join(f"{part} {100 * (labels == code).mean():.1f}" for part, code in parts.items() if code in labels)
+        + ", ".join(f"{part} {100 * (labels == code).mean():.1f}" for part, code in PARTS.items() if code in labels)
         for path, labels in zip(paths, maps, strict=True)
     )
     return figure, f"Pictures and beneath each its part map. Share of each part in per cent of the picture: {shares}."
@@ -112,7 +113,8 @@ def part_sheet(paths: Sequence[Path], parts: Mapping[str, int]) -> Drawing:
 
 def most_parts(split: Split, count: int) -> list[Path]:
     """The `count` pictures with the most parts in sight, of different people: examples by a rule, not by choice."""
-    shown = {path: len(np.unique(part_map(path))) for path in split.paths}
+    others = PARTS["background"], PARTS["occluder"]
+    shown = {path: len(np.setdiff1d(part_map(path), others)) for path in split.paths}
     best: dict[int, Path] = {}
     for path, person in zip(split.paths, split.ids.tolist(), strict=True):
         if person not in best or shown[path] > shown[best[person]]:

@@ -20,7 +20,9 @@ PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in 
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["make", "book", "PROFILE=smoke", *arguments], cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run(
+        ["make", "--no-print-directory", "book", "PROFILE=smoke", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
 
 
 @pytest.fixture(scope="session")

@@ -242,7 +242,9 @@ def test_arguments_are_left_as_they_are() -> None:
 
 def test_features_need_not_be_contiguous_nor_labels_int64() -> None:
     query, gallery, *labels = some()
-    narrow = [x.to(torch.int16) for x in labels]
+    narrow = [
+        x.to(dtype) for x, dtype in zip(labels, (torch.int16, torch.int32, torch.uint8, torch.int64), strict=True)
+    ]
     strided = evaluate_ranking(query.T.contiguous().T, torch.cat([gallery, gallery], 1)[:, : gallery.shape[1]], *narrow)
     assert_same(strided, evaluate_ranking(query, gallery, *labels), tolerance=1e-6)
 

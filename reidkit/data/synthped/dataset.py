@@ -87,7 +87,7 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     "market-like": Preset(cameras=6, attributes="market_attribute"),
     "duke-like": Preset(cameras=8, attributes="duke_attribute", cameras_per_identity=(3, 6)),
-    "msmt-like": Preset(cameras=15, attributes="market_attribute", train_identities=160, test_identities=120),
+    "msmt-like": Preset(cameras=15, attributes="market_attribute", train_identities=320, test_identities=140),
 }
 
 
