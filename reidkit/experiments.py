@@ -334,14 +334,17 @@ def render_synthped(config: Settings, root: Path | None = None, progress: bool =
     """Renders the SynthPed of a profile or run where its runs look for it, or at `root`, unless it is there."""
     if config.dataset != "synthped":
         raise ParameterError(f"dataset is {config.dataset}, which is real and not rendered; use a profile of synthped")
-    return render(
-        root or config.root,
-        config.synthped_preset,
-        seed=config.synthped_seed,
-        train_identities=config.synthped_train_identities,
-        test_identities=config.synthped_test_identities,
-        progress=progress,
-    )
+    try:
+        return render(
+            root or config.root,
+            config.synthped_preset,
+            seed=config.synthped_seed,
+            train_identities=config.synthped_train_identities,
+            test_identities=config.synthped_test_identities,
+            progress=progress,
+        )
+    except (ValueError, FileExistsError) as error:
+        raise ParameterError(str(error)) from error
 
 
 def build_network(config: RunConfig, num_classes: int) -> ReIDNetwork:

@@ -63,6 +63,16 @@ def test_errors_are_told_in_words(build: Path, arguments: list[str], message: st
     assert "Traceback" not in failed.stderr
 
 
+def test_a_folder_of_something_else_is_not_rendered_into(build: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("keep me")
+    failed = reidkit("data", "render", "smoke", "--root", str(tmp_path / "mine"))
+    assert failed.returncode == 1
+    assert "not a SynthPed render" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "keep me"
+
+
 def test_data_check_tells_by_its_exit_code(build: Path, synthped: Path, tmp_path: Path) -> None:
     assert reidkit("data", "check", "synthped", str(synthped)).returncode == 0
     missing = reidkit("data", "check", "market1501", str(tmp_path))
