@@ -29,7 +29,7 @@ benchmark: $(BIN)/installed
 	@python -m pytest tests/benchmarks -m benchmark -s $(PYTEST)
 
 lab: $(BIN)/installed
-	@jupyter lab --config .jupyter/lab.py --notebook-dir book
+	@JUPYTER_CONFIG_DIR=$(CURDIR)/.jupyter jupyter lab --notebook-dir book
 
 # Everything that can be made again, but for .venv
 clean:
