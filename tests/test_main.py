@@ -9,7 +9,7 @@ from reidkit.experiments import run as load_or_train
 
 
 def reidkit(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "reidkit", *arguments], capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, "-m", "reidkit", *arguments], capture_output=True, text=True, timeout=600)
 
 
 def test_run_table_evaluate_and_verify(build: Path, synthped: Path, tmp_path: Path) -> None:

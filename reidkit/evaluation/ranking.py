@@ -25,6 +25,7 @@ JUNK = -1  # the identity of gallery items that are ignored
 _BLOCK_QUERIES, _BLOCK_BYTES = 1024, 224 * 2**20
 _SLAB_BYTES = 4 * 2**20  # the part of a block that is worked on while it lies in the CPU's cache
 _FEW = 40  # matches of a query up to which comparing all with all is faster than placing in bins
+_PLACED_AT_ONCE = 2**15  # values; their bins then stay in the cache
 _RAISED_BYTES = 16 * 2**20  # half-precision features are raised so much at a time
 
 Array = NDArray[Any]
@@ -284,18 +285,22 @@ def _compare(row: Array, limits: Array, scratch: Array) -> Array:
 
 def _place(row: Array, limits: Array) -> Array:
     """Count by placing all in bins, comparing only within the bins of the limits: its time does not grow with them."""
-    low, bins = limits[-1], 2**14
+    low, bins = limits[-1], 2**12
     scale = bins / max(float(limits[0]) - float(low), 1e-30)
 
     def bin_of(values: Array) -> Array:  # never falls as the value rises, so that different bins are in order
         with np.errstate(over="ignore"):
-            return np.asarray(np.clip((values - low) * scale, -1, bins), np.int64) + 1
+            return np.asarray(np.clip((values - low) * scale + 1, 0, bins + 1), np.int64)
 
-    where, at = bin_of(row), bin_of(limits)
+    at = bin_of(limits)
     shared = np.zeros(bins + 2, np.bool_)
     shared[at] = True
-    total = np.bincount(where, minlength=bins + 2)
+    total, near = np.zeros(bins + 2, np.int64), []
+    for part in np.split(row, range(_PLACED_AT_ONCE, len(row), _PLACED_AT_ONCE)):
+        where = bin_of(part)
+        total += np.bincount(where, minlength=bins + 2)
+        near.append(part[shared[where]])
     total[shared] = 0
-    near = np.sort(row[shared[where]])
-    counts: Array = total[::-1].cumsum()[::-1][at] + len(near) - np.searchsorted(near, limits, side="right")
+    compared = np.sort(np.concatenate(near))
+    counts: Array = total[::-1].cumsum()[::-1][at] + len(compared) - np.searchsorted(compared, limits, side="right")
     return counts

@@ -40,7 +40,9 @@ def memory_beyond(function: Callable[[], Any]) -> float:
     return (status("VmHWM") - before) / 1e6
 
 
-def verdict(value: float, bar: float) -> str:
+def verdict(value: float, bar: float | None) -> str:
+    if bar is None:
+        return f"{value:.2f}"
     return f"{value:.2f} (bar {bar:g}: {'met' if value <= bar else 'MISSED'})"
 
 

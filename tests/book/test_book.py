@@ -57,10 +57,12 @@ def test_page_is_whole(site: Path, name: str) -> None:
     images = soup.select("article img")
     assert [image["src"][:80] for image in images if not image.get("alt", "").strip()] == []
     assert not soup.select(".system-message, .problematic")
-    raw = [text for text in soup.select_one("article").stripped_strings if re.search(r"\{(numref|cite|doc|eq)", text)]
-    assert raw == []
     ids = Counter(tag["id"] for tag in soup.select("article [id]"))
     assert [label for label, count in ids.items() if count > 1] == []
+    for code in soup.select("article pre"):
+        code.decompose()  # code may speak of roles; prose may not show one
+    raw = [text for text in soup.select_one("article").stripped_strings if re.search(r"\{(numref|cite|doc|eq)", text)]
+    assert raw == []
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -90,13 +92,14 @@ def test_every_measured_number_of_table_1_is_in_a_record(site: Path) -> None:
         held = set()
         for config in profile.configs():
             record = find_record(config)
-            held |= {f"{100 * value:.2f}" for value in record.metrics.values()} if record else set()
+            held |= {100 * value for value in record.metrics.values()} if record else set()
         table = soup.find(id=label)
         header = [cell.get_text(strip=True) for cell in table.select("thead th")]
         columns = [i for i, name in enumerate(header) if name.endswith("here")]
         assert len(columns) == 4
         cells = [row.select("td")[i].get_text(strip=True) for row in table.select("tbody tr") for i in columns]
-        assert [cell for cell in cells if cell != "–" and cell not in held] == []
+        shown = [float(cell) for cell in cells if cell != "–"]  # rounded to two decimals
+        assert [number for number in shown if all(abs(number - value) > 0.00501 for value in held)] == []
         assert sum(cell != "–" for cell in cells) == 4 * len([c for c in profile.configs() if find_record(c)])
 
 
