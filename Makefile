@@ -26,7 +26,7 @@ test: $(BIN)/installed
 	@python -m pytest $(PYTEST)
 
 benchmark: $(BIN)/installed
-	@python -m pytest tests/benchmarks -m benchmark -s $(PYTEST)
+	@python -m tests.benchmarks
 
 lab: $(BIN)/installed
 	@JUPYTER_CONFIG_DIR=$(CURDIR)/.jupyter jupyter lab --notebook-dir book
