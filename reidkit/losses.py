@@ -1,11 +1,14 @@
 """The losses of the joint-loss paper, Eq. 1 to 5: as they are meant and, where the paper prints another, as printed.
 
+SAN-GAL's attribute loss stands at the end.
+
 Metric losses are `(features, labels) -> scalar`, features (N, C) of any floating type and labels (N,) integer. They
 compute in at least float32, also under autocast. A positive of an anchor is another sample with its label, a negative
 one with another label. An anchor that lacks either is left out of the mean; without any anchor the loss is 0 and
 backward gives zeros.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -210,3 +213,19 @@ def log_one_plus_pairs(exponents: Tensor, positive: Tensor, negative: Tensor) ->
 def mean_over(valid: Tensor, losses: Tensor) -> Tensor:
     """Mean of the valid losses, 0 without any; never waits for a GPU."""
     return (losses * valid).sum() / valid.sum().clamp_min(1)
+
+
+def attribute_loss(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """SAN-GAL's attribute loss (Sect. 4.1.2): the cross-entropy of each attribute group, mean over the groups.
+
+    Logits (N, classes) of each of G groups, labels (N, G) int64, -1 where missing. A group's cross-entropy is the mean
+    over the images whose label is known; without any it is 0, with gradient 0.
+    """
+    shapes = [tuple(group.shape) for group in logits]
+    if not logits or any(labels.shape != (len(group), len(logits)) for group in logits):
+        raise ValueError(f"logits are {shapes}, labels {tuple(labels.shape)}: expected (N, classes) per group, (N, G)")
+    losses = []
+    for group, of_group in zip(logits, labels.unbind(1), strict=True):
+        total = F.cross_entropy(at_least_float32(group), of_group, ignore_index=-1, reduction="sum")
+        losses.append(total / (of_group != -1).sum().clamp_min(1))
+    return torch.stack(losses).mean()

@@ -1,8 +1,8 @@
 """What a finished run leaves behind: the only source of a number in the book.
 
-A record is a directory, named by the run, with `record.json` (config, metrics, provenance and the checksums of the
-other two), `history.csv` (one row per epoch) and `queries.csv` (one row per query). It is written beside its place
-and renamed into it, so that a half-written one is never read.
+A record is a directory, named by the run, with `record.json` (config, metrics, provenance and checksums) and tables
+as CSV: `history` (one row per epoch), and what else that kind of run measured, such as `queries` (one row per query).
+It is written beside its place and renamed into it, so that a half-written one is never read.
 """
 
 import datetime
@@ -34,9 +34,23 @@ class Record:
     directory: Path
     config: dict[str, Any]  # RunConfig, as plain values
     metrics: dict[str, float]  # fractions in 0…1
-    history: pd.DataFrame  # one row per epoch
-    queries: pd.DataFrame  # query (file name), average_precision (nan without a match), first_match_rank (0 without)
+    tables: dict[str, pd.DataFrame]
     provenance: dict[str, Any]  # commit, dirty, data checksum, versions, device, seconds, …
+
+    def table(self, name: str) -> pd.DataFrame:
+        if name not in self.tables:
+            raise RecordError(f"{self.directory}: has no table {name!r}; it holds {', '.join(self.tables)}")
+        return self.tables[name]
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row per epoch."""
+        return self.table("history")
+
+    @property
+    def queries(self) -> pd.DataFrame:
+        """query (file name), average_precision (nan without a match), first_match_rank (0 without)."""
+        return self.table("queries")
 
     @property
     def name(self) -> str:
@@ -62,9 +76,8 @@ def write_record(
     *,
     config: Mapping[str, Any],
     metrics: Mapping[str, float],
-    history: pd.DataFrame,
-    queries: pd.DataFrame,
     provenance: Mapping[str, Any],
+    **tables: pd.DataFrame,
 ) -> Record:
     """Writes a record as `directory`, whole or not at all.
 
@@ -80,16 +93,15 @@ def write_record(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        tables = {"history.csv": history, "queries.csv": queries}
         for name, table in tables.items():
-            _write(partial / name, table.to_csv(index=False, lineterminator="\n"))
+            _write(partial / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
         content = {
             "format": FORMAT,
             "name": directory.name,
             "config": dict(config),
             "metrics": dict(metrics),
             "provenance": dict(provenance),
-            "files": {name: _sha256(partial / name) for name in tables},
+            "files": {f"{name}.csv": _sha256(partial / f"{name}.csv") for name in tables},
         }
         _write(partial / "record.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         partial.rename(directory)
@@ -116,8 +128,7 @@ def read_record(directory: Path) -> Record:
         directory=directory,
         config=content["config"],
         metrics=content["metrics"],
-        history=pd.read_csv(directory / "history.csv"),
-        queries=pd.read_csv(directory / "queries.csv"),
+        tables={Path(name).stem: pd.read_csv(directory / name) for name in content["files"]},
         provenance=content["provenance"],
     )
 

@@ -17,6 +17,7 @@ from reidkit.losses import (
     CircleLoss,
     JointLoss,
     UnifiedLoss,
+    attribute_loss,
     binary_cross_entropy_eq1,
     hardest_distances,
     triplet_loss_without_hinge,
@@ -321,3 +322,52 @@ def test_joint_loss_without_triplet_never_looks_at_the_features() -> None:
     terms = JointLoss(0.0, use_triplet=False)(output, PK_LABELS)
     assert list(terms) == ["cross-entropy", "total"]
     torch.testing.assert_close(terms["total"], F.cross_entropy(logits.float(), PK_LABELS))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 6), st.integers(0, 999))
+def test_attribute_loss_is_the_loop(n: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = [torch.randn(n, c, generator=generator, dtype=torch.float64).requires_grad_() for c in (2, 4, 3)]
+    labels = torch.stack([torch.randint(-1, c, (n,), generator=generator) for c in (2, 4, 3)], 1)
+    groups = []
+    for g, group in enumerate(logits):
+        known = [i for i in range(n) if labels[i, g] >= 0]
+        groups.append(mean([-group[i].softmax(0)[labels[i, g]].log() for i in known], group))
+    ours, loops = attribute_loss(logits, labels), torch.stack(groups).mean()
+    torch.testing.assert_close(ours, loops)
+    for group in logits:
+        torch.testing.assert_close(gradient(ours, group), gradient(loops, group))
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.full((4, 2), -1), torch.tensor([[0, -1]] * 4)], ids=["no label", "no group 1"]
+)
+def test_attributes_without_labels_have_loss_and_gradient_zero(labels: Tensor) -> None:
+    logits = [torch.full((4, 2), 1e4, requires_grad=True), torch.randn(4, 3, requires_grad=True)]
+    value = attribute_loss(logits, labels)
+    value.backward()
+    assert value.item() == pytest.approx(math.log(2) / 2 if (labels >= 0).any() else 0)
+    assert logits[0].grad is not None
+    assert logits[1].grad is not None
+    assert logits[0].grad.any() == (labels >= 0).any()
+    assert not logits[1].grad.any()
+
+
+def test_attribute_loss_of_half_precision_is_computed_in_single() -> None:
+    logits = [(torch.randn(5, 3) * 30).bfloat16().requires_grad_()]
+    labels = torch.tensor([0, 1, 2, -1, 0])[:, None]
+    value = attribute_loss(logits, labels)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value.double(), attribute_loss([logits[0].double()], labels), rtol=1e-5, atol=1e-5)
+
+
+def test_attribute_loss_refuses_what_does_not_fit() -> None:
+    logits = [torch.randn(4, 2), torch.randn(4, 3)]
+    for labels in (torch.zeros(4).long(), torch.zeros(4, 3).long(), torch.zeros(5, 2).long()):
+        with pytest.raises(ValueError, match=r"logits are \[\(4, 2\), \(4, 3\)\], labels"):
+            attribute_loss(logits, labels)
+    with pytest.raises(ValueError, match=r"logits are \[\], labels"):
+        attribute_loss([], torch.zeros(4, 0).long())
+    with pytest.raises(IndexError):
+        attribute_loss(logits, torch.full((4, 2), 3))

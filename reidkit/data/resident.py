@@ -187,6 +187,30 @@ class Augmentation:
         inside_columns = (columns >= left[:, None]) & (columns < right[:, None])  # (N, W)
         return inside_rows[:, :, None] & inside_columns[:, None, :]
 
+    def move_maps(self, maps: Tensor, draw: Draw) -> Tensor:
+        """Maps (N, K, h, w) of the images before the draw, floating, as maps of the images after it.
+
+        At their own resolution: a shift of s pixels is one of s·h/H cells, bilinear, with zeros moved in, and a cell
+        keeps the share of its value that the erased box leaves of its area. `draw` is on the maps' device.
+        """
+        height, width = maps.shape[-2:]
+        rows, erased_rows = self._moved_cells(height, 0, draw)
+        columns, erased_columns = self._moved_cells(width, 1, draw)
+        columns = torch.where(draw.flip[:, None, None], columns.flip(2), columns)  # the flip comes before the shift
+        kept = 1 - erased_rows[:, :, None] * erased_columns[:, None, :]  # (N, h, w)
+        with torch.autocast(maps.device.type, enabled=False):  # a product here, but not one of the network's
+            moved = torch.einsum("nij,nkjl->nkil", rows.to(maps.dtype), maps)
+            moved = moved.flatten(1, 2) @ columns.mT.to(maps.dtype)  # (N, K·h, w)
+        return moved.view(maps.shape).mul_(kept[:, None].to(maps.dtype))
+
+    def _moved_cells(self, cells: int, axis: int, draw: Draw) -> tuple[Tensor, Tensor]:
+        """Along one axis: weights (N, cells, cells) of the old cells in each new one, its share (N, cells) erased."""
+        cell = torch.arange(cells, device=draw.shift.device)
+        shift = draw.shift[:, axis, None, None] * cells / self.size[axis]  # (N, 1, 1) in cells
+        weights = (1 - (cell[:, None] - shift - cell).abs()).clamp(min=0)
+        low, high = (draw.erase[:, corner, None] * cells / self.size[axis] for corner in (axis, axis + 2))  # (N, 1)
+        return weights, (torch.minimum(high, cell + 1) - torch.maximum(low, cell)).clamp(min=0)
+
     def __call__(self, images: Tensor, draw: Draw) -> Tensor:
         """uint8 (N, 3, h, w) to augmented, normalised float32 (N, 3, H, W), on the images' device."""
         moved, outside = self.move(resize(images, self.size), draw)

@@ -1,5 +1,13 @@
-"""How good a ranking is: CMC, mAP and mINP."""
+"""How good a ranking is: CMC, mAP and mINP; and how well attributes are predicted."""
 
+from reidkit.evaluation.attributes import AttributeEvaluation, AttributeScores, evaluate_attributes
 from reidkit.evaluation.ranking import Ranking, evaluate_ranking, top_matches
 
-__all__ = ["Ranking", "evaluate_ranking", "top_matches"]
+__all__ = [
+    "AttributeEvaluation",
+    "AttributeScores",
+    "Ranking",
+    "evaluate_attributes",
+    "evaluate_ranking",
+    "top_matches",
+]

@@ -83,13 +83,17 @@ class ResNet50(nn.Module):
         self.out_channels = channels
 
     def forward(self, images: Tensor) -> Tensor:
-        x: Tensor = F.relu(self.bn1(self.conv1(images)), inplace=True)
-        x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)  # (N, 64, H/4, W/4)
+        x: Tensor = self.stem(images)  # (N, 64, H/4, W/4)
         x = self.layer1(x)  # (N, 256, H/4, W/4)
         x = self.layer2(x)  # (N, 512, H/8, W/8)
         x = self.layer3(x)  # (N, 1024, H/16, W/16)
         x = self.layer4(x)  # (N, 2048, H/16, W/16), or half of that with last_stride=2
         return x
+
+    def stem(self, images: Tensor) -> Tensor:
+        """What comes before `layer1`: images (N, 3, H, W) -> maps (N, 64, H/4, W/4)."""
+        x: Tensor = F.relu(self.bn1(self.conv1(images)), inplace=True)  # (N, 64, H/2, W/2)
+        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
 
 class WeightsError(Exception):

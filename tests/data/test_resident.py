@@ -94,6 +94,97 @@ def test_a_mask_moves_as_its_image_does() -> None:
     assert moved[:, 0].masked_fill(outside, 0).sum() > 10  # most are still inside
 
 
+def cells_of(images: torch.Tensor, cell: int) -> torch.Tensor:
+    """The share (N, h, w) of each cell that is white in augmented images; erased pixels are the mean colour."""
+    white = images * torch.tensor(IMAGENET_STD).view(3, 1, 1) + torch.tensor(IMAGENET_MEAN).view(3, 1, 1) > 0.99
+    return torch.nn.functional.avg_pool2d(white.all(1).float(), cell)
+
+
+def blobs(count: int, cell: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maps (N, 2, 8, 4), 1 in a random rectangle and nothing, and black images in which that rectangle is white."""
+    maps = torch.zeros(count, 2, 8, 4)
+    for heat in maps[:, 0]:
+        top, left = int(torch.randint(0, 7, (), generator=generator)), int(torch.randint(0, 3, (), generator=generator))
+        heat[top : top + 2, left : left + 2] = 1
+    images = maps[:, :1].repeat_interleave(cell, 2).repeat_interleave(cell, 3) * 255
+    return maps, images.expand(-1, 3, -1, -1).byte()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_map_lies_where_its_blob_is_rendered(seed: int) -> None:
+    """Without erasing, a moved map is the share of each cell that is white in the augmented image: exactly so."""
+    generator = torch.Generator().manual_seed(seed)
+    maps, images = blobs(200, 8, generator)
+    augmentation = Augmentation((64, 32), padding=10, erasing_probability=0)
+    draw = augmentation.draw(200, generator)
+    moved = augmentation.move_maps(maps, draw)
+    torch.testing.assert_close(moved[:, 0], cells_of(augmentation(images, draw), 8), atol=1e-5, rtol=0)
+    assert (moved[:, 1] == 0).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_erased_of_a_blob_is_erased_of_its_map(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    maps, images = blobs(300, 8, generator)
+    augmentation = Augmentation((64, 32), padding=10, erasing_probability=0.8)
+    draw = augmentation.draw(300, generator)
+    moved, seen = augmentation.move_maps(maps, draw)[:, 0], cells_of(augmentation(images, draw), 8)
+    erased = torch.nn.functional.avg_pool2d(augmentation.erased(draw).float(), 8)
+    # In a cell that is erased in part, the map does not know which part of it the blob was in.
+    assert ((moved - seen).abs() <= torch.minimum(erased, 1 - erased) + 1e-5).all()
+    mass, seen_mass = moved.sum((1, 2)), seen.sum((1, 2))
+    assert (mass - seen_mass).abs().max() < 1  # of 4 cells
+    assert (mass - seen_mass).abs().mean() < 0.1
+    assert (seen_mass < 3.9).float().mean() > 0.5  # most have lost something
+    grid = torch.stack(torch.meshgrid(torch.arange(8.0), torch.arange(4.0), indexing="ij"))
+    there = seen_mass > 0.25
+    centroid, seen_centroid = (
+        (x[there, None] * grid).sum((2, 3)) / x[there].sum((1, 2))[:, None] for x in (moved, seen)
+    )
+    assert (centroid - seen_centroid).norm(dim=1).max() < 1
+    assert (centroid - seen_centroid).norm(dim=1).mean() < 0.05
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.booleans(), st.integers(-3, 3), st.integers(-3, 3), st.sampled_from([(8, 4), (24, 8), (7, 3)]))
+def test_flips_and_shifts_by_whole_cells_are_exact(flip: bool, down: int, right: int, cells: tuple[int, int]) -> None:
+    """As a map of one pixel to the cell is moved; (0, 0) without a flip is the identity."""
+    maps = torch.rand(1, 5, *cells, generator=torch.Generator().manual_seed(0))
+    before = maps.clone()
+    moved, outside = Augmentation(cells).move(maps, draw_of(flip, down, right))
+    augmentation = Augmentation((cells[0] * 16, cells[1] * 16))
+    result = augmentation.move_maps(maps, draw_of(flip, down * 16, right * 16))
+    assert torch.equal(result, moved.masked_fill(outside[:, None], 0))
+    assert torch.equal(maps, before)
+    if not (flip or down or right):
+        assert torch.equal(result, maps)
+
+
+def test_a_map_is_shifted_and_erased_by_parts_of_cells() -> None:
+    maps = torch.tensor([[4.0, 0], [0, 8]]).view(1, 1, 2, 2)
+    augmentation = Augmentation((8, 8))  # a cell of 4 pixels
+    assert augmentation.move_maps(maps, draw_of(down=1))[0, 0].tolist() == [[3, 0], [1, 6]]
+    assert augmentation.move_maps(maps, draw_of(right=-2))[0, 0].tolist() == [[2, 0], [4, 4]]
+    assert augmentation.move_maps(maps, draw_of(flip=True, right=2))[0, 0].tolist() == [[0, 2], [4, 4]]
+    assert augmentation.move_maps(maps, draw_of(erase=(2, 3, 8, 8)))[0, 0].tolist() == [[3.5, 0], [0, 0]]
+    assert augmentation.move_maps(maps, draw_of(down=8))[0, 0].tolist() == [[0, 0], [0, 0]]
+
+
+def test_each_map_has_its_own_draw_and_its_own_precision() -> None:
+    augmentation = Augmentation((64, 32))
+    generator = torch.Generator().manual_seed(0)
+    draw, maps = augmentation.draw(12, generator), torch.rand(12, 3, 8, 4, generator=generator)
+    moved = augmentation.move_maps(maps, draw)
+    for i in range(12):
+        torch.testing.assert_close(moved[i : i + 1], augmentation.move_maps(maps[i : i + 1], draw[i : i + 1]))
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # as in a training step
+        assert torch.equal(augmentation.move_maps(maps, draw), moved)
+    half = augmentation.move_maps(maps.bfloat16(), draw)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), moved, atol=0.02, rtol=0)
+    assert augmentation.move_maps(maps[:0], draw[:0]).shape == (0, 3, 8, 4)
+
+
 def test_flip_and_shift_by_hand() -> None:
     image = torch.arange(4 * 2).view(1, 1, 4, 2).expand(1, 3, 4, 2).contiguous()
     moved, outside = Augmentation((4, 2), padding=1).move(image, draw_of(flip=True, down=1, right=0))

@@ -36,14 +36,16 @@ def make_record() -> MakeRecord:
             directory=Path(config.name),
             config=config.determinants,
             metrics={"mAP": float(precision[1:].mean()), **hits},
-            history=pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0]}),
-            queries=pd.DataFrame(
-                {
-                    "query": [f"{i:04d}_c1s1_000000_00.jpg" for i in range(queries)],
-                    "average_precision": precision,
-                    "first_match_rank": rank,
-                }
-            ),
+            tables={
+                "history": pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0]}),
+                "queries": pd.DataFrame(
+                    {
+                        "query": [f"{i:04d}_c1s1_000000_00.jpg" for i in range(queries)],
+                        "average_precision": precision,
+                        "first_match_rank": rank,
+                    }
+                ),
+            },
             provenance={
                 "commit": "0123456789abcdef",
                 "dirty": True,

@@ -15,6 +15,29 @@ byte. (Other versions of numpy or Pillow may round or compress differently.)
 """
 
 from reidkit.data.synthped.bodies import PARTS
-from reidkit.data.synthped.dataset import ATTRIBUTE_PARTS, MAT_FIELDS, PRESETS, Cast, Preset, Shot, plan, render, take
+from reidkit.data.synthped.dataset import (
+    ATTRIBUTE_PARTS,
+    MAT_FIELDS,
+    PRESETS,
+    Cast,
+    Preset,
+    Shot,
+    plan,
+    render,
+    renderer,
+    take,
+)
 
-__all__ = ["ATTRIBUTE_PARTS", "MAT_FIELDS", "PARTS", "PRESETS", "Cast", "Preset", "Shot", "plan", "render", "take"]
+__all__ = [
+    "ATTRIBUTE_PARTS",
+    "MAT_FIELDS",
+    "PARTS",
+    "PRESETS",
+    "Cast",
+    "Preset",
+    "Shot",
+    "plan",
+    "render",
+    "renderer",
+    "take",
+]

@@ -20,6 +20,10 @@ PARTS = {
 """The label of every part in a part map. `head`, `arms` and `legs` are bare skin, `sleeves` cloth on the arms."""
 
 
+def _between(a: Point, b: Point, share: float) -> Point:
+    return a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1]), a[2] + share * (b[2] - a[2])
+
+
 class Solid(NamedTuple):
     """A solid of revolution about the axis from `start` to `end`, its cross-section `depth` times as deep as wide."""
 
@@ -31,10 +35,12 @@ class Solid(NamedTuple):
     bias: float = 0.0  # added to its nearness when solids are ordered from back to front
     depth: float = 1.0
     flat: bool = False  # cut off at its ends instead of rounded
+    worn_on: tuple[Point, Point] | None = None  # the limb's ends, where it is cloth on a part of one
 
-
-def _between(a: Point, b: Point, share: float) -> Point:
-    return a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1]), a[2] + share * (b[2] - a[2])
+    @property
+    def middle(self) -> Point:
+        """The point whose nearness orders it: cloth takes the limb's, or it would sink into a limb that swings."""
+        return _between(*(self.worn_on or (self.start, self.end)), 0.5)
 
 
 def _swung(start: Point, length: float, angle: float, outward: float = 0.0) -> Point:
@@ -50,6 +56,11 @@ def body(person: Person, phase: float) -> list[Solid]:
         bend = 0.1 + 0.7 * person.stride * max(0.0, math.cos(phase) * side)  # the knee of the leg that moves forward
         solids += _leg(person, side, swing, bend) + _arm(person, side, -0.9 * swing)
     return solids
+
+
+def sole(solids: list[Solid]) -> float:
+    """The height of the lowest shoe: a swinging leg lifts both."""
+    return min(min(solid.start[1], solid.end[1]) for solid in solids if solid.part == "shoes") - 0.025
 
 
 def _thickness(person: Person) -> float:
@@ -119,10 +130,12 @@ def _leg(p: Person, side: int, swing: float, bend: float) -> list[Solid]:
     ]
     if p.look.short_lower and not p.look.dress:
         widths = (0.066 * p.hips * g, 0.064 * g, 0.06 * g)
-        solids.append(Solid("lower", p.lower, hip, _between(hip, knee, 0.85), widths, -0.148, flat=True))
+        end = _between(hip, knee, 0.85)
+        solids.append(Solid("lower", p.lower, hip, end, widths, -0.148, flat=True, worn_on=(hip, knee)))
     if p.look.boots:
         widths = (0.034, 0.042 * g, 0.047 * g)
-        solids.append(Solid("shoes", p.shoes, ankle, _between(ankle, knee, 0.5), widths, -0.147, flat=True))
+        top = _between(ankle, knee, 0.5)
+        solids.append(Solid("shoes", p.shoes, ankle, top, widths, -0.147, flat=True, worn_on=(knee, ankle)))
     return solids
 
 
@@ -136,10 +149,11 @@ def _arm(p: Person, side: int, swing: float) -> list[Solid]:
         Solid("arms", p.skin, elbow, hand, (0.027 * g, 0.022), 0.131),
     ]
     sleeve = _between(shoulder, elbow, 0.75 if p.look.short_sleeves else 1.0)
-    solids.append(Solid("sleeves", p.sleeves, shoulder, sleeve, (0.038 * g, 0.036 * g), 0.132))
+    widths = (0.038 * g, 0.036 * g)
+    solids.append(Solid("sleeves", p.sleeves, shoulder, sleeve, widths, 0.132, worn_on=(shoulder, elbow)))
     if not p.look.short_sleeves:
-        widths = (0.037 * g, 0.031 * g)
-        solids.append(Solid("sleeves", p.sleeves, elbow, _between(elbow, hand, 0.85), widths, 0.133))
+        widths, cuff = (0.037 * g, 0.031 * g), _between(elbow, hand, 0.85)
+        solids.append(Solid("sleeves", p.sleeves, elbow, cuff, widths, 0.133, worn_on=(elbow, hand)))
     if p.look.handbag and side == p.hand:
         top = (hand[0], hand[1] - 0.05, hand[2])
         bottom = (hand[0], top[1] - 0.11 * p.bag_size, hand[2])
@@ -194,8 +208,8 @@ class View:
 
 def draw(canvas: Array, labels: Labels, solids: list[Solid], view: View, part: str | None = None) -> None:
     """Draw solids, back to front, on a canvas (H, W, 3) and its part map (H, W); `part` overrides their own part."""
-    seen = [(solid, view.project(solid.start), view.project(solid.end)) for solid in solids]
-    for solid, start, end in sorted(seen, key=lambda item: item[1][2] + item[2][2] + 2 * item[0].bias):
+    for solid in sorted(solids, key=lambda solid: view.project(solid.middle)[2] + solid.bias):
+        start, end = view.project(solid.start), view.project(solid.end)
         _draw_solid(canvas, labels, solid, start[:2], end[:2], view, PARTS[part or solid.part])
 
 

@@ -39,13 +39,20 @@ class Camera:
         return np.clip(image, 0, 255).astype(np.uint8)
 
 
+def light(rng: np.random.Generator, warmth: float, brightness: float) -> Array:
+    """Factors (3,) on red, green and blue, as daylight varies: from warm to cool, hardly from green to purple."""
+    colour = rng.normal(0, warmth) * np.array((1, 0.1, -1)) + rng.normal(0, 0.01, 3)
+    factors: Array = np.exp(colour + rng.normal(0, brightness)).astype(np.float32)
+    return factors
+
+
 @lru_cache(maxsize=32)
 def camera(seed: int, number: int) -> Camera:
     """Camera `number` (from 1) of the data set rendered with `seed`."""
     rng = np.random.default_rng((seed, 1, number))
     saturation = rng.uniform(0.75, 1.0)
-    mix = saturation * np.eye(3) + (1 - saturation) / 3 + rng.normal(0, 0.02, (3, 3))
-    gains = np.exp(rng.normal(0, 0.03, (3, 1)) + rng.normal(0, 0.06))
+    mix = saturation * np.eye(3) + (1 - saturation) / 3 + rng.normal(0, 0.01, (3, 3))
+    gains = light(rng, 0.07, 0.06)[:, None]
     usual = (0.3, 2.7, 1.2, -1.2)[(number - 1) % 4]  # from the front, from behind, from either side
     return Camera(
         scene=_scene(rng),
@@ -70,7 +77,8 @@ def _scene(rng: np.random.Generator) -> Array:
     horizon = int(height * rng.uniform(0.3, 0.55))
 
     def shade(low: float, high: float, spread: float = 12) -> Shade:
-        red, green, blue = np.clip(rng.uniform(low, high) + rng.normal(0, spread, 3), 0, 255).astype(int).tolist()
+        tint = spread * (rng.normal() * np.array((1, 0.2, -1)) + 0.3 * rng.normal(0, 1, 3))
+        red, green, blue = np.clip(rng.uniform(low, high) + tint, 0, 255).astype(int).tolist()
         return red, green, blue
 
     def darker(colour: Shade) -> Shade:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +21,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm.auto import tqdm
 
-from reidkit.data.synthped.bodies import PARTS, Labels, View, body, draw
-from reidkit.data.synthped.cameras import HEIGHT, SUPERSAMPLING, WIDTH, camera
-from reidkit.data.synthped.people import COLOURS, TAU, Array, Look, Person, draw_look, draw_person
+from reidkit.data.synthped.bodies import PARTS, Labels, View, body, draw, sole
+from reidkit.data.synthped.cameras import HEIGHT, SUPERSAMPLING, WIDTH, camera, light
+from reidkit.data.synthped.people import (
+    COLOURS,
+    TAU,
+    Array,
+    Look,
+    Palette,
+    Person,
+    draw_look,
+    draw_palette,
+    draw_person,
+)
 
 TRAIN, QUERY, GALLERY = SPLITS = ("bounding_box_train", "query", "bounding_box_test")
 SEQUENCES = 6
@@ -78,10 +88,11 @@ class Preset:
     train_identities: int = 240
     test_identities: int = 70
     images_per_identity: int = 8  # or more: everyone is seen twice by each camera in the test, once in training
-    distractors: int = 150
+    distractors: int = 200
     junk: int = 60
     cameras_per_identity: tuple[int, int] = (4, 6)  # the least and the most
     people_per_look: int = 4  # who share all their attributes
+    palettes: int = 10  # of clothes, shared by many: the fewer, the less a histogram of colours is worth
 
 
 PRESETS: dict[str, Preset] = {
@@ -92,7 +103,7 @@ PRESETS: dict[str, Preset] = {
 
 
 class Cast:
-    """Everyone who can be drawn. Person n has look n modulo the number of looks."""
+    """Everyone who can be drawn. Person n has look n modulo the number of looks, look n palette n modulo theirs."""
 
     def __init__(self, preset: Preset, seed: int) -> None:
         self.seed = seed
@@ -100,13 +111,20 @@ class Cast:
         upper = sorted(field[2:] for field in fields if field.startswith("up") and field[2:] in COLOURS)
         lower = sorted(field[4:] for field in fields if field.startswith("down") and field[4:] in COLOURS)
         count = max(2, (preset.train_identities + preset.test_identities) // preset.people_per_look)
-        self.looks = [draw_look(np.random.default_rng((seed, 2, n)), upper, lower) for n in range(count)]
+        self.palettes = [
+            draw_palette(np.random.default_rng((seed, 10, n)), upper, lower) for n in range(preset.palettes)
+        ]
+        self.looks = [draw_look(np.random.default_rng((seed, 2, n)), self._palette(n)) for n in range(count)]
+
+    def _palette(self, look: int) -> Palette:
+        return self.palettes[look % len(self.palettes)]
 
     def look(self, number: int) -> Look:
         return self.looks[number % len(self.looks)]
 
     def person(self, number: int) -> Person:
-        return draw_person(np.random.default_rng((self.seed, 3, number)), self.look(number))
+        palette = self._palette(number % len(self.looks))
+        return draw_person(np.random.default_rng((self.seed, 3, number)), self.look(number), palette)
 
 
 class Shot(NamedTuple):
@@ -156,7 +174,7 @@ def take(shot: Shot, cast: Cast) -> tuple[NDArray[np.uint8], Labels]:
     """The image (128, 64, 3) uint8 of a shot, and its part map (128, 64) uint8."""
     eye = camera(cast.seed, shot.camera)
     hour = np.random.default_rng((cast.seed, 7, shot.camera, shot.sequence))  # the light at this camera then
-    gains = np.exp(hour.normal(0, 0.03, 3) + hour.normal(0, 0.1)).astype(np.float32)
+    gains = light(hour, 0.04, 0.1)
     walk = np.random.default_rng((cast.seed, 8, shot.person, shot.camera))  # what the images of one walk share
     heading = eye.yaw + walk.normal(0, 0.3) + (math.pi if walk.random() < 0.15 else 0.0)
     phase = walk.uniform(0, TAU) + 1.1 * shot.number
@@ -166,8 +184,9 @@ def take(shot: Shot, cast: Cast) -> tuple[NDArray[np.uint8], Labels]:
     y, x = rng.integers(0, (eye.scene.shape[0] - height, eye.scene.shape[1] - width))
     canvas, labels = eye.scene[y : y + height, x : x + width].copy(), np.zeros((height, width), np.uint8)
 
-    tall = height * rng.uniform(0.84, 1.0)
-    middle, feet = width * rng.normal(0.5, 0.05), height * rng.normal(0.5, 0.02) + tall / 2
+    tall = height * rng.uniform(0.82, 1.0)
+    spare = height - tall
+    middle, feet = width * rng.normal(0.5, 0.06), tall + spare * rng.uniform(0.1, 0.9)
     if rng.random() < 0.1:  # a badly aligned box
         tall *= rng.uniform(0.75, 1.3)
         middle, feet = middle + rng.normal(0, 0.12) * width, feet + rng.normal(0, 0.08) * height
@@ -178,12 +197,15 @@ def take(shot: Shot, cast: Cast) -> tuple[NDArray[np.uint8], Labels]:
             height * rng.uniform(0.7, 2.0),
         )
     turn, stretch = heading + rng.normal(0, 0.12), rng.uniform(0.92, 1.1)
+    solids = body(cast.person(shot.person), phase)
     view = View(turn, eye.pitch, tall, stretch, middle, feet, eye.light)
 
     _cast_shadow(canvas, view)
-    draw(canvas, labels, body(cast.person(shot.person), phase), view)
+    draw(canvas, labels, solids, replace(view, y=feet + tall * math.cos(eye.pitch) * sole(solids)))
     if rng.random() < 0.08:
         _occlude(canvas, labels, rng, cast, view)
+    if rng.random() < 0.5:
+        _shade(canvas, rng)
     image = eye.expose(canvas, gains * np.float32(math.exp(rng.normal(0, 0.05))), rng)
     return image, np.ascontiguousarray(labels[SUPERSAMPLING // 2 :: SUPERSAMPLING, SUPERSAMPLING // 2 :: SUPERSAMPLING])
 
@@ -192,6 +214,16 @@ def _cast_shadow(canvas: Array, view: View) -> None:
     y, x = np.ogrid[: canvas.shape[0], : canvas.shape[1]]
     far = np.hypot((x - view.x - 12 * view.light) / (0.17 * view.scale), (y - view.y) / (0.035 * view.scale))
     canvas *= 1 - np.clip(1.3 - far, 0, 0.5)[..., None].astype(np.float32)
+
+
+def _shade(canvas: Array, rng: np.random.Generator) -> None:
+    """The shadow of something outside the picture, over a part of the person: one cloth has two colours then."""
+    height, width = canvas.shape[:2]
+    y, x = np.ogrid[:height, :width]
+    angle, darkness, softness = rng.uniform(0, TAU), rng.uniform(0.2, 0.45), rng.uniform(3, 12)
+    middle_y, middle_x = rng.uniform(0.2, 0.8) * height, rng.uniform(0.3, 0.7) * width
+    depth = ((x - middle_x) * math.cos(angle) + (y - middle_y) * math.sin(angle)) / softness  # into the shadow
+    canvas *= 1 - darkness * np.clip(0.5 + depth, 0, 1)[..., None].astype(np.float32)
 
 
 def _occlude(canvas: Array, labels: Labels, rng: np.random.Generator, cast: Cast, view: View) -> None:
@@ -256,7 +288,7 @@ def render(
         if value < (least := 0 if name in ("distractors", "junk") else 1):
             raise ValueError(f"SynthPed's {name} is {value}; it must be {least} or more")
     size = replace(PRESETS[preset], **given)
-    parameters = {"preset": preset, "seed": seed, **asdict(size), "renderer": _renderer()}
+    parameters = {"preset": preset, "seed": seed, **asdict(size), "renderer": renderer()}
     before = rendered_with(root)
     if before == json.loads(json.dumps(parameters)):
         return root
@@ -286,7 +318,8 @@ def rendered_with(root: Path) -> dict[str, Any] | None:
     return parameters if isinstance(parameters, dict) else None
 
 
-def _renderer() -> str:
+@cache
+def renderer() -> str:
     """A digest of this package's code: what other code rendered is another data set."""
     sources = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]

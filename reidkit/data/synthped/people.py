@@ -54,7 +54,47 @@ class Look:
         return self.age if field == "age" else 1 + switches.get(field, False)
 
 
-def draw_look(rng: np.random.Generator, upper_colours: list[str], lower_colours: list[str]) -> Look:
+class Palette(NamedTuple):
+    """The colours of a person's things. Many people share one, so that a histogram of colours finds too many."""
+
+    upper_name: str
+    lower_name: str
+    upper: Colour
+    upper_second: Colour
+    lower: Colour
+    lower_second: Colour
+    things: Colour  # hat, bags, scarf
+    things_second: Colour
+    dark_shoes: Colour
+    skin: Colour
+    hair: Colour
+
+
+def _about(rng: np.random.Generator, colour: Colour, spread: float = 7) -> Colour:
+    red, green, blue = np.clip(rng.normal(colour, spread), 8, 250).tolist()
+    return red, green, blue
+
+
+def _beside(colour: Colour) -> Colour:
+    """The second colour of a cloth: a lighter or a darker one of the first."""
+    red, green, blue = (value * 0.45 if sum(colour) > 360 else value * 1.5 + 60 for value in colour)
+    return red, green, blue
+
+
+def draw_palette(rng: np.random.Generator, upper_colours: list[str], lower_colours: list[str]) -> Palette:
+    upper_name = str(rng.choice(NAMELESS if rng.random() < 0.1 else upper_colours))
+    lower_name = str(rng.choice(NAMELESS if rng.random() < 0.04 else lower_colours))
+    upper, lower = _about(rng, COLOURS[upper_name]), _about(rng, COLOURS[lower_name])
+    things = _about(rng, COLOURS[str(rng.choice(list(COLOURS)))])
+    return Palette(
+        upper_name, lower_name, upper, _beside(upper), lower, _beside(lower), things, _beside(things),
+        dark_shoes=_about(rng, COLOURS[str(rng.choice(("black", "brown", "blue")))]),
+        skin=_about(rng, SKIN[rng.integers(len(SKIN))], 5),
+        hair=_about(rng, HAIR[rng.integers(len(HAIR))], 5),
+    )  # fmt: skip
+
+
+def draw_look(rng: np.random.Generator, palette: Palette) -> Look:
     def chance(probability: float) -> bool:
         return bool(rng.random() < probability)
 
@@ -73,8 +113,8 @@ def draw_look(rng: np.random.Generator, upper_colours: list[str], lower_colours:
         long_top=chance(0.25),
         boots=chance(0.2),
         light_shoes=chance(0.4),
-        upper=str(rng.choice(NAMELESS if chance(0.1) else upper_colours)),
-        lower=str(rng.choice(NAMELESS if chance(0.04) else lower_colours)),
+        upper=palette.upper_name,
+        lower=palette.lower_name,
     )
 
 
@@ -93,11 +133,11 @@ PATTERNS: dict[str, Callable[[Array, Array, float], Mask]] = {
     "band": lambda a, h, f: abs(h - 0.70 + 0.003 * f) < 0.035,
     "yoke": lambda a, h, f: h > 0.66 + 0.006 * f,
     "open": lambda a, h, f: (abs(a) < 0.45) | (h < 0.5),
-    "halves": lambda a, h, f: a * (1 if f > 9 else -1) > 0,
+    "halves": lambda a, h, f: a * (1 if f > 6 else -1) > 0,
     "sides": lambda a, h, f: abs(abs(a) - math.pi / 2) < 0.42,
     "cuffs": lambda a, h, f: h < 0.16,
 }
-DENSITIES = (6.0, 9.0, 13.0)
+DENSITIES = (4.0, 6.0, 9.0)
 UPPER_PATTERNS = [name for name in PATTERNS if name != "cuffs"]
 LOWER_PATTERNS = ["sides", "cuffs", "pinstripes", "checks", "hoops"]
 BAG_PATTERNS = ["hoops", "checks", "dots", "sides"]
@@ -172,40 +212,26 @@ class Person:
     extra: Cloth  # scarf and handbag
 
 
-def draw_person(rng: np.random.Generator, look: Look) -> Person:
+def draw_person(rng: np.random.Generator, look: Look, palette: Palette) -> Person:
     def between(low: float, high: float) -> float:
         return float(rng.uniform(low, high))
 
     def one_of(*options: str) -> str:
         return str(rng.choice(options))
 
-    def about(colour: Colour, spread: float = 7) -> Colour:
-        red, green, blue = np.clip(rng.normal(colour, spread), 8, 250).tolist()
-        return red, green, blue
+    def cloth(base: Colour, second: Colour, patterns: list[str], patterned: float) -> Cloth:
+        pattern = one_of(*patterns) if rng.random() < patterned else None
+        return Cloth(base, second, pattern, float(rng.choice(DENSITIES)))
 
-    def beside(colour: Colour) -> Colour:
-        """A second colour: any, or as often a lighter or darker one of the first, of little use to a histogram."""
-        if rng.random() < 0.5:
-            return about(COLOURS[one_of(*COLOURS)])
-        red, green, blue = (value * 0.45 if sum(colour) > 360 else value * 1.5 + 60 for value in colour)
-        return red, green, blue
-
-    def cloth(colour: Colour, patterns: list[str], patterned: float) -> Cloth:
-        base = about(colour)
-        return Cloth(
-            base, beside(base), one_of(*patterns) if rng.random() < patterned else None, float(rng.choice(DENSITIES))
-        )
-
-    def accessory() -> Cloth:
-        return cloth(COLOURS[one_of(*COLOURS)], BAG_PATTERNS, 0.5)
+    def thing(patterns: list[str], patterned: float) -> Cloth:
+        return cloth(palette.things, palette.things_second, patterns, patterned)
 
     child, old = look.age == 1, look.age == 4
-    upper = cloth(COLOURS[look.upper], UPPER_PATTERNS, 0.7)
+    upper = cloth(palette.upper, palette.upper_second, UPPER_PATTERNS, 0.85)
     if upper.pattern is None or rng.random() < 0.25:
         places = [angle for angle in (0.0, math.pi) if rng.random() < 0.6]
-        marks = [Print(one_of(*PRINTS), upper.second, a, between(0.64, 0.74), between(0.04, 0.07)) for a in places]
+        marks = [Print(one_of(*PRINTS), upper.second, a, between(0.64, 0.74), between(0.045, 0.08)) for a in places]
         upper = upper._replace(prints=tuple(marks))
-    shoe = "white" if look.light_shoes else one_of("black", "brown", "blue")
     hair = ("straight", "pony", "wide") if look.long_hair else ("crop", "tall", "bald", "bun")
     return Person(
         look=look,
@@ -224,12 +250,12 @@ def draw_person(rng: np.random.Generator, look: Look) -> Person:
         scarf=bool(rng.random() < 0.15),
         upper=upper,
         sleeves=upper._replace(prints=()) if rng.random() < 0.6 else Cloth(upper.second),
-        lower=cloth(COLOURS[look.lower], LOWER_PATTERNS, 0.4),
-        skin=Cloth(about(SKIN[rng.integers(len(SKIN))], 5)),
-        hair=Cloth(about(GREY_HAIR if old else HAIR[rng.integers(len(HAIR))], 5)),
-        shoes=Cloth(about(COLOURS[shoe])),
-        hat=cloth(COLOURS[one_of(*COLOURS)], ["hoops", "halves"], 0.4),
-        backpack=accessory(),
-        bag=accessory(),
-        extra=accessory(),
+        lower=cloth(palette.lower, palette.lower_second, LOWER_PATTERNS, 0.5),
+        skin=Cloth(palette.skin),
+        hair=Cloth(GREY_HAIR if old else palette.hair),
+        shoes=Cloth(COLOURS["white"] if look.light_shoes else palette.dark_shoes),
+        hat=thing(["hoops", "halves"], 0.4),
+        backpack=thing(BAG_PATTERNS, 0.5),
+        bag=thing(BAG_PATTERNS, 0.5),
+        extra=thing(BAG_PATTERNS, 0.5),
     )

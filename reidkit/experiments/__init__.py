@@ -1,0 +1,62 @@
+"""Experiments: a `Profile` (one file of `parameters/`) plans runs, each a configuration of a kind; `run` makes them.
+
+`RunConfig` is a cell of the joint-loss paper's grid. Every configuration has a name that ends in a hash of everything
+that determines its numbers; `run` loads the finished record of that name or trains it.
+"""
+
+from reidkit.experiments.joint_loss import GRID, TABLE_1, Cell, RunConfig, build_network, load_network, run_features
+from reidkit.experiments.profile import Profile, repeat
+from reidkit.experiments.runs import (
+    OnlyOne,
+    Run,
+    check_data,
+    find_record,
+    measure,
+    open_dataset,
+    rank_features,
+    render_synthped,
+    run,
+    save_weights,
+    weights_path,
+)
+from reidkit.experiments.settings import (
+    REVISION,
+    ParameterError,
+    Settings,
+    build_root,
+    nearest,
+    project_root,
+    record_roots,
+    validate,
+)
+
+__all__ = [
+    "GRID",
+    "REVISION",
+    "TABLE_1",
+    "Cell",
+    "OnlyOne",
+    "ParameterError",
+    "Profile",
+    "Run",
+    "RunConfig",
+    "Settings",
+    "build_network",
+    "build_root",
+    "check_data",
+    "find_record",
+    "load_network",
+    "measure",
+    "nearest",
+    "open_dataset",
+    "project_root",
+    "rank_features",
+    "record_roots",
+    "render_synthped",
+    "repeat",
+    "run",
+    "run_features",
+    "save_weights",
+    "validate",
+    "weights_path",
+]
