@@ -1,6 +1,7 @@
 """The command line: `reidkit`, or `python -m reidkit`."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 import yaml
 
 from reidkit.data import DatasetError
-from reidkit.experiments import GRID, ParameterError, Profile, record_roots
+from reidkit.experiments import GRID, SAN_GAL, Configuration, ParameterError, Profile, record_roots
 from reidkit.experiments import run as load_or_train
 from reidkit.models.backbone import WeightsError
 from reidkit.records import RecordError
@@ -71,18 +72,46 @@ def check(
 @app.command()
 def run(
     profile: ProfileArgument = "synthped",
-    cell: Annotated[list[str] | None, typer.Option(help="attention/loss, such as cbam/ce+tri+cir; repeatable")] = None,
+    cell: Annotated[
+        list[str] | None,
+        typer.Option(help="attention/loss, such as cbam/ce+tri+cir, or a run of SAN-GAL, such as ID+attr; repeatable"),
+    ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="repeatable; the profile's unless given")] = None,
     records: Annotated[Path | None, typer.Option(help="where to write records; build/records unless given")] = None,
     set_: Change = None,
 ) -> None:
     """Load the finished records of a profile's runs, or train what is missing. Interrupted runs are resumed."""
     plan = Profile.read(profile, **changes(set_))
-    for number in seed or plan.seeds:
-        for name in cell or plan.cell_names:
-            finished = load_or_train(plan.config(name, number), records=records)
-            shown = "  ".join(f"{key} {100 * value:.2f}" for key, value in finished.metrics.items())
-            print(f"{finished.record.name}: {shown}")
+    chosen: Sequence[Configuration] = [*plan.configs(), *plan.san_gal_configs()]
+    if cell or seed:
+        cells = cell or dict.fromkeys(config.cell for config in chosen)
+        chosen = [plan.any_config(name, number) for number in seed or (None,) for name in cells]
+    for config in chosen:
+        finished = load_or_train(config, records=records)
+        shown = "  ".join(f"{key} {100 * value:.2f}" for key, value in finished.metrics.items())
+        print(f"{finished.record.name}: {shown}")
+
+
+@app.command()
+def heatmaps(
+    profile: ProfileArgument = "synthped",
+    split: Annotated[
+        list[str] | None, typer.Option(help="train, query or gallery; repeatable, all unless given")
+    ] = None,
+    set_: Change = None,
+) -> None:
+    """Store the attribute heat maps of a profile's images, training the attribute network first where it is missing."""
+    from reidkit.experiments.san_gal import Classes, heat_map_folder, heat_maps
+
+    plan = Profile.read(profile, **changes(set_))
+    config = plan.attribute_config()
+    wanted: list[tuple[str, Classes]] = [(name, "predicted") for name in ("train", "query", "gallery")]
+    if plan.san_gal is not None and "labelled-classes" in plan.san_gal.readings:
+        wanted.append(("train", "labels"))
+    for name, classes in wanted:
+        if not split or name in split:
+            made = heat_maps(config, name, classes)
+            print(f"{heat_map_folder(config, name, classes)}: {len(made):,} images, {made.nbytes / 1e6:.0f} MB")
 
 
 @app.command()
@@ -159,9 +188,10 @@ def notebook(
 
 @app.command()
 def cells() -> None:
-    """List the cells of the ablation grid, and which row of Table 1 each one is."""
+    """List the cells of the ablation grid, which row of Table 1 each one is, and the runs of SAN-GAL."""
     for cell in GRID.values():
         print(f"{cell.name:20s} {cell.row or ''}")
+    print("", *SAN_GAL, sep="\n")
 
 
 def _find_record(record: Path) -> Any:

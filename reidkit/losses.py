@@ -65,7 +65,7 @@ def hardest_distances(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor,
 
 
 class CircleLoss(nn.Module):
-    """The pairwise circle loss (Sun et al., CVPR 2020, Eq. 6 to 8) on cosine similarities, mean over anchors.
+    """The pairwise circle loss (Sun et al., CVPR 2020, Eq. 5 and 6) on cosine similarities, mean over anchors.
 
         log[1 + sum_n exp(gamma alpha_n (s_n - m)) sum_p exp(-gamma alpha_p (s_p - (1 - m)))]
 

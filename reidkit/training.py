@@ -5,17 +5,18 @@ of the progress alone, so that a resumed run needs no other state than the epoch
 """
 
 import contextlib
+import math
 import os
 import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import pandas as pd
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -34,12 +35,13 @@ class TrainingSettings(BaseModel):
     epochs: int = Field(120, ge=1, description="passes over the training images")
     batch_size: int = Field(64, ge=2, description="images in a batch")
     images_per_identity: int = Field(4, ge=1, description="K of P×K sampling, for losses that compare images")
-    learning_rate: float = Field(3.5e-4, gt=0, description="the highest learning rate (Adam)")
-    weight_decay: float = Field(5e-4, ge=0, description="Adam's L2 penalty")
+    optimizer: Literal["adam", "sgd"] = Field("adam", description="sgd is with a momentum of 0.9")
+    learning_rate: float = Field(3.5e-4, gt=0, description="the highest learning rate")
+    weight_decay: float = Field(5e-4, ge=0, description="the optimiser's L2 penalty")
     warmup_epochs: float = Field(10, ge=0, description="epochs over which the learning rate rises linearly")
     warmup_factor: float = Field(0.1, gt=0, le=1, description="the factor on the learning rate at the start")
     milestones: tuple[float, ...] = Field((40, 90), description="epochs at which the learning rate falls")
-    decay: float = Field(0.1, gt=0, le=1, description="the factor by which it falls at each")
+    decay: float | tuple[float, ...] = Field(0.1, description="the factor by which it falls, for all or for each")
     schedule_by: Literal["epoch", "step"] = Field("step", description="how often the learning rate is set")
     flip_probability: float = Field(0.5, ge=0, le=1, description="share of images mirrored")
     padding: int = Field(10, ge=0, description="pixels padded before the random crop")
@@ -52,6 +54,15 @@ class TrainingSettings(BaseModel):
     )
     evaluate_every: int = Field(0, ge=0, description="epochs between evaluations for the history; 0: at the end only")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
+
+    @model_validator(mode="after")
+    def _check_decay(self) -> Self:
+        if isinstance(self.decay, tuple) and len(self.decay) != len(self.milestones):
+            raise ValueError(f"decay has {len(self.decay)} factors for {len(self.milestones)} milestones")
+        for factor in self.decay if isinstance(self.decay, tuple) else (self.decay,):
+            if not 0 < factor <= 1:
+                raise ValueError(f"decay {factor} is not above 0 and at most 1")
+        return self
 
     @property
     def size(self) -> tuple[int, int]:
@@ -66,7 +77,9 @@ class TrainingSettings(BaseModel):
             progress = int(progress)
         warmup = min(1.0, progress / self.warmup_epochs) if self.warmup_epochs else 1.0
         factor = self.warmup_factor + (1 - self.warmup_factor) * warmup
-        return self.learning_rate * factor * self.decay ** sum(progress >= milestone for milestone in self.milestones)
+        decays = self.decay if isinstance(self.decay, tuple) else (self.decay,) * len(self.milestones)
+        fallen = [decay for decay, milestone in zip(decays, self.milestones, strict=True) if progress >= milestone]
+        return self.learning_rate * factor * math.prod(fallen)
 
 
 class TrainingError(Exception):
@@ -82,9 +95,10 @@ class Batch:
     """What a step sees; `indexes` and `draw` let it move stored heat maps as the images were moved."""
 
     images: Tensor  # (B, 3, H, W) augmented, normalised
-    labels: Tensor  # (B,) int64, contiguous from 0
+    labels: Tensor  # (B, …) int64, rows of what `train` was given
     indexes: Tensor  # (B,) int64 into the training split
     draw: Draw
+    progress: float  # epochs done
 
 
 class Sampler(Protocol):
@@ -111,18 +125,23 @@ def train(
 ) -> tuple[pd.DataFrame, float]:
     """Trains `network` in place and returns its history, one row per epoch, and the seconds that training took.
 
-    `labels` is int64 (N,) over `images`; `directory` holds `checkpoint.pt`, from which an interrupted run goes on to
+    `labels` is int64 (N, …) over `images`; `directory` holds `checkpoint.pt`, from which an interrupted run goes on to
     the same numbers; `identity` says what the checkpoint belongs to. Raises TrainingError at a loss that is not
     finite, CheckpointError where the checkpoint is damaged or belongs to another run.
     """
     device = next(network.parameters()).device
     checkpoint = directory / "checkpoint.pt"
-    optimizer = torch.optim.Adam(
-        [parameter for parameter in network.parameters() if parameter.requires_grad],
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        fused=device.type == "cuda",
-    )
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    options: dict[str, Any] = {
+        "lr": settings.learning_rate,
+        "weight_decay": settings.weight_decay,
+        "fused": device.type == "cuda",
+    }
+    optimizer: torch.optim.Optimizer
+    if settings.optimizer == "adam":
+        optimizer = torch.optim.Adam(parameters, **options)
+    else:
+        optimizer = torch.optim.SGD(parameters, momentum=0.9, **options)
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
     history: list[dict[str, float]] = []
     seconds = 0.0
@@ -149,11 +168,12 @@ def train(
             network.train()
             rate = settings.learning_rate
             for step, pixels in enumerate(images.batches(list(indexes))):
-                rate = settings.learning_rate_at(epoch + step / steps)
+                done = epoch + step / steps
+                rate = settings.learning_rate_at(done)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 draw = draws[slice(step * indexes.shape[1], (step + 1) * indexes.shape[1])]
-                batch = Batch(augmentation(pixels, draw), labels[chosen[step]], chosen[step], draw)
+                batch = Batch(augmentation(pixels, draw), labels[chosen[step]], chosen[step], draw, done)
                 with autocast(device, settings.precision):
                     terms = losses(batch)
                 optimizer.zero_grad(set_to_none=True)
@@ -198,16 +218,28 @@ def train(
 
 @torch.inference_mode()
 def extract_features(
-    network: nn.Module, images: Images, settings: TrainingSettings, *, batch_size: int = 256, progress: bool = False
+    network: nn.Module,
+    images: Images,
+    settings: TrainingSettings,
+    *,
+    given: Callable[[Tensor, Tensor], Any] | None = None,
+    batch_size: int = 256,
+    progress: bool = False,
 ) -> Tensor:
-    """The network's embedding of every image, float32 (N, C) on the CPU, the network in evaluation mode."""
+    """The network's embedding of every image, float32 (N, C) on the CPU, the network in evaluation mode.
+
+    `given` makes what the network takes beside the images, from their indexes and the normalised images.
+    """
     network.eval()
     device = next(network.parameters()).device
     parts = list(torch.arange(len(images)).split(batch_size)) if len(images) else []
     features = []
-    for pixels in tqdm(images.batches(parts), total=len(parts), desc="features", disable=not progress, leave=False):
+    batches = zip(parts, images.batches(parts), strict=True)
+    for indexes, pixels in tqdm(batches, total=len(parts), desc="features", disable=not progress, leave=False):
+        normal = normalise(resize(pixels, settings.size))
+        beside = () if given is None else (given(indexes, normal),)
         with autocast(device, settings.precision):
-            features.append(network(normalise(resize(pixels, settings.size))).float().cpu())
+            features.append(network(normal, *beside).float().cpu())
     return torch.cat(features) if features else torch.empty(0, 0)
 
 

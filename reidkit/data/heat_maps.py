@@ -101,7 +101,7 @@ class HeatMaps:
 def store_heat_maps(
     directory: Path,
     images: Images,
-    produce: Callable[[Tensor], Mapping[str, Tensor]],
+    produce: Callable[[Tensor, Tensor], Mapping[str, Tensor]],
     *,
     key: Mapping[str, str],
     batch_size: int = 32,
@@ -111,7 +111,8 @@ def store_heat_maps(
 ) -> HeatMaps:
     """Makes the heat maps of `images` that `directory` lacks, and opens them on `device`.
 
-    `produce` makes {stage: float (B, K, h, w), at least 0} of a batch of images, uint8 (B, 3, H, W) as they are stored.
+    `produce` makes {stage: float (B, K, h, w), at least 0} of the indexes (B,) int64 and the pixels, uint8 (B, 3, H, W)
+    as they are stored, of a batch of images.
     `key` names all that determines the maps: {"network": hash of its weights, "images": checksum of the file names}
     and, say, the input size. Where all are made, nothing is done; an interrupted run goes on after its last batch of
     `batch_size` images. A second process that makes the same maps waits for the first.
@@ -129,8 +130,8 @@ def store_heat_maps(
             raise HeatMapError(f"{directory}: holds heat maps of {meta.count} images, not of {len(images)}; {_ADVICE}")
         batches = torch.arange(meta.done, meta.count).split(batch_size) if meta.done < meta.count else ()
         with tqdm(desc=name, initial=meta.done, total=meta.count, unit="image", disable=not progress) as bar:
-            for pixels in images.batches(batches):
-                maps = _checked(produce(pixels), len(pixels), meta.done)
+            for indexes, pixels in zip(batches, images.batches(batches), strict=True):
+                maps = _checked(produce(indexes, pixels), len(pixels), meta.done)
                 layers = {stage: (k, h, w) for stage, (_, k, h, w) in ((s, m.shape) for s, m in maps.items())}
                 if layers != (meta.layers or layers):
                     raise HeatMapError(

@@ -19,8 +19,10 @@ from reidkit.experiments.runs import (
     save_weights,
     weights_path,
 )
+from reidkit.experiments.san_gal import READINGS, ROWS, SAN_GAL, AttributeConfig, SanGalConfig
 from reidkit.experiments.settings import (
     REVISION,
+    Configuration,
     ParameterError,
     Settings,
     build_root,
@@ -32,14 +34,20 @@ from reidkit.experiments.settings import (
 
 __all__ = [
     "GRID",
+    "READINGS",
     "REVISION",
+    "ROWS",
+    "SAN_GAL",
     "TABLE_1",
+    "AttributeConfig",
     "Cell",
+    "Configuration",
     "OnlyOne",
     "ParameterError",
     "Profile",
     "Run",
     "RunConfig",
+    "SanGalConfig",
     "Settings",
     "build_network",
     "build_root",

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from reidkit.data import Dataset, Split
 from reidkit.data.resident import load_images
-from reidkit.experiments.runs import load_weights, make_sampler, open_dataset, train_reid
+from reidkit.experiments.runs import load_initial_weights, load_weights, make_sampler, open_dataset, train_reid
 from reidkit.experiments.settings import Configuration
 from reidkit.losses import JointLoss
-from reidkit.models.backbone import load_imagenet_weights
 from reidkit.models.reid import ReIDNetwork
 from reidkit.records import Record
 from reidkit.training import Batch, choose_device, extract_features
@@ -70,10 +69,6 @@ class RunConfig(Configuration):
     def cell(self) -> str:
         return f"{self.attention}/{self.loss}"
 
-    def command(self, profile: str) -> str:
-        """The command that makes this run's record."""
-        return f"reidkit run {profile} --cell {self.cell} --seed {self.seed}"
-
     def make(self, build: Path, records: Path, progress: bool) -> Record:
         dataset = open_dataset(self, progress)
         labels = dataset.train.labels()
@@ -118,10 +113,7 @@ def build_network(config: RunConfig, num_classes: int) -> ReIDNetwork:
             circle_scale=config.circle_scale,
             circle_margin=config.circle_margin,
         )
-    if config.weights is not None:
-        load_imagenet_weights(
-            network.backbone, config.weights if config.weights == "imagenet" else Path(config.weights)
-        )
+    load_initial_weights(network.backbone, config)
     return network
 
 

@@ -23,6 +23,7 @@ from reidkit.data.samplers import IdentitySampler, ShuffledSampler
 from reidkit.data.synthped import render
 from reidkit.evaluation import Ranking, evaluate_ranking
 from reidkit.experiments.settings import Configuration, ParameterError, Settings, build_root, record_roots
+from reidkit.models.backbone import ResNet50, load_imagenet_weights
 from reidkit.records import Record, RecordError, provenance, read_record, write_record
 from reidkit.training import CheckpointError, Losses, Sampler, train
 
@@ -101,11 +102,13 @@ def train_reid(
     build: Path,
     records: Path,
     progress: bool,
-    about: Mapping[str, Any] | None = None,
+    labels: Tensor | None = None,
+    **tables: pd.DataFrame,
 ) -> Record:
     """Trains a re-identification network, ranks the gallery for every query and writes the record.
 
-    `features` gives the embeddings (N, C) of the images of a split, named. `about` goes into the provenance.
+    `features` gives the embeddings (N, C) of the images of a split, named. `labels` (N, …) is what batches hold beside
+    the images, unless given the identities. `tables` go into the record.
     """
     device = next(network.parameters()).device
     test = {split: load_images(getattr(dataset, split).paths, config.size, device) for split in ("query", "gallery")}
@@ -120,7 +123,7 @@ def train_reid(
         network,
         losses,
         load_images(dataset.train.paths, config.size, device),
-        dataset.train.labels(),
+        dataset.train.labels() if labels is None else labels,
         sampler,
         config,
         seed=config.seed,
@@ -159,8 +162,8 @@ def train_reid(
             },
             parameters=sum(parameter.numel() for parameter in network.parameters()),
             images={split: len(getattr(dataset, split)) for split in ("train", "query", "gallery")},
-            **(about or {}),
         ),
+        **tables,
     )
     shutil.rmtree(workplace)
     return record
@@ -217,6 +220,12 @@ def save_weights(path: Path, network: torch.nn.Module, config: Configuration) ->
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     safetensors.torch.save_file(state, partial, metadata={"run": config.name})
     partial.replace(path)
+
+
+def load_initial_weights(backbone: ResNet50, config: Settings) -> None:
+    """What the settings say that a network starts from, beside its random initialisation."""
+    if config.weights is not None:
+        load_imagenet_weights(backbone, config.weights if config.weights == "imagenet" else Path(config.weights))
 
 
 def load_weights(network: nn.Module, config: Configuration) -> None:

@@ -81,6 +81,15 @@ class Configuration(Settings):
         raise NotImplementedError
 
     @property
+    def cell(self) -> str:
+        """What `reidkit run --cell` calls it."""
+        raise NotImplementedError
+
+    def command(self, profile: str) -> str:
+        """The command that makes this run's record."""
+        return f"reidkit run {profile} --cell {self.cell} --seed {self.seed}"
+
+    @property
     def determinants(self) -> dict[str, Any]:
         """What decides the run's numbers, as plain values."""
         return self._determinants(exclude_defaults=False)

@@ -53,10 +53,11 @@ class CosinesToWeights(torch.autograd.Function):
 
 
 class CircleSoftmax(nn.Module):
-    """The circle loss as a classifier (Sun et al., CVPR 2020, Sect. 3.2): logits for a cross-entropy.
+    """The circle loss with class-level labels (Sun et al., CVPR 2020, Sect. 2 and 3): logits for a cross-entropy.
 
-    The similarities s in [-1, 1] are the cosines between embeddings and class weights; with scale gamma and margin m
-    (their Eq. 5 to 8, alpha without gradient):
+    The similarities s in [-1, 1] are the cosines between embeddings and class weights (their Sect. 2, before Eq. 2);
+    with one within-class similarity, Eq. 6 is the cross-entropy of these logits. With scale gamma and relaxation
+    margin m (alpha of Eq. 5, without gradient; optima and margins as set in Sect. 3.2, before Eq. 8):
 
         target class   gamma * alpha_p * (s - (1 - m)),  alpha_p = max(0, 1 + m - s)
         other classes  gamma * alpha_n * (s - m),        alpha_n = max(0, s + m)

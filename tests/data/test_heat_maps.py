@@ -54,8 +54,12 @@ def produce(pixels: Tensor) -> dict[str, Tensor]:
 def store(
     directory: Path, images: Any, produce: Callable[[Tensor], dict[str, Tensor]] = produce, **more: Any
 ) -> HeatMaps:
+    def of_batch(indexes: Tensor, pixels: Tensor) -> dict[str, Tensor]:
+        assert indexes.tolist() == pixels[:, 0, 0, 0].tolist()
+        return produce(pixels)
+
     options: dict[str, Any] = {"key": KEY, "batch_size": 4, "progress": False}
-    return store_heat_maps(directory, images, produce, **(options | more))
+    return store_heat_maps(directory, images, of_batch, **(options | more))
 
 
 def assert_whole(stored: HeatMaps, images: ResidentImages) -> None:

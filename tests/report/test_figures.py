@@ -114,7 +114,7 @@ def test_example_queries_are_those_at_the_quantiles(make_record: MakeRecord) -> 
     precision = record.queries["average_precision"]
     shown = figures.example_queries(record, (1.0, 0.5, 0.0))
     assert precision[shown].tolist() == [precision.max(), precision.median(), precision.min()]
-    empty = dataclasses.replace(record, queries=record.queries.assign(average_precision=np.nan))
+    empty = dataclasses.replace(record, tables={"queries": record.queries.assign(average_precision=np.nan)})
     with pytest.raises(ValueError, match="no query has a match"):
         figures.example_queries(empty)
 

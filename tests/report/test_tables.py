@@ -208,7 +208,7 @@ def test_gains_are_paired_over_queries(make_record: MakeRecord) -> None:
     base, better = make_record(), make_record("se")
     queries = base.queries.assign(average_precision=base.queries["average_precision"] * 0.9)
     metrics = base.metrics | {"mAP": base.metrics["mAP"] * 0.9}
-    worse = dataclasses.replace(better, queries=queries, metrics=metrics)
+    worse = dataclasses.replace(better, tables={"queries": queries}, metrics=metrics)
     found = tables.gains(TABLE_1, [base, worse]).set_index("method")
     line = found.loc["Baseline(+SE)"]
     assert line["paper"] == pytest.approx(73.43 - 65.05)

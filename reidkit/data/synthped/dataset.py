@@ -88,7 +88,7 @@ class Preset:
     train_identities: int = 240
     test_identities: int = 70
     images_per_identity: int = 8  # or more: everyone is seen twice by each camera in the test, once in training
-    distractors: int = 200
+    distractors: int = 300
     junk: int = 60
     cameras_per_identity: tuple[int, int] = (4, 6)  # the least and the most
     people_per_look: int = 4  # who share all their attributes

@@ -1,0 +1,161 @@
+"""Attribute heat maps: Grad-CAM (Selvaraju et al., ICCV 2017) of the attribute network, SAN-GAL's Sect. 3.2.
+
+pytorch-grad-cam runs a forward and a full backward pass per attribute, and per stage if the maps are to be kept apart.
+Here one forward pass serves all. What is left is linear in evaluation mode, but for the ReLUs, and those the forward
+pass has decided: the gradient at the last stage has a closed form, and transposed convolutions take it to the others.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reidkit.models.backbone import Bottleneck
+from reidkit.models.san_gal import STAGES, AttributeNetwork
+
+Adjoint = Callable[[Tensor], Tensor]
+"""Of a function: from the gradient with respect to its output to that with respect to its input."""
+
+
+def attribute_heat_maps(
+    network: AttributeNetwork, images: Tensor, classes: Tensor | None = None, layers: Sequence[str] = STAGES
+) -> dict[str, Tensor]:
+    """Where each of the K attributes is seen in each image, Eq. 1 and 2: {layer: (N, K, h, w)}, not negative.
+
+    `images` (N, 3, H, W) floating, on the network's device. `layers` are some of `STAGES`; h, w are those of their
+    outputs. Maps are raw: not scaled to 0–1, not resized. They follow the slope of the probability, which is small
+    where the network is sure; where the probability rounds to 1, little is left of it but rounding, as with autograd.
+
+    `classes` (N, G) integer is the class of each attribute group whose probability is explained; -1 anywhere, or None
+    for all, is the class that the network predicts. Attributes that stand for a class of their own, such as the
+    colours, are always explained by that class.
+
+    Maps are float32, computed so under autocast and for half-precision networks too (float64 for a float64 network).
+    Batch normalisation uses its running statistics, also if the network is in training mode: no image's maps depend on
+    the others. The network, its mode and its gradients are left as they are.
+    Raises ValueError or TypeError for an unknown layer, integer images, and classes that do not fit.
+    """
+    for layer in layers:
+        if layer not in STAGES:
+            near = get_close_matches(str(layer), STAGES, n=1, cutoff=0)[0]
+            raise ValueError(f"layer {layer!r} is unknown: did you mean {near!r}? Choices: {', '.join(STAGES)}")
+    if not images.is_floating_point():
+        raise TypeError(f"images are {images.dtype}: expected floating-point ones, normalised as in training")
+    if not layers:
+        return {}
+    first = min(STAGES.index(layer) for layer in layers)
+    with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+        # A copy, so as to change its mode and to listen to it. It computes what the network would, to the last bit:
+        # summed in another order, some value near 0 would fall on the other side of its ReLU, and the gradient jump.
+        network = copy.deepcopy(network).eval()
+        network.to(dtype := torch.promote_types(network.backbone.conv1.weight.dtype, torch.float32))
+        stages = {name: getattr(network.backbone, name) for name in STAGES[first:]}
+        kept: dict[nn.Module, Tensor] = {}  # what a stage or a block gives, and what a convolution takes
+        for name, stage in stages.items():
+            stage.register_forward_hook(lambda module, _, output: kept.update({module: output}))
+            for module in stage.modules() if name != STAGES[first] else ():
+                if isinstance(module, Bottleneck):
+                    module.register_forward_hook(lambda module, _, output: kept.update({module: output}))
+                elif isinstance(module, nn.Conv2d):
+                    module.register_forward_pre_hook(lambda module, inputs: kept.update({module: inputs[0]}))
+        top: Tensor = network.backbone(images.to(dtype))  # (N, C, h, w)
+        logits = network.heads(top.mean((2, 3)))
+        chosen = explained_classes(logits, classes)
+        adjoints = {
+            name: [block_adjoint(block, kept) for block in reversed(stages[name])] for name in STAGES[first + 1 :]
+        }
+
+        weights: dict[str, list[Tensor]] = {name: [] for name in stages}  # of the channels: (N, C) per attribute
+        for group, class_ in network.attributes:
+            k = chosen[group] if class_ is None else torch.full_like(chosen[group], class_)
+            gradient = probability_gradient(network.heads[group], logits[group], k) / (top.shape[2] * top.shape[3])
+            gradient = gradient[:, :, None, None].expand_as(top)  # Eq. 1, at the last stage the same everywhere
+            for name in reversed(STAGES[first:]):
+                weights[name].append(gradient.mean((2, 3)))
+                for adjoint in adjoints.get(name, ()):
+                    gradient = adjoint(gradient)
+        return {
+            name: F.relu(torch.einsum("nchw,knc->nkhw", kept[stages[name]], torch.stack(weights[name])))  # Eq. 2
+            for name in layers
+        }
+
+
+def explained_classes(logits: Sequence[Tensor], classes: Tensor | None) -> list[Tensor]:
+    """The class at hand of each group, (N,) int64 each: the one given, or where that is -1 the predicted one."""
+    predicted = [group.argmax(1) for group in logits]
+    if classes is None:
+        return predicted
+    expected = (len(logits[0]), len(logits))
+    if classes.shape != expected or classes.is_floating_point():
+        raise ValueError(
+            f"classes are {classes.dtype} of shape {tuple(classes.shape)}: expected integers, "
+            f"{expected[0]} images × {expected[1]} attribute groups"
+        )
+    for group, (given, scores) in enumerate(zip(classes.T, logits, strict=True)):
+        wrong = given[(given < -1) | (given >= scores.shape[1])]
+        if len(wrong):
+            raise ValueError(f"class {int(wrong[0])} in group {group}: expected -1 to {scores.shape[1] - 1}")
+    given = classes.to(logits[0].device, torch.int64)
+    return [torch.where(g < 0, p, g) for g, p in zip(given.T, predicted, strict=True)]
+
+
+def probability_gradient(head: nn.Module, logits: Tensor, classes: Tensor) -> Tensor:
+    """∂ softmax(head(f))_k / ∂f in evaluation mode: (N, C), for head(f) = logits (N, classes) and k of each image (N,).
+
+    The head is BN–FC. With its weight W and scale γ/σ that is γ/σ · Wᵀ p_k (e_k - p).
+    """
+    norm, linear = head.children()
+    assert isinstance(linear, nn.Linear)
+    p, k = logits.softmax(1), classes[:, None]
+    e_k = torch.zeros_like(p).scatter(1, k, 1.0)
+    return (p.gather(1, k) * (e_k - p)) @ linear.weight * scale(norm)
+
+
+def block_adjoint(block: Bottleneck, kept: dict[nn.Module, Tensor]) -> Adjoint:
+    """Of a residual block in evaluation mode, where `kept` says what it has computed."""
+    assert isinstance(block.attention, nn.Identity), "the adjoint of attention is not known here"
+    assert isinstance(block.output, nn.Identity), "the adjoint of attention is not known here"
+    conv1, conv2, conv3 = (
+        convolution_adjoint(conv, norm, kept[conv])
+        for conv, norm in ((block.conv1, block.bn1), (block.conv2, block.bn2), (block.conv3, block.bn3))
+    )
+    # A ReLU passes the gradient where it has passed the value.
+    relu1, relu2, relu3 = (
+        (x > 0).to(x.dtype, memory_format=torch.channels_last)
+        for x in (kept[block.conv2], kept[block.conv3], kept[block])
+    )
+    shortcut: Adjoint | None = None
+    if len(block.downsample):
+        conv, norm = block.downsample
+        shortcut = convolution_adjoint(conv, norm, kept[conv])
+
+    def adjoint(gradient: Tensor) -> Tensor:
+        gradient = gradient * relu3
+        branch = conv1(conv2(conv3(gradient).mul_(relu2)).mul_(relu1))
+        return branch.add_(gradient if shortcut is None else shortcut(gradient))
+
+    return adjoint
+
+
+def convolution_adjoint(conv: nn.Module, norm: nn.Module, x: Tensor) -> Adjoint:
+    """Of norm(conv(x)): the transposed convolution, with the normalisation folded into the weight.
+
+    In channels_last, which a CPU convolves fastest.
+    """
+    assert isinstance(conv, nn.Conv2d)
+    weight = (conv.weight * scale(norm)[:, None, None, None]).contiguous(memory_format=torch.channels_last)
+    stride, padding = conv.stride[0], conv.kernel_size[0] // 2
+    # What the stride has left over at the lower and the right edge, where the size is not a multiple of it.
+    left_over = [(length + 2 * padding - conv.kernel_size[0]) % stride for length in x.shape[2:]]
+    return partial(F.conv_transpose2d, weight=weight, stride=stride, padding=padding, output_padding=left_over)
+
+
+def scale(norm: nn.Module) -> Tensor:
+    """γ/σ of each channel: all that a gradient sees of a batch normalisation in evaluation mode."""
+    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+    assert norm.running_var is not None
+    return norm.weight * (norm.running_var + norm.eps).rsqrt()
