@@ -11,16 +11,31 @@ from pathlib import Path
 import torch
 import yaml
 
-from reidkit.experiments import Profile, build_root, record_roots, validate
+from reidkit.experiments import Profile, SanGalConfig, build_root, record_roots, validate
 
 if not workflow.configfiles:
     raise WorkflowError("name a parameter file: snakemake --configfile parameters/synthped.yaml --cores all book")
 
 PROFILE = validate(Profile, config, source=str(workflow.configfiles[0]))
-BUILD = Path(os.path.relpath(build_root() / PROFILE.profile))
+ROOT = Path(os.path.relpath(build_root()))
+BUILD = ROOT / PROFILE.profile
 PARAMETERS = BUILD / "parameters.yaml"
 RECORDS = Path(os.path.relpath(record_roots()[0]))
-RUNS = {run.name: run for run in PROFILE.configs()}
+RUNS, OWNER = {}, {}  # by name: the configuration, and the parameter file that plans it
+HEATMAPS = {}  # by name of the attribute network's run: the parameter file
+for plan, file in ((PROFILE, PARAMETERS), (PROFILE.other(), BUILD / "companion.yaml")):
+    if plan is None:
+        continue
+    for run in (*plan.configs(), *plan.san_gal_configs()):
+        RUNS[run.name], OWNER[run.name] = run, file
+    if plan.san_gal is not None:
+        HEATMAPS[plan.attribute_config().name] = file
+    # Written only where it changed, so that its age tells whether the parameters did.
+    resolved = yaml.safe_dump(json.loads(plan.model_dump_json(exclude_unset=True)), sort_keys=False)
+    if not file.is_file() or file.read_text() != resolved:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(resolved)
+DATA = {run.root.name: OWNER[name] for name, run in RUNS.items() if run.dataset == "synthped"}
 # A published record stands for a run that need not be repeated.
 PUBLISHED = {name for name, run in RUNS.items() if (record_roots()[1] / name / "record.json").is_file()}
 
@@ -28,13 +43,6 @@ TOC = yaml.safe_load(Path("book/_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 CHAPTERS = [page for page in PAGES if "kernelspec:" in Path(f"book/{page}.md").read_text().split("\n---", 1)[0]]
 PLAIN = [page for page in PAGES if page not in CHAPTERS]
-
-# Written only where it changed, so that its age tells whether the parameters did.
-resolved = yaml.safe_dump(json.loads(PROFILE.model_dump_json()), sort_keys=False)
-if not PARAMETERS.is_file() or PARAMETERS.read_text() != resolved:
-    PARAMETERS.parent.mkdir(parents=True, exist_ok=True)
-    PARAMETERS.write_text(resolved)
-
 
 wildcard_constraints:
     run="[^/]+",
@@ -66,26 +74,59 @@ rule book:
         """
 
 
+def rendered(run):
+    """What a run needs on the disk of a rendered data set; a real one is the reader's affair."""
+    if run.dataset != "synthped" or run.data_root is not None:
+        return []
+    return [ancient(ROOT / "data" / run.root.name / "synthped.json")]  # its age says nothing: run names hold the renderer
+
+
 rule data_set:
+    input:
+        sorted(Path("reidkit/data/synthped").glob("*.py")),
     output:
-        PROFILE.root / "synthped.json",
+        ROOT / "data" / "{folder}" / "synthped.json",
+    params:
+        owner=lambda wildcards: DATA[wildcards.folder],
     shell:
-        "reidkit data render {PARAMETERS}"
+        "reidkit data render {params.owner} && touch {output}"
 
 
 rule run:
     input:
-        data=PROFILE.root / "synthped.json" if PROFILE.dataset == "synthped" and PROFILE.data_root is None else [],
+        data=lambda wildcards: rendered(RUNS[wildcards.run]),
+        heatmaps=lambda wildcards: heatmaps_of(RUNS[wildcards.run]),
     output:
         RECORDS / "{run}" / "record.json",
     params:
+        owner=lambda wildcards: OWNER[wildcards.run],
         cell=lambda wildcards: RUNS[wildcards.run].cell,
         seed=lambda wildcards: RUNS[wildcards.run].seed,
     threads: 1  # on a CPU, runs side by side waste less than one on all cores
     resources:
         gpu=1 if torch.cuda.is_available() else 0,  # `make book GPUS=N` runs N at a time
     shell:
-        "OMP_NUM_THREADS=1 reidkit run {PARAMETERS} --cell {params.cell} --seed {params.seed}"
+        "OMP_NUM_THREADS=1 reidkit run {params.owner} --cell {params.cell} --seed {params.seed}"
+
+
+def heatmaps_of(run):
+    """The stored heat maps that a run reads."""
+    needed = isinstance(run, SanGalConfig) and run.attributes is not None and not run.online
+    return [ROOT / "heatmaps" / run.attributes.name / "done"] if needed else []
+
+
+rule heatmaps:
+    input:
+        lambda wildcards: [] if wildcards.run in PUBLISHED else [RECORDS / wildcards.run / "record.json"],
+    output:
+        touch(ROOT / "heatmaps" / "{run}" / "done"),  # beside the maps: Snakemake removes the outputs of what it stops
+    params:
+        owner=lambda wildcards: HEATMAPS[wildcards.run],
+    threads: 1
+    resources:
+        gpu=1 if torch.cuda.is_available() else 0,
+    shell:
+        "OMP_NUM_THREADS=1 reidkit heatmaps {params.owner}"
 
 
 rule notebook:
@@ -93,6 +134,7 @@ rule notebook:
         chapter="book/{page}.md",
         parameters=PARAMETERS,
         records=[RECORDS / name / "record.json" for name in RUNS if name not in PUBLISHED],
+        heatmaps=[done for name, run in RUNS.items() if name not in PUBLISHED for done in heatmaps_of(run)],
         published=sorted(Path("book/records").glob("*/record.json")),
         package=sorted(path for path in Path("reidkit").rglob("*.py")),
     output:
