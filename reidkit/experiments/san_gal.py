@@ -189,9 +189,10 @@ class SanGalConfig(Schedule):
             network = network.to(memory_format=torch.channels_last)
         stored: dict[str, HeatMaps] = {}
         if self.attributes is not None and not self.online:
+            maker = self.attributes.model_copy(update={"data_root": self.data_root, "device": self.device})
             for split in ("train", "query", "gallery"):
                 classes = self.classes if split == "train" else "predicted"  # no label is known of a test image
-                stored[split] = heat_maps(self.attributes, split, classes, progress=progress)
+                stored[split] = heat_maps(maker, split, classes, progress=progress)
         objective = JointLoss(self.label_smoothing, self.triplet_margin, use_triplet=self.triplet)
         augmentation = self.augmentation()
 

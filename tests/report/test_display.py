@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from docutils.parsers.rst.directives.images import Figure as FigureDirective
 from docutils.parsers.rst.directives.tables import RSTTable
+from matplotlib.figure import Figure
 from myst_parser.parsers.directives import parse_directive_text
 from PIL import Image
 
@@ -94,13 +96,36 @@ def test_figure_is_shown_at_half_its_pixels_with_its_alternative_text() -> None:
     assert AWKWARD in bundle["text/plain"]
 
 
-def test_the_same_figure_is_the_same_bytes() -> None:
-    pictures = []
-    for _ in range(2):
-        figure, axes = plt.subplots(figsize=(2, 2))
-        axes.bar([1, 2], [3, 4])
-        pictures.append(numbered_figure(figure, "bars", "Bars", "Two bars: 3 and 4").png)
-    assert pictures[0] == pictures[1]
+def drawing() -> Figure:
+    figure, axes = plt.subplots(figsize=(2, 2))
+    axes.bar([1, 2], [3, 4])
+    return figure
+
+
+def photograph() -> Figure:
+    figure, axes = plt.subplots(figsize=(2, 2))
+    axes.imshow(np.random.default_rng(0).random((200, 200, 3)), interpolation="bicubic")
+    return figure
+
+
+@pytest.mark.parametrize(("draw", "kind"), [(drawing, "png"), (photograph, "jpeg")])
+def test_a_drawing_stays_lossless_and_a_photograph_becomes_small(draw: Callable[[], Figure], kind: str) -> None:
+    shown = numbered_figure(draw(), "shown", "Shown", "Shown")
+    assert shown.uri == f"data:image/{kind};base64,{base64.b64encode(shown.picture).decode()}"
+    figure, as_it_is = draw(), io.BytesIO()
+    figure.savefig(as_it_is, dpi=200)
+    plt.close(figure)
+    with Image.open(io.BytesIO(shown.picture)) as picture, Image.open(as_it_is) as expected:
+        assert picture.format == kind.upper()
+        difference = np.abs(np.asarray(picture, dtype=np.int16) - np.asarray(expected.convert("RGB"), dtype=np.int16))
+        assert difference.mean() <= (0 if kind == "png" else 5)
+    assert len(shown.picture) < len(as_it_is.getvalue()) * (1 if kind == "png" else 0.5)
+
+
+@pytest.mark.parametrize("draw", [drawing, photograph])
+def test_the_same_figure_is_the_same_bytes(draw: Callable[[], Figure]) -> None:
+    first, second = (numbered_figure(draw(), "shown", "Shown", "Shown").picture for _ in range(2))
+    assert first == second
 
 
 @pytest.mark.parametrize("name", ["", "Table 1", "table_1", "-table", "table--1", "Tabelle-ü"])

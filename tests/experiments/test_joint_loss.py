@@ -48,7 +48,8 @@ def test_the_grid_is_the_papers_eight_rows_and_ten_cells_more() -> None:
 def test_every_parameter_file_is_valid_and_named_after_its_profile(path: Path) -> None:
     profile = Profile.read(path)
     assert profile.profile == path.stem
-    assert len({config.name for config in profile.configs()}) == len(profile.configs()) > 0
+    runs = [*profile.configs(), *profile.san_gal_configs()]
+    assert len({config.name for config in runs}) == len(runs) > 0
 
 
 def test_the_market1501_profile_is_what_the_paper_prints() -> None:

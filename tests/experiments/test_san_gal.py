@@ -1,0 +1,188 @@
+"""SAN-GAL's runs: the attribute network, its heat maps, the rows they guide, and what is refused."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from reidkit.data import DatasetError
+from reidkit.data.heat_maps import HeatMapError, HeatMaps
+from reidkit.data.resident import load_images, normalise, resize
+from reidkit.experiments import READINGS, SAN_GAL, AttributeConfig, ParameterError, Profile, SanGalConfig, repeat, run
+from reidkit.experiments.runs import open_dataset, save_weights, weights_path
+from reidkit.experiments.san_gal import (
+    DualTrace,
+    attribute_names,
+    attributes_of,
+    build_attribute_network,
+    build_san_gal,
+    heat_map_folder,
+    heat_maps,
+    load_attribute_network,
+    localisation,
+)
+from reidkit.gradcam import attribute_heat_maps
+from reidkit.models.san_gal import STAGES
+from reidkit.records import compare
+from reidkit.training import CheckpointError
+
+
+@pytest.fixture
+def smoke(build: Path, synthped: Path) -> Profile:
+    return Profile.read("smoke", data_root=synthped, batch_size=8)
+
+
+def test_every_row_and_reading_trains_and_is_a_run_of_its_own(smoke: Profile) -> None:
+    runs = {name: run(smoke.any_config(name), progress=False) for name in SAN_GAL}
+    assert len({finished.record.name for finished in runs.values()}) == len(SAN_GAL) == 4 + len(READINGS)
+    for name, finished in runs.items():
+        assert finished.config.cell == name
+        assert finished.record.provenance["dirty"] in (True, False, None)
+        if name != "attributes":
+            assert len(finished.record.queries) == len(open_dataset(smoke).query)
+            assert finished.history["mAP"].notna().all()  # evaluate_every: 1
+    assert set(runs["attributes"].record.tables) == {"history", "attributes", "localisation"}
+    assert "attributes" in runs["ID+attr"].history.columns
+    assert "attributes" not in runs["IDonly"].history.columns
+    spread = runs["ID+attrAttention"].record.table("attention").set_index("stage")
+    assert list(spread.index) == list(STAGES)
+    assert (spread["lowest"] >= 0.622).all()
+    assert (spread["highest"] <= 0.7311).all()
+    single = runs["ID+attrAttention/scaled-maps-one-sigmoid"].record.table("attention").set_index("stage")
+    assert (single["std"] > spread["std"]).all()
+
+
+def test_id_only_is_the_joint_loss_papers_baseline_where_both_are_trained_alike(smoke: Profile) -> None:
+    ours = run(
+        smoke.san_gal_config("IDonly").model_copy(update={"triplet": False, "warmup_factor": 0.1}), progress=False
+    )
+    theirs = run(smoke.config("none/ce"), progress=False)
+    assert ours.metrics == theirs.metrics
+
+
+def test_the_same_seed_gives_the_same_record(smoke: Profile) -> None:
+    first = run(smoke.san_gal_config("ID+attrAttention"), progress=False).record
+    again = repeat(first, data_root=smoke.root, progress=False)
+    assert all(line.first == line.second for line in compare(first, again))
+    assert first.table("attention").equals(again.table("attention"))
+
+
+def test_stored_maps_are_the_networks_own(smoke: Profile) -> None:
+    config = smoke.attribute_config()
+    stored = heat_maps(config, "query", progress=False)
+    dataset = open_dataset(config)
+    network = load_attribute_network(config, attributes_of(dataset))
+    assert len(stored) == len(dataset.query)
+    images = load_images(dataset.query.paths, config.size)
+    indexes = torch.tensor([3, 0])
+    (pixels,) = images.batches([indexes])
+    fresh = attribute_heat_maps(network, normalise(resize(pixels, config.size)))
+    for stage, maps in stored[indexes].items():
+        peaks = fresh[stage].amax((2, 3), keepdim=True)
+        assert maps.shape[1] == len(attribute_names(attributes_of(dataset))) == 27
+        assert ((maps - fresh[stage]).abs() <= peaks / 500 + 1e-12).all()
+
+
+def test_heat_maps_of_labels_differ_from_those_of_predictions(smoke: Profile) -> None:
+    config = smoke.attribute_config()
+    maps = [heat_maps(config, "train", classes, progress=False) for classes in ("predicted", "labels")]
+    first, second = (stored[torch.arange(len(stored))]["layer4"] for stored in maps)
+    assert not first.equal(second)
+    colours = slice(10, 27)  # an attribute that stands for a class of its own is explained by it in either case
+    assert first[:, colours].equal(second[:, colours])
+
+
+def test_online_maps_are_those_of_the_stored_kind(smoke: Profile) -> None:
+    """The dual-trace network computes for a batch what would have been stored for it, and discards the gradients."""
+    config = smoke.san_gal_config("ID+attrAttention/online")
+    attributes = attributes_of(open_dataset(config))
+    network = build_san_gal(config, 8, attributes)
+    assert isinstance(network, DualTrace)
+    images = torch.randn(4, 3, 64, 32, generator=torch.Generator().manual_seed(0))
+    maps = attribute_heat_maps(network.attributes, images)
+    with torch.no_grad():
+        online, offline = network.eval()(images), network.reid.eval()(images, maps)
+    assert online.equal(offline)
+    output = network.train()(images)
+    assert all(parameter.grad is None for parameter in network.parameters()), "the first pass leaves no gradient"
+    output.logits.sum().backward()
+    assert all(parameter.grad is None for parameter in network.attributes.parameters()), (
+        "identity loss stops at the maps"
+    )
+    (output.attributes[0].sum()).backward()
+    assert network.attributes.backbone.conv1.weight.grad is not None
+
+
+def test_maps_of_another_network_are_refused(smoke: Profile) -> None:
+    config = smoke.attribute_config()
+    heat_maps(config, "query", progress=False)
+    state = weights_path(config)
+    other = build_attribute_network(config, attributes_of(open_dataset(config)))
+    save_weights(state, other, config)
+    with pytest.raises(HeatMapError, match="network"):
+        heat_maps(config, "query", progress=False)
+    with pytest.raises(HeatMapError, match="no heat maps here"):
+        HeatMaps.open(heat_map_folder(config, "gallery"), {})
+
+
+def test_weights_of_another_run_are_refused(smoke: Profile) -> None:
+    config = smoke.attribute_config()
+    run(config, progress=False)
+    other = config.model_copy(update={"seed": 5})
+    weights_path(other).write_bytes(weights_path(config).read_bytes())
+    with pytest.raises(CheckpointError, match="are of the run"):
+        load_attribute_network(other, attributes_of(open_dataset(config)))
+
+
+def test_localisation_counts_an_image_where_the_attribute_is_in_sight(smoke: Profile) -> None:
+    config = smoke.attribute_config()
+    dataset = open_dataset(config)
+    attributes = attributes_of(dataset)
+    found = localisation(build_attribute_network(config, attributes).eval(), dataset, config)
+    assert set(found["attribute"]) == set(attribute_names(attributes))
+    hats = found[(found["attribute"] == "hat") & (found["stage"] == "layer4") & (found["measure"] == "energy")]
+    group = next(i for i, group in enumerate(attributes.groups) if group.name == "hat")
+    owners = attributes.test.labels_of(dataset.query.ids)[:, group] == 1
+    assert 0 < hats["images"].item() <= owners.sum()
+    assert found["random"].dropna().between(0, 1).all()
+
+
+def test_a_data_set_without_attributes_is_named(smoke: Profile, synthped: Path) -> None:
+    dataset = dataclasses.replace(open_dataset(smoke), attributes=None)
+    with pytest.raises(DatasetError, match="market_attribute.mat"):
+        attributes_of(dataset)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rows: [IDolny]", "san_gal: 'IDolny' is none of its rows; did you mean 'IDonly'"),
+        ("readings: [one-sigmod]", "'one-sigmod' is none of its readings; did you mean 'one-sigmoid'"),
+        ("reid: {epohcs: 3}", "san_gal.reid: unknown parameter 'epohcs'; did you mean 'epochs'"),
+        ("attributes: {epochs: 0}", "san_gal.attributes: epochs: .*greater than or equal to 1"),
+        ("reid: {decay: [0.5, 0.5]}", "decay has 2 factors for 3 milestones"),
+        ("raws: []", "san_gal"),
+    ],
+)
+def test_a_bad_parameter_of_san_gal_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"san_gal": yaml.safe_load(text)}))
+    with pytest.raises(ParameterError, match=message):
+        Profile.read(path)
+
+
+def test_the_defaults_are_what_the_paper_prints() -> None:
+    config = SanGalConfig()
+    assert [round(config.learning_rate_at(epoch), 7) for epoch in (0, 1, 5, 7, 15)] == [3e-5, 1e-3, 5e-4, 1e-4, 3e-5]
+    assert (config.epochs, config.image_height, config.image_width, config.optimizer) == (20, 256, 128, "sgd")
+    assert config.weights == AttributeConfig().weights == "imagenet"
+    assert AttributeConfig().epochs == 10
+
+
+def test_only_the_attended_row_has_an_attribute_network() -> None:
+    with pytest.raises(ValueError, match="needs a run of the attribute network"):
+        SanGalConfig(row="ID+attrAttention")
+    with pytest.raises(ValueError, match="needs a run of the attribute network"):
+        SanGalConfig(row="IDonly", attributes=AttributeConfig())
