@@ -38,6 +38,6 @@ clean:
 $(BIN)/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, not %d.%d; set PYTHON=" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
 	python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
