@@ -31,7 +31,7 @@ from reidkit.data.synthped.people import (
     Palette,
     Person,
     draw_look,
-    draw_palette,
+    draw_palettes,
     draw_person,
 )
 
@@ -92,7 +92,7 @@ class Preset:
     junk: int = 60
     cameras_per_identity: tuple[int, int] = (4, 6)  # the least and the most
     people_per_look: int = 4  # who share all their attributes
-    palettes: int = 10  # of clothes, shared by many: the fewer, the less a histogram of colours is worth
+    palettes: int = 12  # of clothes, shared by many: the fewer, the less a histogram of colours is worth
 
 
 PRESETS: dict[str, Preset] = {
@@ -111,9 +111,7 @@ class Cast:
         upper = sorted(field[2:] for field in fields if field.startswith("up") and field[2:] in COLOURS)
         lower = sorted(field[4:] for field in fields if field.startswith("down") and field[4:] in COLOURS)
         count = max(2, (preset.train_identities + preset.test_identities) // preset.people_per_look)
-        self.palettes = [
-            draw_palette(np.random.default_rng((seed, 10, n)), upper, lower) for n in range(preset.palettes)
-        ]
+        self.palettes = draw_palettes(np.random.default_rng((seed, 10)), preset.palettes, upper, lower)
         self.looks = [draw_look(np.random.default_rng((seed, 2, n)), self._palette(n)) for n in range(count)]
 
     def _palette(self, look: int) -> Palette:

@@ -17,7 +17,7 @@ COLOURS: dict[str, Colour] = {
     "yellow": (200, 176, 70), "gray": (124, 124, 126), "blue": (54, 80, 146), "green": (60, 116, 72),
     "pink": (210, 140, 162), "brown": (112, 82, 58), "orange": (206, 120, 58), "teal": (50, 130, 134),
 }  # fmt: skip
-NAMELESS = ("orange", "teal")  # worn by those whose colour attributes all say no, as 78 of Market's 751 training ids
+NAMELESS = ("orange", "teal")  # worn by those whose colour attributes all say no: 78 of Market's 751 training ids
 SKIN: tuple[Colour, ...] = ((226, 188, 160), (204, 160, 126), (168, 122, 90), (120, 84, 62), (86, 60, 46))
 HAIR: tuple[Colour, ...] = ((30, 26, 26), (58, 42, 34), (96, 66, 44), (156, 122, 76), (120, 56, 36))
 GREY_HAIR: Colour = (150, 148, 146)
@@ -81,9 +81,18 @@ def _beside(colour: Colour) -> Colour:
     return red, green, blue
 
 
-def draw_palette(rng: np.random.Generator, upper_colours: list[str], lower_colours: list[str]) -> Palette:
-    upper_name = str(rng.choice(NAMELESS if rng.random() < 0.1 else upper_colours))
-    lower_name = str(rng.choice(NAMELESS if rng.random() < 0.04 else lower_colours))
+def draw_palettes(
+    rng: np.random.Generator, count: int, upper_colours: list[str], lower_colours: list[str]
+) -> list[Palette]:
+    """Palettes that show every colour as often as any other, and each upper colour beside several lower ones."""
+    uppers, lowers = rng.permutation([*upper_colours, NAMELESS[0]]), rng.permutation([*lower_colours, NAMELESS[1]])
+    return [
+        _draw_palette(rng, str(uppers[n % len(uppers)]), str(lowers[(n + n // len(uppers)) % len(lowers)]))
+        for n in range(count)
+    ]
+
+
+def _draw_palette(rng: np.random.Generator, upper_name: str, lower_name: str) -> Palette:
     upper, lower = _about(rng, COLOURS[upper_name]), _about(rng, COLOURS[lower_name])
     things = _about(rng, COLOURS[str(rng.choice(list(COLOURS)))])
     return Palette(
