@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from reidkit.data import DatasetError
-from reidkit.experiments import GRID, SAN_GAL, Configuration, ParameterError, Profile, record_roots
+from reidkit.experiments import GRID, SAN_GAL, Configuration, ParameterError, Profile, nearest, record_roots
 from reidkit.experiments import run as load_or_train
 from reidkit.models.backbone import WeightsError
 from reidkit.records import RecordError
@@ -134,21 +134,30 @@ def evaluate(
 
 @app.command()
 def table(
-    number: Annotated[int, typer.Argument(min=1, max=4, help="of the joint-loss paper")],
+    number: Annotated[int, typer.Argument(min=1, help="of the paper's tables")],
     profile: ProfileArgument = "synthped",
+    paper: Annotated[str, typer.Option(help="joint-loss or san-gal")] = "joint-loss",
 ) -> None:
-    """Print a table of the paper beside the records, and the commands that would fill what is missing."""
-    from reidkit.published import JOINT_LOSS
+    """Print a table of a paper beside the records, and the commands that would fill what is missing."""
+    from reidkit.published import PAPERS
     from reidkit.report import tables
 
+    if paper not in PAPERS:
+        raise ParameterError(f"{paper!r} is none of the papers, {', '.join(PAPERS)}{nearest(paper, PAPERS)}")
+    if number not in PAPERS[paper]:
+        raise ParameterError(f"{paper} prints no table {number}; there are {', '.join(map(str, PAPERS[paper]))}")
     plan = Profile.read(profile)
-    chosen = JOINT_LOSS[number]
-    print(tables.as_text(chosen, tables.records_of(plan)))
-    missing = tables.missing_runs(chosen, plan)
-    if missing:
-        print(f"\nNot run with {plan.profile}. To fill it:")
-        for config in missing:
-            print(f"  {config.command(profile)}")
+    records = tables.records_of(plan) if paper == "joint-loss" else tables.san_gal_records(plan)
+    for chosen in PAPERS[paper][number]:
+        print(tables.as_text(chosen, records), end="\n\n")
+        of_table = plan if paper == "joint-loss" else tables.plan_of(chosen, plan)
+        if of_table is None:
+            print(f"{plan.profile} has no companion on this data set.\n")
+        elif missing := tables.missing_runs(chosen, of_table):
+            print(f"Not run with {of_table.profile}. To fill it:")
+            for config in missing:
+                print(f"  {config.command(profile if of_table is plan else str(plan.companion))}")
+            print()
 
 
 @app.command()

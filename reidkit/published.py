@@ -4,10 +4,13 @@ Scores are in per cent, digit for digit as printed. Metrics, data sets and grid 
 uses for them, so that a printed row and a record can be laid side by side.
 
 Paper A: Li & Wang 2021, "Person Re-Identification Based on Joint Loss and Multiple Attention Mechanism".
+Paper B: Hou et al. 2021, "SAN-GAL: Spatial Attention Network Guided by Attribute Label for Person Re-identification".
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+Cell = tuple[str, str] | str  # what a paper itself ran: (attention, loss) of paper A, a row's name of paper B
 
 
 @dataclass(frozen=True)
@@ -16,12 +19,15 @@ class Row:
 
     method: str
     scores: Mapping[str, float]
-    cell: tuple[str, str] | None = None  # (attention, loss) where the row is a cell of the paper's own grid
+    cell: Cell | None = None  # where the row is the paper's own
 
 
 @dataclass(frozen=True)
 class Table:
-    """A printed table. `weights` are those that its own rows start from: "none" or "imagenet"."""
+    """A printed table, or the half of it that is about one data set.
+
+    `weights` are those that its own rows start from: "none" or "imagenet".
+    """
 
     paper: str
     number: int
@@ -35,8 +41,8 @@ class Table:
         return tuple(self.rows[0].scores)
 
     @property
-    def cells(self) -> tuple[tuple[str, str], ...]:
-        """The grid cells that this table reports, in its own order."""
+    def cells(self) -> tuple[Cell, ...]:
+        """The paper's own cells that this table reports, in its own order."""
         return tuple(row.cell for row in self.rows if row.cell)
 
     def row(self, method: str) -> Row:
@@ -47,7 +53,7 @@ class Table:
         raise KeyError(f"Table {self.number} of {self.paper} has no row {method!r}; it has: {methods}")
 
 
-def _rows(metrics: tuple[str, ...], *printed: tuple[str, tuple[float, ...], tuple[str, str] | None]) -> tuple[Row, ...]:
+def _rows(metrics: tuple[str, ...], *printed: tuple[str, tuple[float, ...], Cell | None]) -> tuple[Row, ...]:
     return tuple(Row(method, dict(zip(metrics, scores, strict=True)), cell) for method, scores, cell in printed)
 
 
@@ -161,7 +167,7 @@ class Setting:
 
     name: str
     printed: str | None
-    keys: tuple[str, ...] = ()  # the RunConfig fields that hold it
+    keys: tuple[str, ...] = ()  # the fields of a run's configuration that hold it
 
 
 # Section 4, in the paper's order, then what a rerun needs and the paper does not print.
@@ -177,7 +183,7 @@ SETTINGS = (
     Setting("software", "Ubuntu16.04, Pytorch1.5, python3.6"),
     Setting("images per identity", None, ("images_per_identity",)),
     Setting("sampling", None, ("sampling",)),
-    Setting("optimiser", None),
+    Setting("optimiser", None, ("optimizer",)),
     Setting("weight decay", None, ("weight_decay",)),
     Setting("epochs", None, ("epochs",)),
     Setting("learning-rate schedule", None, ("warmup_epochs", "warmup_factor", "milestones", "decay")),
@@ -189,4 +195,130 @@ SETTINGS = (
     Setting("where each attention module sits", None),
     Setting("feature and distance of the retrieval", None),
     Setting("convention of the average precision", None),
+)
+
+
+HOU = "Hou et al. 2021"
+SAN_GAL_OURS = "ID+attrAttention"  # the method that paper B proposes
+
+
+def _halves(
+    number: int, title: str, *printed: tuple[str, tuple[float, float, float, float], Cell | None]
+) -> tuple[Table, Table]:
+    """A table of paper B as one per data set: rank-1 and mAP on Market1501, then rank-1 and mAP on DukeMTMC-reID."""
+    market, duke = (
+        tuple(
+            Row(method, dict(zip(("rank-1", "mAP"), scores[i : i + 2], strict=True)), cell)
+            for method, scores, cell in printed
+        )
+        for i in (0, 2)
+    )
+    return (
+        Table(HOU, number, f"{title}, Market-1501", "market1501", "imagenet", market),
+        Table(HOU, number, f"{title}, DukeMTMC-reID", "dukemtmcreid", "imagenet", duke),
+    )
+
+
+# "Pre-trained ResNet50" is all that is said of the initial weights; read as ImageNet's.
+SAN_GAL_TABLE_1 = _halves(
+    1,
+    "Ablation",
+    ("IDonly (baseline)", (92.6, 81.3, 82.3, 72.2), "IDonly"),
+    ("ID+attr", (92.4, 82.1, 82.4, 72.4), "ID+attr"),
+    ("ID+attrAttention (our SAN-GAL)", (94.4, 83.9, 85.8, 74.1), SAN_GAL_OURS),
+)
+
+SAN_GAL_TABLE_2 = _halves(
+    2,
+    "Comparison with other methods",
+    ("SVDNet", (82.3, 62.1, 76.7, 56.8), None),
+    ("PAN", (82.2, 63.4, 71.6, 51.5), None),
+    ("DuATM", (91.4, 76.6, 81.8, 64.6), None),
+    ("PCB", (92.3, 77.4, 81.8, 66.1), None),
+    ("SPReID", (92.5, 81.3, 84.4, 70.1), None),
+    ("VPM", (93.0, 80.8, 83.6, 72.6), None),
+    ("AANet", (93.9, 83.4, 87.7, 74.3), None),
+    ("IANet", (94.4, 83.1, 87.1, 73.4), None),
+    ("SAN-GAL (ours)", (94.4, 83.9, 85.8, 74.1), SAN_GAL_OURS),
+    ("BFE", (95.3, 86.2, 88.9, 75.9), None),
+)
+
+SAN_GAL_TABLES = {1: SAN_GAL_TABLE_1, 2: SAN_GAL_TABLE_2}  # paper B's tables by number
+PAPERS: dict[str, dict[int, tuple[Table, ...]]] = {
+    "joint-loss": {number: (table,) for number, table in JOINT_LOSS.items()},
+    "san-gal": {**SAN_GAL_TABLES},
+}
+
+# Every difference that Sections 4.2 and 4.3 state: (table, data set, row, the row it is compared with, gain).
+SAN_GAL_STATED = (
+    (1, "market1501", "ID+attr", "IDonly (baseline)", Gain("mAP", 0.8)),
+    (1, "dukemtmcreid", "ID+attr", "IDonly (baseline)", Gain("mAP", 0.2)),
+    (1, "market1501", "ID+attr", "IDonly (baseline)", Gain("rank-1", -0.2)),
+    (1, "dukemtmcreid", "ID+attr", "IDonly (baseline)", Gain("rank-1", 0.1)),
+    (1, "market1501", "ID+attrAttention (our SAN-GAL)", "ID+attr", Gain("rank-1", 2.0)),
+    (1, "dukemtmcreid", "ID+attrAttention (our SAN-GAL)", "ID+attr", Gain("rank-1", 3.4)),
+    (2, "market1501", "SAN-GAL (ours)", "PAN", Gain("rank-1", 12.2)),
+    (2, "market1501", "SAN-GAL (ours)", "PAN", Gain("mAP", 20.5)),
+    (2, "dukemtmcreid", "SAN-GAL (ours)", "PAN", Gain("rank-1", 14.2)),
+    (2, "dukemtmcreid", "SAN-GAL (ours)", "PAN", Gain("mAP", 22.6)),
+    (2, "market1501", "SAN-GAL (ours)", "VPM", Gain("mAP", 3.1)),
+    (2, "market1501", "SAN-GAL (ours)", "BFE", Gain("rank-1", -0.9)),
+)
+
+# The number in brackets behind each method of Table 2, and whose article the list of references gives for it.
+SAN_GAL_REFERENCES = {
+    "SVDNet": (24, "Sun et al. 2017"),
+    "PAN": (25, "Zheng et al. 2018"),
+    "DuATM": (26, "Si et al. 2018"),
+    "PCB": (27, "Sun et al. 2018"),
+    "SPReID": (28, "Kalayeh et al. 2018"),
+    "VPM": (29, "Tay et al. 2019"),
+    "AANet": (29, "Tay et al. 2019"),
+    "IANet": (30, "Hou et al. 2019"),
+    "BFE": (31, "Dai et al. 2019"),
+}
+
+SAN_GAL_COUNTS = {"total": 32688, "train": 12936, "query": 3368, "gallery": 16384}  # of Market1501, Sect. 4.1.1
+
+# Sections 3.1 and 4.1 on the re-identification network, in the paper's order; then what it does not print.
+SAN_GAL_SETTINGS = (
+    Setting("data sets", "DukeMTMC-reID, Market1501", ("dataset",)),
+    Setting("backbone", "ResNet50", ("width_multiplier",)),
+    Setting("initial weights", "pre-trained", ("weights",)),
+    Setting("identification loss", "cross-entropy"),
+    Setting("distance loss", "triplet", ("triplet",)),
+    Setting("attribute loss", "cross-entropy", ("attribute_weight",)),
+    Setting("attribute pre-training module", "in the first 10 epochs", ("attribute_epochs",)),
+    Setting("heat maps", "calculated offline"),
+    Setting("graphics card", "GTX 1080TI"),
+    Setting("software", "Ubuntu18.04, CUDA 10.2, PyTorch 1.6.0"),
+    Setting("input size", "256×128", ("image_height", "image_width")),
+    Setting("augmentation", "random erasing, image expansion", ("flip_probability", "padding", "erasing_probability")),
+    Setting("optimiser", "SGD", ("optimizer",)),
+    Setting("learning rate", "1e-3", ("learning_rate",)),
+    Setting("warm-up", "from 3e-5 in the first training epochs", ("warmup_epochs", "warmup_factor")),
+    Setting("learning-rate schedule", "5e-4, 1e-4, 3e-5 in the 5th, 7th, 15th epoch", ("decay", "milestones")),
+    Setting("epochs", "20", ("epochs",)),
+    Setting("momentum", None),
+    Setting("batch size", None, ("batch_size",)),
+    Setting("images per identity", None, ("images_per_identity",)),
+    Setting("sampling", None, ("sampling",)),
+    Setting("weight decay", None, ("weight_decay",)),
+    Setting("label smoothing", None, ("label_smoothing",)),
+    Setting("triplet margin", None, ("triplet_margin",)),
+    Setting("last stride", None, ("last_stride",)),
+    Setting("feature and distance of the retrieval", None),
+    Setting("convention of the average precision", None),
+)
+
+# The same of the attribute network, of which little is said apart.
+SAN_GAL_ATTRIBUTE_SETTINGS = (
+    Setting("backbone", "the same structure, parameters not shared", ("width_multiplier",)),
+    Setting("initial weights", "pre-trained", ("weights",)),
+    Setting("epochs", "pre-training completed in advance", ("epochs",)),
+    Setting("optimiser", None, ("optimizer",)),
+    Setting("learning rate", None, ("learning_rate",)),
+    Setting("warm-up", None, ("warmup_epochs", "warmup_factor")),
+    Setting("learning-rate schedule", None, ("decay", "milestones")),
+    Setting("augmentation", None, ("flip_probability", "padding", "erasing_probability")),
 )

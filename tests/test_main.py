@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from reidkit.experiments import Profile
 from reidkit.experiments import run as load_or_train
@@ -20,7 +21,7 @@ def test_run_table_evaluate_and_verify(build: Path, synthped: Path, tmp_path: Pa
     assert "rank-1" in done.stdout
     profile = tmp_path / "mine.yaml"
     config = Profile.read("smoke", data_root=synthped, batch_size=8)
-    profile.write_text("\n".join(f"{key}: {value}" for key, value in {**_values(config)}.items()))
+    profile.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True)))
     name = load_or_train(config.config("none/ce")).record.name
 
     table = reidkit("table", "1", str(profile))
@@ -38,10 +39,6 @@ def test_run_table_evaluate_and_verify(build: Path, synthped: Path, tmp_path: Pa
     assert same.returncode == 0
     assert "mAP" in same.stdout
     assert "MOVED" not in same.stdout
-
-
-def _values(config: Profile) -> dict[str, object]:
-    return {key: value for key, value in config.model_dump(mode="json").items() if value is not None}
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,11 @@ class Trace:
 
 def trace(network: ReIDNetwork, height: int = 256, width: int = 128) -> Trace:
     """One real forward pass of two images (3, height, width), in training mode, on a copy of the network."""
+    return Trace(network, observe(network, torch.zeros(2, 3, height, width), torch.tensor([0, 1])))
+
+
+def observe(network: nn.Module, *inputs: Any) -> dict[str, Sequence[Call]]:
+    """The calls of a network's modules, by name, in one forward pass in training mode, on a copy of the network."""
     calls: dict[str, list[Call]] = defaultdict(list)
 
     def note(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -82,8 +87,8 @@ def trace(network: ReIDNetwork, height: int = 256, width: int = 128) -> Trace:
     for name, module in observed.named_modules():
         module.register_forward_hook(partial(note, name))
     with torch.no_grad():
-        observed(torch.zeros(2, 3, height, width), torch.tensor([0, 1]))
-    return Trace(network, dict(calls))
+        observed(*inputs)
+    return dict(calls)
 
 
 def retrieval(traced: Trace) -> Drawing:

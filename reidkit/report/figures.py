@@ -82,6 +82,70 @@ def training_curves(
     return figure, f"Line chart of the {label} over {max(len(c) for c in curves.values())} epochs. {ends}."
 
 
+Histories = Mapping[str, Sequence[pd.DataFrame]]  # by the name of a line: one history per seed
+
+
+def training_bands(
+    panels: Mapping[str, Histories], column: str, *, label: str = "", scale: float = 1.0, normalise: bool = False
+) -> Drawing:
+    """A panel per data set, in it a line per network over its epochs: the mean over seeds, in a band from the lowest
+    to the highest seed.
+
+    panels: by data set, then by network, a history per seed with the columns `epoch` and `column`; nan is skipped.
+    label: what to call the column. scale: a factor on it. normalise: each panel is divided by its highest line's
+    highest point, so that what one network has over another stays to be seen. A panel without values says so.
+    """
+    label = label or column
+    curves = {data: _bands(histories, column, scale, normalise) for data, histories in panels.items()}
+    lines = list(dict.fromkeys(line for histories in panels.values() for line in histories))
+    described = []
+    with style():
+        size = (WIDTH, 0.6 + 2.6 * len(panels))
+        figure, grid = plt.subplots(len(panels), figsize=size, layout="constrained", squeeze=False)
+        palette = dict(zip(lines, sns.color_palette("colorblind", len(lines)), strict=True))
+        for axes, (data, found) in zip(grid[:, 0], curves.items(), strict=True):
+            for line, curve in found.items():
+                dashes = ["-", "--", ":", "-."][lines.index(line) % 4]
+                marker = "o" if len(curve) == 1 else None  # a line of one point would not be seen
+                axes.fill_between(curve.index, curve["low"], curve["high"], color=palette[line], alpha=0.25, lw=0)
+                axes.plot(curve.index, curve["mean"], dashes, color=palette[line], marker=marker, lw=2, label=line)
+                last = curve.iloc[-1]
+                seeds = int(last["seeds"])
+                band = f" ({last['low']:.3g} to {last['high']:.3g} over {seeds} seeds)" if seeds > 1 else ""
+                epochs = f"epochs {curve.index[0]:g} to {curve.index[-1]:g}"
+                described.append(f"{data}, {line}: {curve['mean'].iloc[0]:.3g} to {last['mean']:.3g}{band}, {epochs}")
+            if not found:
+                axes.text(0.5, 0.5, "not run", ha="center", va="center", color="0.45", transform=axes.transAxes)
+                described.append(f"{data}: not run")
+            axes.set(title=data, ylabel=label)
+            axes.set_ylim(bottom=0)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        grid[-1, 0].set_xlabel("epoch")
+        legend = {
+            name: line for axes in grid[:, 0] for line, name in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(
+            legend.values(), legend.keys(), loc="outside lower center", ncols=2, frameon=False, fontsize="small"
+        )
+    return figure, f"Line chart of the {label}, a panel per data set. {'; '.join(described)}."
+
+
+def _bands(histories: Histories, column: str, scale: float, normalise: bool) -> dict[str, pd.DataFrame]:
+    """By line, the mean, low, high and seeds of each epoch."""
+    found = {}
+    for line, seeds in histories.items():
+        curves = [history.set_index("epoch")[column].dropna() for history in seeds if column in history]
+        if any(len(curve) for curve in curves):
+            epochs = pd.concat(curves).groupby(level=0)
+            found[line] = scale * epochs.agg(mean="mean", low="min", high="max")
+            found[line]["seeds"] = epochs.size()
+    if normalise and found:
+        highest = max(curve["mean"].max() for curve in found.values())
+        for curve in found.values():
+            curve[["mean", "low", "high"]] /= highest
+    return found
+
+
 def grid_heat_map(scores: pd.DataFrame, metric: str = "mAP") -> Drawing:
     """The ablation grid, attention down and loss across, in per cent; what was not run (nan) is left blank."""
     low, high = (scores.min(axis=None), scores.max(axis=None)) if scores.notna().any(axis=None) else (0, 100)

@@ -13,8 +13,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reidkit.experiments import GRID, Profile, RunConfig, find_record
-from reidkit.published import SETTINGS, Setting, Table
+from reidkit.experiments import (
+    GRID,
+    READINGS,
+    AttributeConfig,
+    Configuration,
+    Profile,
+    RunConfig,
+    SanGalConfig,
+    find_record,
+)
+from reidkit.models.san_gal import STAGES
+from reidkit.published import SAN_GAL_OURS, SETTINGS, Cell, Setting, Table
 from reidkit.records import Record, RecordError
 
 TOLERANCE = 0.5  # points by which an interval is widened before it decides
@@ -33,7 +43,9 @@ DATASETS = {
 }
 Comparison = pd.DataFrame  # what `compare` returns
 
-_CELL = ("attention", "loss", "seed")  # in which the runs of one setting may differ
+# In which the runs of one setting may differ: what makes a cell, and the seed. (Whose heat maps, is checked apart.)
+_CELL = {"attention", "loss", "row", "attributes", "seed", *(key for reading in READINGS.values() for key in reading)}
+_SPREAD = ("std", "5 %", "95 %")  # what is told of the attention values
 
 
 # ------------------------------------------------------------------------------------------------- the declared rule
@@ -57,23 +69,35 @@ def verdict(published: float, low: float, high: float, departures: Sequence[str]
 def departures(config: Mapping[str, Any], table: Table) -> tuple[str, ...]:
     """In which ways a run is not the experiment of a printed table; empty where it is.
 
-    The yardstick is what the paper prints (data set, initial weights, ResNet-50, 256×128, learning rate, batch) and,
-    where it prints nothing, the declared reading: the defaults of `RunConfig`.
+    The yardstick is what the paper prints (data set, initial weights, ResNet-50, 256×128, learning rate, …) and, where
+    it prints nothing, the declared reading: the defaults of `RunConfig`, or of `SanGalConfig` and `AttributeConfig`.
     """
     found = []
     if config["dataset"] != table.dataset:
         found.append(
             "toy data (SynthPed)" if config["dataset"] == "synthped" else f"data set {DATASETS[config['dataset']]}"
         )
-    config = _complete(config)
-    for keys, words in _WORDS.items():
-        before, value, after = words.split("|")
-        run, paper = (value.format(*(_text(values[key]) for key in keys)) for values in (config, _READING))
-        if run != paper:
-            found.append(f"{before}{run}{after}, not {paper}")
-    if (config["weights"] is None) != (table.weights == "none"):
-        found.append("no ImageNet weights" if config["weights"] is None else "ImageNet weights")
+    if _kind(config) is SanGalConfig and "/" in (cell := str(cell_of(config))):
+        found.append(f"the reading {cell.partition('/')[2]}")
+    found += _departures(config, table.weights)
+    for other in _departures(config["attributes"], table.weights) if config.get("attributes") else []:
+        if other not in found:
+            found.append(f"attribute network: {other}")
     return tuple(found)
+
+
+def _departures(config: Mapping[str, Any], weights: str) -> list[str]:
+    config, reading = _complete(config), _READINGS[_kind(config)]
+    found = []
+    for keys, words in _WORDS.items():
+        if {*keys} <= reading.keys():
+            before, value, after = words.split("|")
+            run, paper = (value.format(*(_text(values[key]) for key in keys)) for values in (config, reading))
+            if run != paper:
+                found.append(f"{before}{run}{after}, not {paper}")
+    if (config["weights"] is None) != (weights == "none"):
+        found.append("no ImageNet weights" if config["weights"] is None else "ImageNet weights")
+    return found
 
 
 # Every setting that belongs to the method, by the words that tell its value (between the bars).
@@ -85,6 +109,7 @@ _WORDS: dict[tuple[str, ...], str] = {
     ("batch_size",): "batch size |{}|",
     ("images_per_identity",): "|{}| images per identity",
     ("sampling",): "|{}| sampling",
+    ("optimizer",): "optimiser |{}|",
     ("learning_rate",): "learning rate |{}|",
     ("warmup_epochs", "warmup_factor"): "warm-up over |{} epochs from × {}|",
     ("decay", "milestones"): "learning rate × |{} at epochs {}|",
@@ -95,21 +120,44 @@ _WORDS: dict[tuple[str, ...], str] = {
     ("label_smoothing",): "label smoothing |{}|",
     ("triplet_margin",): "triplet margin |{}|",
     ("circle_scale", "circle_margin"): "circle scale and margin |{} and {}|",
+    ("triplet",): "|{}| the triplet loss",
+    ("attribute_weight",): "attribute loss × |{}|",
+    ("attribute_epochs",): "attribute loss for |{}| epochs",
 }
+_NAMES = {"adam": "Adam", "sgd": "SGD", True: "with", False: "without"}
 
 
 def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return " and ".join(map(_text, value)) or "none"
-    return value if isinstance(value, str) else f"{value:g}"
+        *first, last = map(_text, value or ["none"])
+        return f"{', '.join(first)} and {last}" if first else last
+    if isinstance(value, str | bool):
+        return _NAMES.get(value, str(value))
+    return f"{value:g}"
 
 
-_READING: dict[str, Any] = RunConfig.model_validate({}).model_dump(mode="json")
+_READINGS: dict[type[Configuration], dict[str, Any]] = {
+    kind: kind.model_validate({}).model_dump(mode="json") for kind in (RunConfig, SanGalConfig, AttributeConfig)
+}
+
+
+def _kind(config: Mapping[str, Any]) -> type[Configuration]:
+    return SanGalConfig if "row" in config else RunConfig if "loss" in config else AttributeConfig
 
 
 def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
     """A record's configuration with the defaults of parameters that are younger than the record."""
-    return _READING | dict(config)
+    return _READINGS[_kind(config)] | dict(config)
+
+
+def run_name(config: Mapping[str, Any]) -> str:
+    """What `reidkit run --cell` calls a record's run."""
+    return _kind(config).model_construct(**config).cell
+
+
+def cell_of(config: Mapping[str, Any]) -> Cell:
+    """The cell of a record's run; a reading of SAN-GAL is one too, and none stands in a printed table."""
+    return (config["attention"], config["loss"]) if _kind(config) is RunConfig else run_name(config)
 
 
 # ------------------------------------------------------------------------------------------------------ measurements
@@ -168,25 +216,44 @@ def bootstrap_interval(
 
 
 def records_of(profile: Profile) -> list[Record]:
-    """The finished records of a profile's runs, in its order."""
-    return [record for config in profile.configs() if (record := find_record(config)) is not None]
+    """The finished records of a profile's joint-loss runs, in its order."""
+    return _found(profile.configs())
 
 
-def missing_runs(table: Table, profile: Profile) -> list[RunConfig]:
+def san_gal_records(profile: Profile) -> list[Record]:
+    """The finished records of SAN-GAL's rows and readings in a profile and its companion: both sides of its tables."""
+    plans = [plan for plan in (profile, profile.other()) if plan]
+    configs = (config for plan in plans for config in plan.san_gal_configs())
+    return _found(config for config in configs if isinstance(config, SanGalConfig))
+
+
+def plan_of(table: Table, profile: Profile) -> Profile | None:
+    """Whichever of a profile and its companion is on the table's data set, or on SynthPed's copy of it."""
+    plans = (plan for plan in (profile, profile.other()) if plan)
+    return next((plan for plan in plans if _stands_for(plan.model_dump()) == table.dataset), None)
+
+
+def missing_runs(table: Table, profile: Profile) -> list[Configuration]:
     """The runs of a profile, one per row and seed of `table`, that have no record."""
-    configs = (profile.config(f"{attention}/{loss}", seed) for attention, loss in table.cells for seed in profile.seeds)
+    names = [cell if isinstance(cell, str) else "/".join(cell) for cell in table.cells]
+    grid = all(name in GRID for name in names)
+    seeds = profile.seeds if grid or profile.san_gal is None else profile.san_gal.seeds
+    configs = (profile.any_config(name, seed) for name in names for seed in seeds)
     return [config for config in configs if find_record(config) is None]
+
+
+def _found(configs: Iterable[Configuration]) -> list[Record]:
+    return [record for config in configs if (record := find_record(config)) is not None]
 
 
 def compare(table: Table, records: Iterable[Record]) -> Comparison:
     """A printed table beside records of one setting: a row per method and metric.
 
-    Columns: method, attention, loss, metric, paper, ours, low, high, difference (ours − paper; points), verdict,
-    seeds, records (their names). Only records on the table's data set, or on SynthPed's copy of it, count. Rows of
-    other people's methods, which are no cells of the grid, have an empty verdict. Raises RecordError for records of
-    more than one setting.
+    Columns: method, cell, metric, paper, ours, low, high, difference (ours − paper; points), verdict, seeds, records
+    (their names). Only records on the table's data set, or on SynthPed's copy of it, count. Rows of other people's
+    methods, which have no cell, have an empty verdict. Raises RecordError for records of more than one setting.
     """
-    cells = by_cell(record for record in records if _stands_for(record.config) == table.dataset)
+    cells = by_cell(of_data(table, records))
     rows = []
     for row in table.rows:
         seeds = cells.get(row.cell, []) if row.cell else []
@@ -197,7 +264,6 @@ def compare(table: Table, records: Iterable[Record]) -> Comparison:
             low, high = (
                 dict(zip(table.metrics, bound, strict=True)) for bound in bootstrap_interval(scores.to_numpy())
             )
-        attention, loss = row.cell or (None, None)
         for metric, paper in row.scores.items():
             if seeds:
                 judged = verdict(paper, low[metric], high[metric], departures(seeds[0].config, table))
@@ -206,8 +272,7 @@ def compare(table: Table, records: Iterable[Record]) -> Comparison:
             rows.append(
                 {
                     "method": row.method,
-                    "attention": attention,
-                    "loss": loss,
+                    "cell": row.cell,
                     "metric": metric,
                     "paper": paper,
                     "ours": ours[metric],
@@ -222,25 +287,77 @@ def compare(table: Table, records: Iterable[Record]) -> Comparison:
     return pd.DataFrame(rows)
 
 
-def gains(table: Table, records: Iterable[Record], metric: str = "mAP") -> pd.DataFrame:
-    """What each method gains over the table's first row, in the paper and in the records, in points.
+def gains(table: Table, records: Iterable[Record], metric: str = "mAP", base: int = 0) -> pd.DataFrame:
+    """What the methods below a row of the table gain over it, in the paper and in the records, in points.
 
-    Columns: method, paper, ours, low, high; the interval is paired over queries; nan where a run is missing.
+    base: which row; the first unless given. Columns: method, paper, ours, low, high; the interval is paired over
+    queries; nan where a run is missing.
     """
-    cells = by_cell(record for record in records if _stands_for(record.config) == table.dataset)
-    base = table.rows[0]
-    measured = {cell: 100 * query_scores(seeds)[[metric]] for cell, seeds in cells.items()}
+    cells = by_cell(of_data(table, records))
+    first, *others = table.rows[base:]
     rows = []
-    for row in table.rows[1:]:
-        values = {"ours": np.nan, "low": np.nan, "high": np.nan}
-        if base.cell in measured and row.cell in measured:
-            if not measured[row.cell].index.equals(measured[base.cell].index):
-                raise RecordError(f"the records of {row.method} and {base.method} rank different queries")
-            gain = (measured[row.cell] - measured[base.cell]).to_numpy()
-            low, high = bootstrap_interval(gain)
-            values = {"ours": gain.mean(), "low": low[0], "high": high[0]}
-        rows.append({"method": row.method, "paper": row.scores[metric] - base.scores[metric], **values})
+    for row in others:
+        ours, under = (cells.get(cell, []) if cell else [] for cell in (row.cell, first.cell))
+        values = gain(ours, under, metric) if ours and under else {"ours": np.nan, "low": np.nan, "high": np.nan}
+        rows.append({"method": row.method, "paper": row.scores[metric] - first.scores[metric], **values})
     return pd.DataFrame(rows)
+
+
+def gain(ours: Sequence[Record], base: Sequence[Record], metric: str = "mAP") -> dict[str, float]:
+    """What some runs gain over others, each a mean over seeds, in points, with the paired interval: ours, low, high.
+
+    Raises RecordError where they rank different queries.
+    """
+    over, under = (100 * query_scores(seeds)[[metric]] for seeds in (ours, base))
+    if not over.index.equals(under.index):
+        raise RecordError(f"{ours[0].name} and {base[0].name} rank different queries")
+    difference = (over - under).to_numpy()
+    low, high = bootstrap_interval(difference)
+    return {"ours": float(difference.mean()), "low": float(low[0]), "high": float(high[0])}
+
+
+def steps(tables: Iterable[Table], records: Iterable[Record]) -> pd.DataFrame:
+    """Every gain of a row over one above it: columns data (the table's), row, over, metric, and those of `gains`."""
+    records = list(records)
+    frames = []
+    for table in tables:
+        for base, metric in itertools.product(range(len(table.rows) - 1), table.metrics):
+            frame = gains(table, records, metric, base).rename(columns={"method": "row"})
+            over = table.rows[base].method
+            frames.append(frame.assign(data=DATASETS[table.dataset], over=over, metric=metric))
+    return pd.concat(frames, ignore_index=True)
+
+
+def readings(table: Table, records: Iterable[Record], metric: str = "mAP") -> pd.DataFrame:
+    """What each reading of SAN-GAL does, the literal one first: to a metric and to the attention values.
+
+    Columns: reading, ours (per cent), difference from the literal row of the same seeds with low and high (points,
+    paired over queries), seeds; then `STAGE std`, `STAGE 5 %` and `STAGE 95 %` of the attention values (mean over the
+    seeds; nan where the record holds none, as of networks trained online).
+    """
+    cells = by_cell(of_data(table, records))
+    rows = []
+    for cell in (SAN_GAL_OURS, *(f"{SAN_GAL_OURS}/{name}" for name in READINGS)):
+        if cell not in cells:
+            continue
+        seeds = [record.config["seed"] for record in cells[cell]]
+        literal = [record for record in cells.get(SAN_GAL_OURS, []) if record.config["seed"] in seeds]
+        row: dict[str, Any] = {
+            "reading": cell.partition("/")[2] or "literal",
+            "ours": 100 * query_scores(cells[cell])[metric].mean(),
+            "seeds": len(seeds),
+        }
+        if cell != SAN_GAL_OURS and len(literal) == len(seeds):
+            difference = gain(cells[cell], literal, metric)
+            row |= {"difference": difference["ours"], "low": difference["low"], "high": difference["high"]}
+        spreads = [record.table("attention") for record in cells[cell] if "attention" in record.tables]
+        if spreads:
+            spread = pd.concat(spreads).groupby("stage").mean()
+            row |= {f"{stage} {name}": spread.loc[stage, name] for stage in STAGES for name in _SPREAD}
+        rows.append(row)
+    columns = ["reading", "ours", "seeds", "difference", "low", "high"]
+    columns += [f"{stage} {name}" for stage in STAGES for name in _SPREAD]
+    return pd.DataFrame(rows, columns=columns)
 
 
 @dataclass(frozen=True)
@@ -258,7 +375,7 @@ def agreement(table: Table, records: Iterable[Record], metric: str = "mAP") -> A
     `pairs` are those of which both rows were run and to which the paper gives different scores; `clear` those whose
     difference, paired over queries, has a 95 % interval without 0; `alike` those of them that have the paper's sign.
     """
-    cells = by_cell(record for record in records if _stands_for(record.config) == table.dataset)
+    cells = by_cell(of_data(table, records))
     scored = {row.method: query_scores(cells[row.cell])[metric] for row in table.rows if row.cell in cells}
     printed = {row.method: row.scores[metric] for row in table.rows}
     pairs = [(a, b) for a, b in itertools.combinations(scored, 2) if printed[a] != printed[b]]
@@ -277,25 +394,33 @@ def grid(records: Iterable[Record], metric: str = "mAP") -> pd.DataFrame:
         index=list(dict.fromkeys(cell.attention for cell in GRID.values())),
         columns=list(dict.fromkeys(cell.loss for cell in GRID.values())),
     )
-    for (attention, loss), seeds in by_cell(records).items():
-        frame.loc[attention, loss] = 100 * query_scores(seeds)[metric].mean()
+    for cell, seeds in by_cell(records).items():
+        frame.loc[cell[0], cell[1]] = 100 * query_scores(seeds)[metric].mean()
     return frame
 
 
-def by_cell(records: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
-    """Records by (attention, loss). Raises RecordError where they differ in more than attention, loss and seed."""
-    cells: dict[tuple[str, str], list[Record]] = {}
-    first: Record | None = None
+def of_data(table: Table, records: Iterable[Record]) -> list[Record]:
+    """The records on a table's data set, or on SynthPed's copy of it."""
+    return [record for record in records if _stands_for(record.config) == table.dataset]
+
+
+def by_cell(records: Iterable[Record]) -> dict[Cell, list[Record]]:
+    """Records by their cell. Raises RecordError where they differ in more than cell and seed."""
+    cells: dict[Cell, list[Record]] = {}
+    first: dict[str, Record] = {}  # the first record of all, and the first that attends to attributes
     for record in records:
-        first = first or record
-        one, other = _complete(first.config), _complete(record.config)
-        keys = [key for key in one | other if key not in _CELL and one.get(key) != other.get(key)]
-        if keys:
-            raise RecordError(
-                f"{first.name} and {record.name} are of different settings ({', '.join(keys)}) and do not "
-                "belong in one table: pass the records of one profile, as `records_of(profile)` gives them"
-            )
-        seeds = cells.setdefault((record.config["attention"], record.config["loss"]), [])
+        if _kind(record.config) is AttributeConfig:
+            raise RecordError(f"{record.name}: the attribute network's run is no row of a table; leave it out")
+        for part in ("", "attributes") if record.config.get("attributes") else ("",):
+            other = first.setdefault(part, record)
+            one, two = (_complete(r.config[part] if part else r.config) for r in (other, record))
+            keys = [key for key in one | two if key not in _CELL and one.get(key) != two.get(key)]
+            if keys:
+                raise RecordError(
+                    f"{other.name} and {record.name} are of different settings ({', '.join(keys)}) and do not "
+                    "belong in one table: pass the records of one profile, as `records_of(profile)` gives them"
+                )
+        seeds = cells.setdefault(cell_of(record.config), [])
         if any(record.config["seed"] == other.config["seed"] for other in seeds):
             raise RecordError(f"{record.name}: the same run and seed twice would count twice")
         seeds.append(record)
@@ -334,12 +459,19 @@ def intervals(comparison: Comparison, metric: str = "mAP") -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
-def settings(runs: Mapping[str, RunConfig]) -> pd.DataFrame:
-    """What the paper prints of its settings, and doesn't, beside the settings of some runs: a column for each."""
+def both(shown: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Tables for display, one per data set, beneath one another, the data set in front."""
+    frames = [frame.assign(Data=data) for data, frame in shown.items()]
+    columns = dict.fromkeys(["Data", *(column for frame in frames for column in frame)])
+    return pd.concat(frames, ignore_index=True)[list(columns)]
+
+
+def settings(runs: Mapping[str, Configuration], printed: Sequence[Setting] = SETTINGS) -> pd.DataFrame:
+    """What a paper prints of its settings, and doesn't, beside the settings of some runs: a column for each."""
     rows = [
         {"Setting": setting.name, "Paper": setting.printed or "not printed"}
         | {label: _chosen(setting, config) for label, config in runs.items()}
-        for setting in SETTINGS
+        for setting in printed
     ]
     return pd.DataFrame(rows)
 
@@ -365,7 +497,7 @@ def summary(tables: Iterable[Table], records: Mapping[str, Sequence[Record]]) ->
 
 def conventions(table: Table, records: Iterable[Record]) -> pd.DataFrame:
     """mAP of the recorded rows of `table` under both conventions of average precision, mean over seeds, in per cent."""
-    cells = by_cell(record for record in records if _stands_for(record.config) == table.dataset)
+    cells = by_cell(of_data(table, records))
     rows = []
     for row in table.rows:
         if row.cell in cells:
@@ -377,7 +509,7 @@ def conventions(table: Table, records: Iterable[Record]) -> pd.DataFrame:
 
 def setting_note(table: Table, records: Iterable[Record]) -> str:
     """One paragraph on what "ours" is: data, seeds, queries, and each departure from the paper's setting."""
-    cells = by_cell(record for record in records if _stands_for(record.config) == table.dataset)
+    cells = {cell: seeds for cell, seeds in by_cell(of_data(table, records)).items() if cell in table.cells}
     if not cells:
         return "Here: not run."
     seeds = sorted({len(group) for group in cells.values()})
@@ -385,7 +517,7 @@ def setting_note(table: Table, records: Iterable[Record]) -> str:
     counted = (
         f"{seeds[0]} seed" + ("s" if seeds[0] > 1 else "") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
     )
-    other = departures(first.config, table)
+    other = dict.fromkeys(words for group in cells.values() for words in departures(group[0].config, table))
     note = (
         f"Here: {counted} per row, {len(query_scores([first])):,} queries; intervals by bootstrap over the queries "
         f"({RESAMPLES:,} resamples). "
@@ -404,8 +536,7 @@ def provenance(records: Iterable[Record]) -> pd.DataFrame:
         rows.append(
             {
                 "Record": f"`{record.name.rsplit('-', 1)[-1]}`",
-                "Attention": record.config["attention"],
-                "Loss": record.config["loss"],
+                "Run": run_name(record.config),
                 "Seed": str(record.config["seed"]),
                 "Data": f"{record.config['dataset']} `{origin['data'][:8]}`",
                 "Commit": f"`{commit}`",
@@ -435,19 +566,23 @@ def _stands_for(config: Mapping[str, Any]) -> str:
 
 # What runs here have in common where the paper prints nothing and no parameter says it.
 _CHOICES = {
-    "optimiser": "Adam",
+    "identification loss": "cross-entropy",
+    "heat maps": "calculated offline",
+    "momentum": "0.9",
     "where each attention module sits": "where its authors put it",
     "feature and distance of the retrieval": "after BNNeck, cosine",
     "convention of the average precision": "rectangular",
 }
 
 
-def _chosen(setting: Setting, config: RunConfig) -> str:
+def _chosen(setting: Setting, config: Configuration) -> str:
     values = config.determinants
     if setting.keys == ("dataset",):
         return DATASETS[values["dataset"]]
     if setting.keys == ("weights",):
         return values["weights"] or "none"
+    if setting.name == "momentum" and values["optimizer"] != "sgd":
+        return "–"
     words = [
         text.replace("|", "").format(*(_text(values[key]) for key in keys))
         for keys, text in _WORDS.items()

@@ -105,7 +105,8 @@ def test_every_measured_number_of_table_1_is_in_a_record(site: Path) -> None:
 
 def test_published_records_hold_no_picture_and_no_weights() -> None:
     files = [path for path in (BOOK / "records").rglob("*") if path.is_file()]
-    assert {path.name for path in files} <= {"record.json", "history.csv", "queries.csv"}
+    tables = {"history.csv", "queries.csv", "attributes.csv", "attention.csv"}
+    assert {path.name for path in files} <= {"record.json", *tables}
     for path in files:
         if path.name == "record.json":
             assert json.loads(path.read_text())["provenance"]["dirty"] is False

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reidkit.experiments import Profile, RunConfig
+from reidkit.experiments import AttributeConfig, Configuration, Profile, RunConfig, SanGalConfig
 from reidkit.published import JOINT_LOSS, TABLE_1, TABLE_2, TABLE_3
 from reidkit.records import Record, RecordError
 from reidkit.report import tables
@@ -73,9 +73,10 @@ def test_departures_of_the_papers_setting_and_of_others() -> None:
     assert departures(RunConfig().determinants, TABLE_1)[0] == "toy data (SynthPed)"
 
 
-def test_every_setting_is_either_part_of_the_yardstick_or_known_not_to_be() -> None:
-    judged = {key for keys in tables._WORDS for key in keys} | {"dataset", "weights"}
-    data = {"data_root", *(key for key in RunConfig.model_fields if key.startswith("synthped_"))}
+@pytest.mark.parametrize("kind", [RunConfig, SanGalConfig, AttributeConfig])
+def test_every_setting_is_either_part_of_the_yardstick_or_known_not_to_be(kind: type[Configuration]) -> None:
+    judged = {key for keys in tables._WORDS if {*keys} <= {*kind.model_fields} for key in keys} | {"dataset", "weights"}
+    data = {"data_root", *(key for key in kind.model_fields if key.startswith("synthped_"))}
     computing = {
         "precision",
         "channels_last",
@@ -85,7 +86,7 @@ def test_every_setting_is_either_part_of_the_yardstick_or_known_not_to_be() -> N
         "schedule_by",
         "device",
     }
-    assert judged | data | computing | {"attention", "loss", "seed"} == set(RunConfig.model_fields)
+    assert judged | data | computing | (tables._CELL & kind.model_fields.keys()) == set(kind.model_fields)
 
 
 def test_bootstrap_interval_against_a_naive_loop() -> None:
@@ -155,7 +156,7 @@ def test_a_row_without_a_record_holds_no_number(make_record: MakeRecord) -> None
     run = {("se", "ce"), ("none", "ce")}
     comparison = compare(TABLE_1, records)
     for _, line in comparison.iterrows():
-        has_record = (line["attention"], line["loss"]) in run
+        has_record = line["cell"] in run
         assert line[["ours", "low", "high", "difference"]].notna().all() == has_record
         assert (line["verdict"] == "not run") == (not has_record)
         assert bool(line["records"]) == has_record
@@ -170,7 +171,7 @@ def test_every_shown_number_of_ours_is_a_records_own(make_record: MakeRecord) ->
     records = {cell: [make_record(*cell, seed=seed) for seed in (0, 1)] for cell in CELLS}
     comparison = compare(TABLE_1, [record for seeds in records.values() for record in seeds])
     for _, line in comparison.iterrows():
-        seeds = records[line["attention"], line["loss"]]
+        seeds = records[line["cell"]]
         assert line["ours"] == pytest.approx(100 * np.mean([r.metrics[line["metric"]] for r in seeds]), abs=1e-3)
         assert line["low"] <= line["ours"] <= line["high"]
         assert line["difference"] == pytest.approx(line["ours"] - line["paper"])

@@ -84,7 +84,7 @@ def _beside(colour: Colour) -> Colour:
 def draw_palettes(
     rng: np.random.Generator, count: int, upper_colours: list[str], lower_colours: list[str]
 ) -> list[Palette]:
-    """Palettes that show every colour as often as any other, and each upper colour beside several lower ones."""
+    """Palettes that show every colour about as often as any other, an upper one beside another lower one each time."""
     uppers, lowers = rng.permutation([*upper_colours, NAMELESS[0]]), rng.permutation([*lower_colours, NAMELESS[1]])
     return [
         _draw_palette(rng, str(uppers[n % len(uppers)]), str(lowers[(n + n // len(uppers)) % len(lowers)]))
