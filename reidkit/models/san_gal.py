@@ -106,9 +106,11 @@ class AttributeSpatialAttention(nn.Module):
     def forward(self, features: Tensor, heat_maps: Tensor) -> Tensor:
         """Features (N, C, H, W), heat maps (N, K, h, w) -> (N, C, H, W), of the features' dtype.
 
-        Heat maps of another size are averaged over areas to H x W. Raises ValueError where the shapes do not fit.
+        The product is computed in float32: in bf16, weights near 0.62 would be 1/256 apart, and the smaller differences
+        of attention lost. Heat maps of another size are averaged over areas to H x W. Raises ValueError where the shapes do
+        not fit.
         """
-        attention = self.block_attention(features, heat_maps).to(features.dtype)  # (N, B, H, W)
+        attention = self.block_attention(features, heat_maps)  # (N, B, H, W)
         # The kept half is a block too, of weight 1: a single product then writes the output.
         weights = torch.cat([torch.ones_like(attention[:, :1]), attention], 1)
         half = features.shape[1] // 2
@@ -118,7 +120,7 @@ class AttributeSpatialAttention(nn.Module):
         # Factors of two memory formats multiply slowly, above all in the backward pass.
         channels_last = features.is_contiguous(memory_format=torch.channels_last)
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        return features * weights.index_select(1, index).contiguous(memory_format=memory_format)
+        return (features * weights.index_select(1, index).contiguous(memory_format=memory_format)).to(features.dtype)
 
     def attention(self, features: Tensor, heat_maps: Tensor) -> Tensor:
         """The weights (N, C/2, H, W) of the attended channels, float32; arguments as of `forward`."""

@@ -98,6 +98,18 @@ def test_two_sigmoids_leave_attention_little_room(maps: int, half: int, size: fl
         torch.testing.assert_close(two, one.sigmoid())
 
 
+def test_faint_heat_is_not_rounded_away_in_bf16() -> None:
+    features = 0.5 + torch.rand(8, 256, 32, 16)
+    module = AttributeSpatialAttention()
+    sums = {
+        dtype: [module(features.to(dtype), torch.full((8, 2, 32, 16), heat)).double().sum() for heat in (0.0, 0.01)]
+        for dtype in (torch.float32, torch.bfloat16)
+    }
+    exact, rounded = (float(warm - cold) for cold, warm in sums.values())
+    assert exact > 0
+    assert rounded == pytest.approx(exact, rel=0.3)  # on the average of many values; the weights alone would give 0
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 @pytest.mark.parametrize("attended", ["last", "first"])
 def test_the_other_half_is_kept_to_the_bit(attended: Any, dtype: torch.dtype) -> None:
