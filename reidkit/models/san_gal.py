@@ -107,8 +107,8 @@ class AttributeSpatialAttention(nn.Module):
         """Features (N, C, H, W), heat maps (N, K, h, w) -> (N, C, H, W), of the features' dtype.
 
         The product is computed in float32: in bf16, weights near 0.62 would be 1/256 apart, and the smaller differences
-        of attention lost. Heat maps of another size are averaged over areas to H x W. Raises ValueError where the shapes do
-        not fit.
+        of attention lost. Heat maps of another size are averaged over areas to H x W. Raises ValueError where the
+        shapes do not fit.
         """
         attention = self.block_attention(features, heat_maps)  # (N, B, H, W)
         # The kept half is a block too, of weight 1: a single product then writes the output.
