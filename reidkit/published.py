@@ -320,5 +320,6 @@ SAN_GAL_ATTRIBUTE_SETTINGS = (
     Setting("learning rate", None, ("learning_rate",)),
     Setting("warm-up", None, ("warmup_epochs", "warmup_factor")),
     Setting("learning-rate schedule", None, ("decay", "milestones")),
+    Setting("batch size", None, ("batch_size",)),
     Setting("augmentation", None, ("flip_probability", "padding", "erasing_probability")),
 )

@@ -23,6 +23,7 @@ from torch import Tensor
 from reidkit.data import Dataset, Split
 from reidkit.evaluation import top_matches
 from reidkit.experiments import RunConfig, check_data, find_record, open_dataset, run_features, weights_path
+from reidkit.models.san_gal import STAGES
 from reidkit.records import Record
 from reidkit.report.tables import LABELS
 
@@ -106,9 +107,12 @@ def training_bands(
         for axes, (data, found) in zip(grid[:, 0], curves.items(), strict=True):
             for line, curve in found.items():
                 dashes = ["-", "--", ":", "-."][lines.index(line) % 4]
-                marker = "o" if len(curve) == 1 else None  # a line of one point would not be seen
+                marker = "o" if len(curve) <= 10 else None  # few points are measurements at some epochs
                 axes.fill_between(curve.index, curve["low"], curve["high"], color=palette[line], alpha=0.25, lw=0)
-                axes.plot(curve.index, curve["mean"], dashes, color=palette[line], marker=marker, lw=2, label=line)
+                if len(curve) == 1:  # a band of one point would not be seen
+                    axes.vlines(curve.index, curve["low"], curve["high"], color=palette[line], alpha=0.25, lw=6)
+                look = {"color": palette[line], "marker": marker, "ms": 5, "lw": 2}
+                axes.plot(curve.index, curve["mean"], dashes, label=line, **look)
                 last = curve.iloc[-1]
                 seeds = int(last["seeds"])
                 band = f" ({last['low']:.3g} to {last['high']:.3g} over {seeds} seeds)" if seeds > 1 else ""
@@ -118,6 +122,7 @@ def training_bands(
                 axes.text(0.5, 0.5, "not run", ha="center", va="center", color="0.45", transform=axes.transAxes)
                 described.append(f"{data}: not run")
             axes.set(title=data, ylabel=label)
+            axes.set_xlim(left=0)
             axes.set_ylim(bottom=0)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         grid[-1, 0].set_xlabel("epoch")
@@ -180,6 +185,56 @@ def grid_heat_map(scores: pd.DataFrame, metric: str = "mAP") -> Drawing:
     return figure, f"Heat map of {metric} in per cent, attention module by loss. " + "; ".join(lines) + "."
 
 
+def reading_chart(readings: pd.DataFrame, metric: str = "mAP") -> Drawing:
+    """What each reading of SAN-GAL does: above to the metric, below to the attention. `tables.readings` makes it.
+
+    Above: the difference from the literal row with its interval. Below: the middle 90 % of the attention values, a
+    line per stage; what lies close together hardly selects. A reading with just the attention of one above is left out.
+    """
+    others = readings[readings["reading"] != "literal"]
+    columns = [f"{stage} {bound}" for stage in STAGES for bound in ("5 %", "95 %")]
+    spread = readings.dropna(subset=columns).drop_duplicates(columns)
+    heights = [max(len(frame), 1) for frame in (others, spread)]
+    palette = sns.color_palette("colorblind", len(STAGES))
+    with style():
+        size = (WIDTH, 1.9 + 0.45 * sum(heights))
+        figure, (above, below) = plt.subplots(2, figsize=size, layout="constrained", height_ratios=heights)
+        places = np.arange(len(others))
+        above.axvline(0, color="0.3", linewidth=1)
+        above.hlines(places, others["low"], others["high"], color="#0072b2", linewidth=4, alpha=0.45)
+        above.plot(others["difference"], places, "o", color="#0072b2", markersize=8)
+        above.set(xlabel=f"{LABELS[metric]} gained (points)")
+        for i, stage in enumerate(STAGES):
+            rows = np.arange(len(spread)) + 0.22 * (i - 1)
+            ends = spread[f"{stage} 5 %"], spread[f"{stage} 95 %"]
+            below.hlines(rows, *ends, color=palette[i], linewidth=3, label=stage)
+            for end in ends:  # where a line is too short to be seen, its ends are
+                below.plot(end, rows, "|", color=palette[i], markersize=7, markeredgewidth=2)
+        below.set(xlabel="attention values, middle 90 %")
+        below.xaxis.set_major_locator(MaxNLocator(5))
+        for axes, frame, height in zip((above, below), (others, spread), heights, strict=True):
+            axes.set_yticks(np.arange(len(frame)), frame["reading"].str.replace("maps-one", "maps-\none"))
+            axes.set_ylim(height - 0.4, -0.6)
+            axes.grid(axis="y", visible=False)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    gained = [
+        f"{line['reading']} {_gained(line['difference'], line['low'], line['high'])}" for _, line in others.iterrows()
+    ]
+    ranges = [
+        f"{line['reading']} "
+        + ", ".join(f"{stage} {line[f'{stage} 5 %']:.3f} to {line[f'{stage} 95 %']:.3f}" for stage in STAGES)
+        for _, line in spread.iterrows()
+    ]
+    return figure, (
+        f"Two charts. {LABELS[metric]} gained over the literal reading in points: {'; '.join(gained) or 'not run'}. "
+        f"Middle 90 % of the attention values: {'; '.join(ranges) or 'not run'}."
+    )
+
+
+def _gained(ours: float, low: float, high: float) -> str:
+    return "not run" if np.isnan(ours) else f"{ours:+.2f} ({low:+.1f} to {high:+.1f})"
+
+
 def gain_chart(gains: pd.DataFrame, base: str = "Baseline", metric: str = "mAP") -> Drawing:
     """Gains over the baseline, paper's against ours with its interval. `gains` as `tables.gains` makes it."""
     with style():
@@ -196,8 +251,7 @@ def gain_chart(gains: pd.DataFrame, base: str = "Baseline", metric: str = "mAP")
         axes.set(xlabel=f"{LABELS[metric]} gained over {base} (points)")
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     lines = [
-        f"{line['method']}: paper {line['paper']:+.2f}, here "
-        + ("not run" if np.isnan(line["ours"]) else f"{line['ours']:+.2f} ({line['low']:+.1f} to {line['high']:+.1f})")
+        f"{line['method']}: paper {line['paper']:+.2f}, here " + _gained(line["ours"], line["low"], line["high"])
         for _, line in gains.iterrows()
     ]
     return figure, f"Chart of {LABELS[metric]} gained over {base} in points. " + "; ".join(lines) + "."

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from reidkit.experiments import (
     GRID,
     READINGS,
+    SAN_GAL,
     AttributeConfig,
     Configuration,
     Profile,
     RunConfig,
     SanGalConfig,
+    Settings,
     find_record,
 )
 from reidkit.models.san_gal import STAGES
@@ -77,7 +79,7 @@ def departures(config: Mapping[str, Any], table: Table) -> tuple[str, ...]:
         found.append(
             "toy data (SynthPed)" if config["dataset"] == "synthped" else f"data set {DATASETS[config['dataset']]}"
         )
-    if _kind(config) is SanGalConfig and "/" in (cell := str(cell_of(config))):
+    if kind_of(config) is SanGalConfig and "/" in (cell := str(cell_of(config))):
         found.append(f"the reading {cell.partition('/')[2]}")
     found += _departures(config, table.weights)
     for other in _departures(config["attributes"], table.weights) if config.get("attributes") else []:
@@ -87,7 +89,7 @@ def departures(config: Mapping[str, Any], table: Table) -> tuple[str, ...]:
 
 
 def _departures(config: Mapping[str, Any], weights: str) -> list[str]:
-    config, reading = _complete(config), _READINGS[_kind(config)]
+    config, reading = _complete(config), _READINGS[kind_of(config)]
     found = []
     for keys, words in _WORDS.items():
         if {*keys} <= reading.keys():
@@ -105,13 +107,13 @@ _WORDS: dict[tuple[str, ...], str] = {
     ("width_multiplier",): "width × |{}|",
     ("last_stride",): "last stride |{}|",
     ("image_height", "image_width"): "|{}×{}| pixels",
-    ("epochs",): "|{}| epochs",
+    ("epochs",): "epochs |{}|",
     ("batch_size",): "batch size |{}|",
     ("images_per_identity",): "|{}| images per identity",
     ("sampling",): "|{}| sampling",
     ("optimizer",): "optimiser |{}|",
     ("learning_rate",): "learning rate |{}|",
-    ("warmup_epochs", "warmup_factor"): "warm-up over |{} epochs from × {}|",
+    ("warmup_epochs", "warmup_factor"): "warm-up to epoch |{} from × {}|",
     ("decay", "milestones"): "learning rate × |{} at epochs {}|",
     ("weight_decay",): "weight decay |{}|",
     ("flip_probability",): "flip |{}|",
@@ -122,7 +124,7 @@ _WORDS: dict[tuple[str, ...], str] = {
     ("circle_scale", "circle_margin"): "circle scale and margin |{} and {}|",
     ("triplet",): "|{}| the triplet loss",
     ("attribute_weight",): "attribute loss × |{}|",
-    ("attribute_epochs",): "attribute loss for |{}| epochs",
+    ("attribute_epochs",): "attribute loss to epoch |{}|",
 }
 _NAMES = {"adam": "Adam", "sgd": "SGD", True: "with", False: "without"}
 
@@ -141,23 +143,24 @@ _READINGS: dict[type[Configuration], dict[str, Any]] = {
 }
 
 
-def _kind(config: Mapping[str, Any]) -> type[Configuration]:
+def kind_of(config: Mapping[str, Any]) -> type[Configuration]:
+    """The kind of run that a record's configuration is of."""
     return SanGalConfig if "row" in config else RunConfig if "loss" in config else AttributeConfig
 
 
 def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
     """A record's configuration with the defaults of parameters that are younger than the record."""
-    return _READINGS[_kind(config)] | dict(config)
+    return _READINGS[kind_of(config)] | dict(config)
 
 
 def run_name(config: Mapping[str, Any]) -> str:
     """What `reidkit run --cell` calls a record's run."""
-    return _kind(config).model_construct(**config).cell
+    return kind_of(config).model_construct(**config).cell
 
 
 def cell_of(config: Mapping[str, Any]) -> Cell:
     """The cell of a record's run; a reading of SAN-GAL is one too, and none stands in a printed table."""
-    return (config["attention"], config["loss"]) if _kind(config) is RunConfig else run_name(config)
+    return (config["attention"], config["loss"]) if kind_of(config) is RunConfig else run_name(config)
 
 
 # ------------------------------------------------------------------------------------------------------ measurements
@@ -236,8 +239,8 @@ def plan_of(table: Table, profile: Profile) -> Profile | None:
 def missing_runs(table: Table, profile: Profile) -> list[Configuration]:
     """The runs of a profile, one per row and seed of `table`, that have no record."""
     names = [cell if isinstance(cell, str) else "/".join(cell) for cell in table.cells]
-    grid = all(name in GRID for name in names)
-    seeds = profile.seeds if grid or profile.san_gal is None else profile.san_gal.seeds
+    plan = profile.san_gal if names[0] in SAN_GAL else None
+    seeds = plan.seeds if plan else profile.seeds
     configs = (profile.any_config(name, seed) for name in names for seed in seeds)
     return [config for config in configs if find_record(config) is None]
 
@@ -316,48 +319,43 @@ def gain(ours: Sequence[Record], base: Sequence[Record], metric: str = "mAP") ->
     return {"ours": float(difference.mean()), "low": float(low[0]), "high": float(high[0])}
 
 
-def steps(tables: Iterable[Table], records: Iterable[Record]) -> pd.DataFrame:
-    """Every gain of a row over one above it: columns data (the table's), row, over, metric, and those of `gains`."""
+def steps(table: Table, records: Iterable[Record]) -> pd.DataFrame:
+    """Every gain of a row of the table over one above it: columns row, over, metric, and those of `gains`."""
     records = list(records)
-    frames = []
-    for table in tables:
-        for base, metric in itertools.product(range(len(table.rows) - 1), table.metrics):
-            frame = gains(table, records, metric, base).rename(columns={"method": "row"})
-            over = table.rows[base].method
-            frames.append(frame.assign(data=DATASETS[table.dataset], over=over, metric=metric))
+    frames = [
+        gains(table, records, metric, base).rename(columns={"method": "row"}).assign(over=over.method, metric=metric)
+        for base, over in enumerate(table.rows[:-1])
+        for metric in table.metrics
+    ]
     return pd.concat(frames, ignore_index=True)
 
 
 def readings(table: Table, records: Iterable[Record], metric: str = "mAP") -> pd.DataFrame:
     """What each reading of SAN-GAL does, the literal one first: to a metric and to the attention values.
 
-    Columns: reading, ours (per cent), difference from the literal row of the same seeds with low and high (points,
-    paired over queries), seeds; then `STAGE std`, `STAGE 5 %` and `STAGE 95 %` of the attention values (mean over the
-    seeds; nan where the record holds none, as of networks trained online).
+    All rows are of the seeds that each of them has. Columns: reading, ours (per cent), seeds, difference from the
+    literal row with low and high (points, paired over queries); then `STAGE std`, `STAGE 5 %` and `STAGE 95 %` of the
+    attention values (mean over seeds; nan where the record holds none, as of networks trained online).
     """
     cells = by_cell(of_data(table, records))
+    names = {SAN_GAL_OURS: "literal"} | {f"{SAN_GAL_OURS}/{name}": name for name in READINGS}
+    found = {name: cells[cell] for cell, name in names.items() if cell in cells}
+    seeds = [{record.config["seed"] for record in group} for group in found.values()]
+    common = set.intersection(*seeds) if seeds else set()
     rows = []
-    for cell in (SAN_GAL_OURS, *(f"{SAN_GAL_OURS}/{name}" for name in READINGS)):
-        if cell not in cells:
-            continue
-        seeds = [record.config["seed"] for record in cells[cell]]
-        literal = [record for record in cells.get(SAN_GAL_OURS, []) if record.config["seed"] in seeds]
-        row: dict[str, Any] = {
-            "reading": cell.partition("/")[2] or "literal",
-            "ours": 100 * query_scores(cells[cell])[metric].mean(),
-            "seeds": len(seeds),
-        }
-        if cell != SAN_GAL_OURS and len(literal) == len(seeds):
-            difference = gain(cells[cell], literal, metric)
+    for name, group in found.items() if common else ():
+        of_seeds = [record for record in group if record.config["seed"] in common]
+        row = {"reading": name, "ours": 100 * query_scores(of_seeds)[metric].mean(), "seeds": len(of_seeds)}
+        if name != "literal" and "literal" in found:
+            literal = [record for record in found["literal"] if record.config["seed"] in common]
+            difference = gain(of_seeds, literal, metric)
             row |= {"difference": difference["ours"], "low": difference["low"], "high": difference["high"]}
-        spreads = [record.table("attention") for record in cells[cell] if "attention" in record.tables]
-        if spreads:
+        if spreads := [record.table("attention") for record in of_seeds if "attention" in record.tables]:
             spread = pd.concat(spreads).groupby("stage").mean()
-            row |= {f"{stage} {name}": spread.loc[stage, name] for stage in STAGES for name in _SPREAD}
+            row |= {f"{stage} {column}": spread.loc[stage, column] for stage in STAGES for column in _SPREAD}
         rows.append(row)
     columns = ["reading", "ours", "seeds", "difference", "low", "high"]
-    columns += [f"{stage} {name}" for stage in STAGES for name in _SPREAD]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns + [f"{stage} {column}" for stage in STAGES for column in _SPREAD])
 
 
 @dataclass(frozen=True)
@@ -409,7 +407,7 @@ def by_cell(records: Iterable[Record]) -> dict[Cell, list[Record]]:
     cells: dict[Cell, list[Record]] = {}
     first: dict[str, Record] = {}  # the first record of all, and the first that attends to attributes
     for record in records:
-        if _kind(record.config) is AttributeConfig:
+        if kind_of(record.config) is AttributeConfig:
             raise RecordError(f"{record.name}: the attribute network's run is no row of a table; leave it out")
         for part in ("", "attributes") if record.config.get("attributes") else ("",):
             other = first.setdefault(part, record)
@@ -444,26 +442,48 @@ def side_by_side(comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame(rows).drop(columns=[] if comparison["seeds"].any() else "Record")
 
 
-def intervals(comparison: Comparison, metric: str = "mAP") -> pd.DataFrame:
-    """One row per method for one metric: paper, here, 95 % interval, difference, verdict."""
-    lines = comparison[comparison["metric"] == metric]
+def intervals(comparison: Comparison, metric: str | None = "mAP") -> pd.DataFrame:
+    """One row per method: paper, here, 95 % interval, difference, verdict. metric None: a row per method and metric."""
+    lines = comparison if metric is None else comparison[comparison["metric"] == metric]
     return pd.DataFrame(
         {
             "Method": lines["method"],
+            **({"Score": _labels(lines["metric"])} if metric is None else {}),
             "Paper": lines["paper"].map(_number),
             "Here": lines["ours"].map(_number),
-            "95 % interval": [_interval(low, high) for low, high in zip(lines["low"], lines["high"], strict=True)],
-            "Difference": lines["difference"].map(_signed),
+            "95 % interval": list(map(_interval, lines["low"], lines["high"])),
+            "Difference": lines["difference"].map(signed),
             "Verdict": lines["verdict"],
         }
     ).reset_index(drop=True)
 
 
-def both(shown: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Tables for display, one per data set, beneath one another, the data set in front."""
-    frames = [frame.assign(Data=data) for data, frame in shown.items()]
-    columns = dict.fromkeys(["Data", *(column for frame in frames for column in frame)])
-    return pd.concat(frames, ignore_index=True)[list(columns)]
+def step_table(found: pd.DataFrame) -> pd.DataFrame:
+    """`steps` for display, the rows named without what stands in brackets."""
+    row, over = (found[column].str.partition(" (")[0] for column in ("row", "over"))
+    return pd.DataFrame(
+        {
+            "Gain": row + " over " + over + ", " + _labels(found["metric"]),
+            "Paper": found["paper"].map(signed),
+            "Here": found["ours"].map(signed),
+            "95 % interval": list(map(_interval, found["low"], found["high"])),
+        }
+    )
+
+
+def reading_table(found: pd.DataFrame, metric: str = "mAP") -> pd.DataFrame:
+    """`readings` for display: what each does to the metric, and the spread of the attention at each stage."""
+    shown = pd.DataFrame(
+        {
+            "Reading": found["reading"],
+            LABELS[metric]: found["ours"].map(_number),
+            "Difference": found["difference"].map(signed),
+            "95 % interval": list(map(_interval, found["low"], found["high"])),
+        }
+    )
+    return shown.assign(
+        **{f"Std {stage}": found[f"{stage} std"].map(lambda x: "–" if np.isnan(x) else f"{x:.4f}") for stage in STAGES}
+    )
 
 
 def settings(runs: Mapping[str, Configuration], printed: Sequence[Setting] = SETTINGS) -> pd.DataFrame:
@@ -503,7 +523,7 @@ def conventions(table: Table, records: Iterable[Record]) -> pd.DataFrame:
         if row.cell in cells:
             both = [[record.metrics[name] for record in cells[row.cell]] for name in ("mAP", "mAP (trapezoid)")]
             rectangular, trapezoid = (100 * float(np.mean(values)) for values in both)
-            rows.append((row.method, _number(rectangular), _number(trapezoid), _signed(trapezoid - rectangular)))
+            rows.append((row.method, _number(rectangular), _number(trapezoid), signed(trapezoid - rectangular)))
     return pd.DataFrame(rows, columns=["Method", "Rectangular", "Trapezoid", "Difference"])
 
 
@@ -538,7 +558,7 @@ def provenance(records: Iterable[Record]) -> pd.DataFrame:
                 "Record": f"`{record.name.rsplit('-', 1)[-1]}`",
                 "Run": run_name(record.config),
                 "Seed": str(record.config["seed"]),
-                "Data": f"{record.config['dataset']} `{origin['data'][:8]}`",
+                "Data": f"{record.config.get('synthped_preset') or record.config['dataset']} `{origin['data'][:8]}`",
                 "Commit": f"`{commit}`",
                 "torch": origin["versions"]["torch"],
                 "Device": origin["device"],
@@ -557,6 +577,13 @@ def as_text(table: Table, records: Iterable[Record]) -> str:
         run = comparison[comparison["seeds"] > 0]
         parts += [f"{LABELS[metric]}\n{_aligned(intervals(run, metric))}" for metric in table.metrics]
     return "\n\n".join([*parts, setting_note(table, records)])
+
+
+def data_title(plan: Settings) -> str:
+    """What a page calls the data of a profile or run: SynthPed by the data set that it is a copy of."""
+    if plan.dataset != "synthped":
+        return DATASETS[plan.dataset]
+    return f"SynthPed, {plan.synthped_preset} (toy data)"
 
 
 def _stands_for(config: Mapping[str, Any]) -> str:
@@ -598,16 +625,21 @@ def _verdicts(group: pd.DataFrame) -> str:
     return "; ".join(f"{kind} ({', '.join(LABELS[metric] for metric in metrics)})" for kind, metrics in kinds.items())
 
 
+def _labels(metrics: pd.Series) -> pd.Series:
+    return metrics.map(LABELS).str.replace("-", "\N{NON-BREAKING HYPHEN}")  # or a narrow column breaks Rank-1
+
+
 def _number(value: float) -> str:
     return "–" if np.isnan(value) else f"{value:.2f}"
 
 
-def _signed(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:+.2f}".replace("-", "−")
+def signed(value: float, digits: int = 2) -> str:
+    """A difference with its sign, – where there is none."""
+    return "–" if np.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _interval(low: float, high: float) -> str:
-    return "–" if np.isnan(low) else f"{low:.1f} – {high:.1f}"
+    return "–" if np.isnan(low) else f"{low:.1f} – {high:.1f}".replace("-", "−")
 
 
 def _aligned(frame: pd.DataFrame) -> str:

@@ -15,7 +15,8 @@ from PIL import Image
 
 from reidkit.data import Dataset, Split
 from reidkit.experiments import RunConfig
-from reidkit.published import TABLE_1
+from reidkit.models.san_gal import STAGES
+from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1, TABLE_1
 from reidkit.records import Record
 from reidkit.report import figures, tables
 
@@ -65,6 +66,74 @@ def test_gain_chart_draws_both_and_says_both(make_record: MakeRecord) -> None:
     assert "Ours: paper +14.65, here not run" in alt
 
 
+def histories() -> list[pd.DataFrame]:
+    """Two seeds; mAP was measured now and then, and the second seed's last epoch was not."""
+    return [
+        pd.DataFrame({"epoch": [1, 2, 3, 4], "loss": [8.0, 4.0, 2.0, 1.0], "mAP": [np.nan, 0.2, np.nan, 0.5]}),
+        pd.DataFrame({"epoch": [1, 2, 3], "loss": [6.0, 5.0, 4.0], "mAP": [np.nan, 0.4, np.nan]}),
+    ]
+
+
+@pytest.mark.parametrize(("column", "scale"), [("loss", 1.0), ("mAP", 100.0)])
+def test_training_bands_against_a_naive_loop_over_seeds(column: str, scale: float) -> None:
+    seeds = histories()
+    figure, alt = figures.training_bands({"A": {"one": seeds, "two": seeds[:1]}}, column, scale=scale)
+    first, second = figure.axes[0].lines
+    expected: dict[int, list[float]] = {}
+    for seed in seeds:
+        for _, row in seed.iterrows():
+            if not np.isnan(row[column]):
+                expected.setdefault(int(row["epoch"]), []).append(scale * row[column])
+    assert list(first.get_xdata()) == sorted(expected)
+    assert list(first.get_ydata()) == pytest.approx([sum(v) / len(v) for _, v in sorted(expected.items())])
+    corners = {(x, round(y, 6)) for x, y in figure.axes[0].collections[0].get_paths()[0].vertices}
+    assert corners == {(epoch, round(f(v), 6)) for epoch, v in expected.items() for f in (min, max)}
+    assert list(second.get_ydata()) == pytest.approx((scale * seeds[0][column].dropna()).tolist())
+    start, end = (sum(expected[epoch]) / len(expected[epoch]) for epoch in (min(expected), max(expected)))
+    assert f"A, one: {start:.3g} to {end:.3g}" in alt
+
+
+def test_training_bands_are_normalised_by_the_highest_point_of_each_panel() -> None:
+    low, high = histories()[0], histories()[0].assign(loss=[100.0, 50.0, 20.0, 10.0])
+    panels = {"A": {"one": [low], "two": [high]}, "B": {"one": [low]}}
+    figure, alt = figures.training_bands(panels, "loss", normalise=True)
+    (one, two), (alone,) = (axes.lines for axes in figure.axes)
+    assert list(one.get_ydata()) == pytest.approx([0.08, 0.04, 0.02, 0.01])
+    assert list(two.get_ydata()) == pytest.approx([1, 0.5, 0.2, 0.1])
+    assert list(alone.get_ydata()) == pytest.approx([1, 0.5, 0.25, 0.125])
+    assert "A, two: 1 to 0.1, epochs 1 to 4" in alt
+    assert one.get_color() == alone.get_color() != two.get_color()
+
+
+def test_training_bands_say_what_was_not_run_and_what_several_seeds_span() -> None:
+    first, second = (
+        history.assign(mAP=[np.nan] * 2 + [value] + [np.nan] * (len(history) - 3))
+        for history, value in zip(histories(), (0.25, 0.75), strict=True)
+    )
+    figure, alt = figures.training_bands({"A": {"one": [first, second]}, "B": {"one": []}}, "mAP", label="score")
+    assert [text.get_text() for text in figure.axes[1].texts] == ["not run"]
+    assert "A, one: 0.5 to 0.5 (0.25 to 0.75 over 2 seeds), epochs 3 to 3" in alt
+    assert "B: not run" in alt
+    assert [axes.get_ylabel() for axes in figure.axes] == ["score", "score"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one"]  # once, whatever the panels
+
+
+def test_reading_chart_draws_gains_and_each_attention_once(make_san_gal_record: MakeRecord) -> None:
+    names = {"": 0.1, "/scaled-maps": 0.4, "/first-half": 0.1, "/online": 0.0}
+    records = [make_san_gal_record(SAN_GAL_OURS + name, spread=spread) for name, spread in names.items()]
+    readings = tables.readings(SAN_GAL_TABLE_1[0], records)
+    figure, alt = figures.reading_chart(readings)
+    above, below = figure.axes
+    assert [text.get_text() for text in above.get_yticklabels()] == ["scaled-maps", "first-half", "online"]
+    # first-half has the literal attention, online has none that is stored
+    assert [text.get_text() for text in below.get_yticklabels()] == ["literal", "scaled-maps"]
+    assert [len(lines.get_segments()) for lines in below.collections] == [2] * len(STAGES)
+    for _, line in readings.iloc[1:].iterrows():
+        assert f"{line['reading']} {line['difference']:+.2f} ({line['low']:+.1f} to {line['high']:+.1f})" in alt
+    assert "scaled-maps layer2 0.500 to 0.900, layer3 0.500 to 0.900" in alt
+    assert "not run" in figures.reading_chart(readings.iloc[:0])[1]
+
+
 @pytest.fixture
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     root = tmp_path_factory.mktemp("people")
@@ -93,8 +162,13 @@ def test_ranked_lists_frame_right_red_and_wrong_blue_above_the_ground_truth(data
         figures.ranked_lists(dataset, top, [])
 
 
-def test_every_figure_fits_a_page_and_is_legible_on_a_telephone(dataset: Dataset, make_record: MakeRecord) -> None:
+def test_every_figure_fits_a_page_and_is_legible_on_a_telephone(
+    dataset: Dataset, make_record: MakeRecord, make_san_gal_record: MakeRecord
+) -> None:
+    readings = [make_san_gal_record(SAN_GAL_OURS + name) for name in ("", "/scaled-maps-one-sigmoid")]
     drawn = [
+        figures.training_bands({"A": {"one": histories()}, "B": {}}, "loss"),
+        figures.reading_chart(tables.readings(SAN_GAL_TABLE_1[0], readings)),
         figures.training_curves({"A": make_record().history}, "loss"),
         figures.grid_heat_map(tables.grid([make_record()])),
         figures.gain_chart(tables.gains(TABLE_1, [make_record()])),

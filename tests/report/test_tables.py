@@ -11,14 +11,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reidkit.experiments import AttributeConfig, Configuration, Profile, RunConfig, SanGalConfig
-from reidkit.published import JOINT_LOSS, TABLE_1, TABLE_2, TABLE_3
+from reidkit.experiments import READINGS, ROWS, AttributeConfig, Configuration, Profile, RunConfig, SanGalConfig
+from reidkit.models.san_gal import STAGES
+from reidkit.published import (
+    PAPERS,
+    SAN_GAL_ATTRIBUTE_SETTINGS,
+    SAN_GAL_OURS,
+    SAN_GAL_SETTINGS,
+    SAN_GAL_TABLE_1,
+    SAN_GAL_TABLE_2,
+    TABLE_1,
+    TABLE_2,
+    TABLE_3,
+    Table,
+)
 from reidkit.records import Record, RecordError
 from reidkit.report import tables
 from reidkit.report.tables import bootstrap_interval, compare, departures, query_scores, verdict
 
 MakeRecord = Callable[..., Record]
 CELLS = [row.cell for row in TABLE_1.rows if row.cell]
+MARKET, DUKE = SAN_GAL_TABLE_1
+EVERY_TABLE = [table for paper in PAPERS.values() for halves in paper.values() for table in halves]
 
 
 @pytest.mark.parametrize(
@@ -181,9 +195,8 @@ def test_every_shown_number_of_ours_is_a_records_own(make_record: MakeRecord) ->
     assert list(shown["mAP here"]) == [f"{x:.2f}" for x in comparison[comparison["metric"] == "mAP"]["ours"]]
 
 
-@pytest.mark.parametrize("number", JOINT_LOSS)
-def test_without_records_only_the_papers_numbers_are_left(number: int) -> None:
-    table = JOINT_LOSS[number]
+@pytest.mark.parametrize("table", EVERY_TABLE)
+def test_without_records_only_the_papers_numbers_are_left(table: Table) -> None:
     comparison = compare(table, [])
     assert comparison[["ours", "low", "high", "difference"]].isna().all(axis=None)
     assert set(comparison["verdict"]) <= {"", "not run"}
@@ -319,3 +332,187 @@ def test_console_text_lines_up(make_record: MakeRecord) -> None:
     assert len(block) == 9
     assert len({line.index("  ", 20) for line in block}) <= 2
     assert isinstance(compare(TABLE_1, []), pd.DataFrame)
+
+
+# ------------------------------------------------------------------------------------------------------------ SAN-GAL
+
+
+def test_departures_of_san_gal_name_the_reading_and_what_is_the_attribute_networks(
+    make_san_gal_record: MakeRecord,
+) -> None:
+    for row in ROWS:
+        assert departures(make_san_gal_record(row).config, MARKET) == ()
+    assert departures(make_san_gal_record().config, DUKE) == ("data set Market-1501",)
+    assert departures(make_san_gal_record(f"{SAN_GAL_OURS}/first-half").config, MARKET) == ("the reading first-half",)
+    unnamed = make_san_gal_record(SAN_GAL_OURS).config | {"attended": "first", "classes": "labels"}
+    assert departures(unnamed, MARKET) == ("the reading attended=first-classes=labels",)
+    shorter = {"epochs": 5, "batch_size": 32, "milestones": (4.0,), "decay": 0.1}
+    record = make_san_gal_record(SAN_GAL_OURS, batch_size=32, epochs=8, attributes=shorter)
+    assert departures(record.config, MARKET) == (
+        "epochs 8, not 20",
+        "batch size 32, not 64",
+        "attribute network: epochs 5, not 10",  # its batch size is the other network's, and not told twice
+        "attribute network: learning rate × 0.1 at epochs 4, not 0.5, 0.2 and 0.3 at epochs 5, 7 and 15",
+    )
+
+
+def test_rows_of_san_gal_stand_in_the_tables_of_their_data_and_its_readings_in_none(
+    make_san_gal_record: MakeRecord,
+) -> None:
+    duke_like = {"dataset": "synthped", "data_root": None, "synthped_preset": "duke-like"}
+    rows = {row: make_san_gal_record(row) for row in ROWS}
+    readings = [make_san_gal_record(f"{SAN_GAL_OURS}/{name}", quality=0.9) for name in READINGS]
+    other = [make_san_gal_record(row, **duke_like) for row in ROWS]
+    records = [*rows.values(), *readings, *other]
+    found = compare(MARKET, records)
+    assert found["seeds"].tolist() == [1] * 6
+    for _, line in found.iterrows():
+        assert line["ours"] == pytest.approx(100 * rows[line["cell"]].metrics[line["metric"]], abs=1e-3)
+    assert {name for names in compare(DUKE, records)["records"] for name in names} == {r.name for r in other}
+    assert set(compare(DUKE, records)["verdict"]) == {"other setting"}
+    assert "toy data (SynthPed)" in tables.setting_note(DUKE, records)
+    market, _ = SAN_GAL_TABLE_2
+    assert compare(market, records).query("seeds > 0")["method"].unique().tolist() == ["SAN-GAL (ours)"]
+
+
+def test_cells_are_rows_and_readings_of_one_setting_of_both_networks(make_san_gal_record: MakeRecord) -> None:
+    names = [*ROWS, *(f"{SAN_GAL_OURS}/{name}" for name in READINGS)]
+    cells = tables.by_cell([make_san_gal_record(name, seed) for seed in (0, 1) for name in names])
+    assert {cell: len(seeds) for cell, seeds in cells.items()} == dict.fromkeys(names, 2)
+    ours, other = make_san_gal_record(SAN_GAL_OURS), {"epochs": 5, "milestones": (4.0,), "decay": 0.5}
+    with pytest.raises(RecordError, match=r"different settings \(epochs, milestones, decay\)"):
+        tables.by_cell([ours, make_san_gal_record(f"{SAN_GAL_OURS}/online", attributes=other)])
+    with pytest.raises(RecordError, match=r"different settings \(batch_size\)"):
+        tables.by_cell([ours, make_san_gal_record(batch_size=32)])
+    attribute_run = dataclasses.replace(ours, config=ours.config["attributes"])
+    with pytest.raises(RecordError, match="attribute network's run is no row"):
+        tables.by_cell([attribute_run])
+
+
+def test_steps_are_every_gain_of_a_row_over_one_above_it(make_san_gal_record: MakeRecord) -> None:
+    records = {
+        row: [make_san_gal_record(row, seed, quality=0.4 + i / 10) for seed in (0, 1)] for i, row in enumerate(ROWS)
+    }
+    found = tables.steps(MARKET, [record for seeds in records.values() for record in seeds])
+    expected = [
+        (b, a, metric) for i, a in enumerate(MARKET.rows) for metric in MARKET.metrics for b in MARKET.rows[i + 1 :]
+    ]
+    assert list(zip(found["row"], found["over"], found["metric"], strict=True)) == [
+        (row.method, over.method, metric) for row, over, metric in expected
+    ]
+    for (row, over, metric), (_, line) in zip(expected, found.iterrows(), strict=True):
+        assert line["paper"] == pytest.approx(row.scores[metric] - over.scores[metric])
+        ours, base = (query_scores(records[str(cell)])[metric].to_numpy() for cell in (row.cell, over.cell))
+        low, high = bootstrap_interval(100 * (ours - base)[:, None])
+        assert line["ours"] == pytest.approx(100 * (ours.mean() - base.mean()))
+        assert (line["low"], line["high"]) == pytest.approx((low[0], high[0]))
+    shown = tables.step_table(found)
+    assert shown["Here"].tolist() == [f"{x:+.2f}".replace("-", "−") for x in found["ours"]]
+    assert shown["Paper"].tolist()[0] == "−0.20"
+    assert shown["Gain"].tolist()[-1] == "ID+attrAttention over ID+attr, mAP"
+    alone = tables.step_table(tables.steps(MARKET, records["IDonly"]))
+    assert set(alone["Here"]) | set(alone["95 % interval"]) == {"–"}
+
+
+def test_readings_are_paired_with_the_literal_row_of_the_same_seeds(make_san_gal_record: MakeRecord) -> None:
+    literal = [make_san_gal_record(SAN_GAL_OURS, seed, quality=0.5 + seed / 5) for seed in (0, 1)]
+    scaled = make_san_gal_record(f"{SAN_GAL_OURS}/scaled-maps", spread=0.4, quality=0.7)
+    online = make_san_gal_record(f"{SAN_GAL_OURS}/online", quality=0.4)
+    found = tables.readings(MARKET, [online, make_san_gal_record(), *literal, scaled])
+    assert found["reading"].tolist() == ["literal", "scaled-maps", "online"]  # in the order of READINGS
+    assert found["seeds"].tolist() == [1, 1, 1]  # seed 0 is what all have
+    for (_, line), record in zip(found.iterrows(), (literal[0], scaled, online), strict=True):
+        assert line["ours"] == pytest.approx(100 * record.metrics["mAP"], abs=1e-3)
+        if record is literal[0]:
+            assert line[["difference", "low", "high"]].isna().all()
+        else:
+            gain = tables.gain([record], literal[:1])
+            assert line[["difference", "low", "high"]].tolist() == [gain["ours"], gain["low"], gain["high"]]
+            assert line["difference"] == pytest.approx(line["ours"] - found["ours"].iloc[0])
+    spread = found.set_index("reading")[[f"{stage} std" for stage in STAGES]]
+    assert spread.loc["scaled-maps"].tolist() == pytest.approx([0.4, 0.8, 1.2])
+    assert spread.loc["online"].isna().all()  # no stored heat maps
+    shown = tables.reading_table(found)
+    assert shown["Difference"].tolist()[0] == "–"
+    assert shown["Std layer3"].tolist() == ["0.2000", "0.8000", "–"]
+
+
+def test_readings_of_several_seeds_are_means(make_san_gal_record: MakeRecord) -> None:
+    records = [make_san_gal_record(SAN_GAL_OURS, seed, spread=0.1 * (1 + seed)) for seed in (0, 1)]
+    found = tables.readings(MARKET, records)
+    assert found["ours"].tolist() == pytest.approx([50 * sum(r.metrics["mAP"] for r in records)], abs=1e-3)
+    assert found["layer2 std"].tolist() == pytest.approx([0.15])
+    alone = tables.readings(MARKET, [make_san_gal_record(f"{SAN_GAL_OURS}/first-half")])
+    assert alone[["difference", "low", "high"]].isna().all(axis=None)  # nothing literal to compare it with
+    apart = tables.readings(MARKET, [records[0], make_san_gal_record(f"{SAN_GAL_OURS}/first-half", 1)])
+    for none in (apart, tables.readings(MARKET, []), tables.readings(DUKE, records)):
+        assert none.empty
+        assert none.columns.equals(found.columns)
+
+
+def test_intervals_of_every_metric_name_it(make_san_gal_record: MakeRecord) -> None:
+    comparison = compare(MARKET, [make_san_gal_record()])
+    shown = tables.intervals(comparison, None)
+    assert list(zip(shown["Method"], shown["Score"], strict=True)) == [
+        (row.method, label) for row in MARKET.rows for label in ("Rank\N{NON-BREAKING HYPHEN}1", "mAP")
+    ]
+    both = [tables.intervals(comparison, metric) for metric in ("rank-1", "mAP")]
+    for i in range(len(MARKET.rows)):
+        for j in range(2):
+            assert shown.drop(columns="Score").loc[2 * i + j].tolist() == both[j].loc[i].tolist()
+
+
+def test_records_and_plans_of_both_sides_of_san_gals_tables(
+    monkeypatch: pytest.MonkeyPatch, make_record: MakeRecord
+) -> None:
+    profile, companion = Profile.read("synthped"), Profile.read("synthped-duke")
+    asked: list[Configuration] = []
+    monkeypatch.setattr(tables, "find_record", lambda config: asked.append(config) or make_record())
+    tables.san_gal_records(profile)
+    planned = [*profile.san_gal_configs(), *companion.san_gal_configs()]
+    assert [config.name for config in asked] == [c.name for c in planned if isinstance(c, SanGalConfig)]
+    assert tables.plan_of(MARKET, profile) is profile
+    assert tables.plan_of(DUKE, profile) == companion
+    assert tables.plan_of(MARKET, companion) is None
+    assert tables.plan_of(DUKE, Profile.read("dukemtmcreid")) is not None
+
+
+def test_missing_runs_of_san_gal_are_rows_with_its_own_seeds(
+    monkeypatch: pytest.MonkeyPatch, make_record: MakeRecord
+) -> None:
+    profile = Profile.model_validate({"seeds": (7,), "san_gal": {"seeds": (0, 1), "reid": {"weights": None}}})
+    have = {profile.san_gal_config("ID+attr", 1).name}
+    monkeypatch.setattr(tables, "find_record", lambda config: make_record() if config.name in have else None)
+    missing = [(config.cell, config.seed) for config in tables.missing_runs(MARKET, profile)]
+    assert missing == [(row, seed) for row in ROWS for seed in (0, 1) if (row, seed) != ("ID+attr", 1)]
+    market, _ = SAN_GAL_TABLE_2
+    assert [config.cell for config in tables.missing_runs(market, profile)] == [SAN_GAL_OURS] * 2
+    assert {config.seed for config in tables.missing_runs(TABLE_1, profile)} == {7}
+
+
+def test_settings_of_both_networks_of_san_gal() -> None:
+    market = Profile.read("market1501")
+    shown = tables.settings({"A": market.san_gal_config(SAN_GAL_OURS)}, SAN_GAL_SETTINGS).set_index("Setting")
+    assert shown.loc["input size"].tolist() == ["256×128", "256×128 pixels"]
+    assert shown.loc["initial weights"].tolist() == ["pre-trained", "imagenet"]
+    assert shown.loc["momentum"].tolist() == ["not printed", "0.9"]
+    assert shown.loc["epochs"].tolist() == ["20", "20"]
+    assert shown.loc["warm-up", "A"] == "to epoch 1 from × 0.03"
+    adam = Profile.read("synthped").san_gal_config("IDonly")
+    assert tables.settings({"A": adam}, SAN_GAL_SETTINGS).set_index("Setting").loc["momentum", "A"] == "–"
+    shown = tables.settings({"A": market.attribute_config()}, SAN_GAL_ATTRIBUTE_SETTINGS).set_index("Setting")
+    assert shown.loc["epochs", "A"] == "10"
+
+
+def test_data_are_called_by_what_they_are_a_copy_of(make_san_gal_record: MakeRecord) -> None:
+    assert tables.data_title(Profile.read("synthped-duke")) == "SynthPed, duke-like (toy data)"
+    assert tables.data_title(Profile.read("market1501-small")) == "Market-1501"
+    toy = {"dataset": "synthped", "data_root": None}
+    records = [make_san_gal_record(), make_san_gal_record(SAN_GAL_OURS + "/online", 1, **toy)]
+    assert [data.split()[0] for data in tables.provenance(records)["Data"]] == ["market1501", "market-like"]
+    assert tables.provenance(records)["Run"].tolist() == ["IDonly", SAN_GAL_OURS + "/online"]
+
+
+@pytest.mark.parametrize(("value", "digits", "text"), [(-1.25, 1, "−1.2"), (0.5, 2, "+0.50"), (np.nan, 2, "–")])
+def test_differences_are_shown_with_their_sign(value: float, digits: int, text: str) -> None:
+    assert tables.signed(value, digits) == text

@@ -1,0 +1,218 @@
+"""SAN-GAL's Figs. 1 and 3, and its blocks of channels, drawn from the live modules.
+
+As in `drawings`: shapes come from a forward pass that is listened to, and the steps from the options of the modules, so
+that a drawing cannot say what the code does not do.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+import torch
+from matplotlib.patches import Rectangle
+from torch import Tensor, nn
+
+from reidkit.gradcam import attribute_heat_maps
+from reidkit.models.san_gal import STAGES, AttributeNetwork, AttributeSpatialAttention, SanGalNetwork
+from reidkit.report import drawings, figures
+from reidkit.report.drawings import ROW, TIMES, Call, Chart, Shape, Text, observe, shape
+from reidkit.report.figures import WIDTH, Drawing
+
+
+@dataclass(frozen=True)
+class DualTraced:
+    """Both networks, and what passed through them in one go: the calls of their modules, and the heat maps."""
+
+    attributes: AttributeNetwork
+    reid: SanGalNetwork
+    of_attributes: Mapping[str, Sequence[Call]]
+    of_reid: Mapping[str, Sequence[Call]]
+    heat_maps: Mapping[str, Shape]  # (K, h, w) by stage
+
+    def attention(self, stage: str) -> AttributeSpatialAttention:
+        module: nn.Module = self.reid.attention[stage]
+        assert isinstance(module, AttributeSpatialAttention)
+        return module
+
+
+def trace(attributes: AttributeNetwork, reid: SanGalNetwork, height: int = 256, width: int = 128) -> DualTraced:
+    """Two images (3, height, width), their heat maps, and the re-ID network on both; the networks stay as they are."""
+    images = torch.zeros(2, 3, height, width)
+    of_one = attribute_heat_maps(attributes, images[:1])
+    maps = {stage: of_stage.expand(2, -1, -1, -1) for stage, of_stage in of_one.items()}
+    return DualTraced(
+        attributes,
+        reid,
+        observe(attributes, images),
+        observe(reid, images, maps, torch.tensor([0, 1])),
+        {stage: tuple(of_stage.shape[1:]) for stage, of_stage in maps.items()},
+    )
+
+
+def dual_trace(traced: DualTraced) -> Drawing:
+    """Fig. 1: the attribute network at the left, the re-ID network at the right, its heat maps between them.
+
+    Raises ValueError for a re-ID network without attention, or with attribute heads: the row ID+attrAttention is drawn.
+    """
+    if not len(traced.reid.attention) or len(traced.reid.heads):
+        raise ValueError("this drawing is of the row ID+attrAttention: with attention, and without attribute heads")
+    left, middle, right = 0.86, 2.6, 4.34  # the three columns
+    wide, narrow, lane = 1.56, 1.18, 1.8  # the lane is where the gradients go up
+    backbone, seen = traced.of_attributes, traced.of_reid
+    chart = Chart(12)
+
+    def stem(calls: Mapping[str, Sequence[Call]]) -> Text:
+        return "Conv1, Conv2_x", shape(calls["backbone.layer1"][0].output), "layer"
+
+    chart.label(left, 0.13, "attribute network")
+    chart.label(right, 0.13, "re-ID network")
+    image = chart.box(middle, 0, "image", shape(seen["backbone.conv1"][0].inputs), "data", width=1.5)
+    trunk = [chart.box(left, 1, *stem(backbone), width=wide)]
+    guided = [chart.box(right, 1, *stem(seen), width=wide)]
+    chart.arrow(image.left, (left, image.y), trunk[0].top)
+    chart.arrow(image.right, (right, image.y), guided[0].top)
+    maps = []
+    for i, stage in enumerate(STAGES):
+        row, title, name = 2 + 2 * i, drawings.STAGES[stage], f"backbone.{stage}"
+        trunk.append(chart.box(left, row, title, shape(backbone[name][0].output), "layer", width=wide))
+        guided.append(chart.box(right, row, title, shape(seen[name][0].output), "layer", width=wide))
+        maps.append(chart.box(middle, row + 1, "heat maps", shape(traced.heat_maps[stage]), "data", width=narrow))
+        asam = shape(seen[f"attention.{stage}"][0].output)
+        guided.append(chart.box(right, row + 1, "ASAM", asam, "attention", width=wide))
+        chart.arrow(trunk[-1].right, (middle, trunk[-1].y), maps[-1].top)
+        chart.arrow(maps[-1].right, guided[-1].left)
+    groups = len(traced.attributes.heads)
+    logits = sum(backbone[f"heads.{group}"][0].output[0] for group in range(groups))
+    ends: list[Text] = [
+        ("avg. pooling", shape(backbone["heads.0"][0].inputs), "layer"),
+        (f"{groups} × BN, FC", f"{logits} logits", "layer"),
+        ("softmax", f"{logits} probabilities", "layer"),
+        ("attribute loss", "", "loss"),
+    ]
+    trunk += [chart.box(left, 8 + i, *text, width=wide) for i, text in enumerate(ends)]
+    ends = [
+        ("avg. pooling", shape(seen["neck"][0].inputs), "layer"),
+        (drawings.words(traced.reid.neck), shape(seen["neck"][0].output), "layer"),
+        ("classifier", f"{shape(seen['classifier'][0].output)} logits", "layer"),
+        ("cross-entropy", "", "loss"),
+    ]
+    guided += [chart.box(right, 8 + i, *text, width=wide) for i, text in enumerate(ends)]
+    for above, below in (*pairwise(trunk), *pairwise(guided)):
+        chart.arrow(above.bottom, below.top)
+    triplet = chart.box(middle, 8, "triplet loss", "", "loss", width=narrow)
+    retrieval = chart.box(middle, 9, "retrieval", "by cosine", "data", width=narrow)
+    chart.arrow(guided[-4].left, triplet.right)
+    chart.arrow(guided[-3].left, retrieval.right)
+    softmax = trunk[-2]
+    for box in maps:
+        chart.arrow(softmax.right, (lane, softmax.y), (lane, box.y), box.left, dashed=True)
+    chart.label(middle, 10.5 * ROW, "dashed:\ngradients, Eq. 1")
+    return chart.finish(
+        "Flow chart of both networks, top to bottom: the attribute network at the left, the re-ID network at the "
+        "right. At each of three stages the attribute network's map and the gradients of its probabilities make heat "
+        "maps, which go to the ASAM after the same stage of the re-ID network. In rows from the top:"
+    )
+
+
+def attention_module(traced: DualTraced, stage: str = "layer2") -> Drawing:
+    """Fig. 3: the Attribute Spatial Attention Module after a stage, in the reading that its options choose."""
+    module, features = traced.attention(stage), traced.of_reid[f"attention.{stage}"][0].inputs
+    heat, height_width = traced.heat_maps[stage], features[1:]
+    given = torch.zeros(1, *features), torch.zeros(1, *heat)
+    blocks = tuple(module.block_attention(*given).shape[1:])
+    half = tuple(module.attention(*given).shape[1:])
+    right, left, attended, wide, narrow = 3.96, 1.38, 2.05, 2.05, 1.27
+
+    steps: list[Text] = [("heat maps", shape(heat), "data")]
+    if module.scaling == "minmax":
+        steps.append(("each map to 0–1", shape(heat), "layer"))
+    if blocks != heat:
+        steps.append(("pooling in blocks", shape(blocks), "layer"))
+    source = len(steps) - 1  # what is pooled, and weighed
+    steps += [
+        ("mean over h, w", shape((blocks[0], 1, 1)), "layer"),
+        ("sigmoid: $β$, Eq. 3", shape((blocks[0], 1, 1)), "attention"),
+        TIMES,
+        ("sigmoid: $α$, Eq. 4", shape(blocks), "attention"),
+    ]
+    if module.sigmoids == 2:
+        steps.append(("sigmoid again", shape(blocks), "attention"))
+    if half != blocks:
+        steps.append(("blocks of channels", shape(half), "layer"))
+    chart = Chart(len(steps) + 1)
+    path = chart.stack(right, 0, *steps, width=wide)
+    edge, product = WIDTH - 0.08, path[steps.index(TIMES)]
+    chart.arrow(path[source].right, (edge, path[source].y), (edge, product.y), product.right)
+
+    kept, other = ("first", "last") if module.attended == "last" else ("last", "first")
+    rest = (features[0] - half[0], *height_width)
+    whole = chart.box(left, 0, "activation map", shape(features), "data", width=1.9)
+    keeps = chart.box(2 * left - attended, 1, f"{kept} half", shape(rest), "data", width=narrow)
+    weighed = chart.box(attended, 1, f"{other} half", shape(half), "data", width=narrow)
+    times = chart.box(attended, path[-1].row, *TIMES, width=narrow)
+    output = shape(traced.of_reid[f"attention.{stage}"][0].output)
+    both = chart.box(left, path[-1].row + 1, "both halves", output, "data", width=1.9)
+    for box in (keeps, weighed):
+        chart.arrow((box.x, whole.bottom[1]), box.top)
+    chart.arrow(keeps.bottom, (keeps.x, both.top[1]))
+    chart.arrow(weighed.bottom, times.top)
+    chart.arrow(path[-1].left, times.right)
+    chart.arrow(times.bottom, (times.x, both.top[1]))
+    return chart.finish(
+        "Flow chart of the attention module: the activation map of the re-ID network at the left, of which one half is "
+        "kept and the other multiplied; at the right how the heat maps become what it is multiplied by. In rows from "
+        "the top:"
+    )
+
+
+def shares(maps: int, channels: int) -> Tensor:
+    """By how much each of K maps counts in each attended channel, (K, channels), asked of the module itself.
+
+    Its attention is probed with one map at a time; the maps that move a channel are averaged there.
+    """
+    module = AttributeSpatialAttention(sigmoids=1)
+    features = torch.zeros(maps, 2 * channels, 1, 1)
+    alone = torch.eye(maps)[:, :, None, None]  # image k has map k, and no other
+    moved = module.attention(features, alone)[:, :, 0, 0] > module.attention(features, 0 * alone)[:, :, 0, 0]
+    return moved / moved.sum(0)
+
+
+def blocks(*sizes: tuple[int, int]) -> Drawing:
+    """Which maps serve which channels, a panel for each (maps, channels)."""
+    said = []
+    with figures.style():
+        heights = [maps + 2.4 for maps, _ in sizes]  # in cells
+        side = (WIDTH - 1.1) / max(channels for _, channels in sizes)
+        side = min(side, 0.45)
+        figure, grid = plt.subplots(
+            len(sizes), figsize=(WIDTH, side * sum(heights)), height_ratios=heights, squeeze=False, layout="none"
+        )
+        figure.subplots_adjust(0, 0, 1, 1, 0, 0)
+        for axes, (maps, channels), height in zip(grid[:, 0], sizes, heights, strict=True):
+            table = shares(maps, channels)
+            colours = sns.color_palette("colorblind", maps)
+            wide = WIDTH / side
+            start = (wide - channels) / 2 + 1
+            axes.set(xlim=(0, wide), ylim=(height - 1.2, -1.2))
+            axes.axis("off")
+            axes.text(
+                start + channels / 2, -0.6, f"{maps} maps, {channels} channels", ha="center", va="center", weight="bold"
+            )
+            for k in range(maps):
+                axes.text(start - 0.3, k + 0.5, f"map {k}", ha="right", va="center", fontsize=11)
+                for c in range(channels):
+                    share = table[k, c].item()
+                    colour = (*colours[k], 0.45) if share else "white"
+                    axes.add_patch(Rectangle((start + c, k), 1, 1, facecolor=colour, edgecolor="0.6"))
+                    if share:
+                        written = "1" if share == 1 else f"1/{round(1 / share)}"
+                        axes.text(start + c + 0.5, k + 0.5, written, ha="center", va="center", fontsize=11)
+            for c in range(channels):
+                axes.text(start + c + 0.5, maps + 0.45, str(c), ha="center", va="center", fontsize=11)
+            axes.text(start - 0.3, maps + 0.45, "channel", ha="right", va="center", fontsize=11)
+            of_channel = [", ".join(str(k) for k in table[:, c].nonzero().flatten().tolist()) for c in range(channels)]
+            listed = "; ".join(f"channel {c}: {found}" for c, found in enumerate(of_channel))
+            said.append(f"{maps} maps and {channels} channels, {listed}")
+    return figure, f"Grids of which maps serve which attended channel. {'. '.join(said)}."
