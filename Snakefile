@@ -53,16 +53,16 @@ rule book:
         notebooks=expand(BUILD / "source" / "{page}.ipynb", page=CHAPTERS),
         plain=expand(BUILD / "source" / "{page}.md", page=PLAIN),
         bibliography=BUILD / "source" / "references.bib",
+        toc=BUILD / "source" / "_toc.yml",
         mathjax=BUILD / "source" / "_scripts" / "tex-svg.js",
         assets=sorted(Path("book/_assets").rglob("*.*")),
         config="_config.yml",
-        toc="book/_toc.yml",
     output:
         BUILD / "html" / "index.html",
     params:
         source=BUILD / "source",
         build=BUILD,
-        toc=Path("book/_toc.yml").resolve(),
+        toc=(BUILD / "source" / "_toc.yml").resolve(),
     log:
         BUILD / "book.log",
     shell:
@@ -146,6 +146,20 @@ rule notebook:
         " || {{ tail -n 30 {log}; exit 1; }}"
 
 
+rule run_pages:
+    input:
+        toc="book/_toc.yml",
+        parameters=PARAMETERS,
+        records=[RECORDS / name / "record.json" for name in RUNS if name not in PUBLISHED],
+        published=sorted(Path("book/records").glob("*/record.json")),
+        package=sorted(path for path in Path("reidkit").rglob("*.py")),
+    output:
+        toc=BUILD / "source" / "_toc.yml",
+        pages=directory(BUILD / "source" / "runs"),
+    shell:
+        "reidkit pages {input.parameters} --toc {input.toc} --source {BUILD}/source > /dev/null"
+
+
 rule plain_page:
     input:
         "book/{page}.md",
@@ -172,8 +186,10 @@ rule scripts:  # other people's scripts are locked dependencies, never sources
         "book/package-lock.json",
     output:
         BUILD / "source" / "_scripts" / "tex-svg.js",
+        BUILD / "source" / "_scripts" / "widgets" / "embed.js",
     params:
         folder=BUILD / "scripts",
+        scripts=BUILD / "source" / "_scripts",
     log:
         BUILD / "logs" / "npm.log",
     shell:
@@ -181,6 +197,10 @@ rule scripts:  # other people's scripts are locked dependencies, never sources
         mkdir -p {params.folder} && cp {input} {params.folder}
         npm ci --prefix {params.folder} --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund > {log} 2>&1 \
             || {{ tail -n 20 {log}; exit 1; }}
-        cp {params.folder}/node_modules/mathjax/es5/tex-svg.js {output}
-        cp {params.folder}/node_modules/mathjax/LICENSE $(dirname {output})/MathJax-LICENSE.txt
+        modules={params.folder}/node_modules
+        cp $modules/mathjax/es5/tex-svg.js {params.scripts}
+        cp $modules/mathjax/LICENSE {params.scripts}/MathJax-LICENSE.txt
+        cp $modules/@jupyter-widgets/html-manager/dist/{{embed.js,*.woff2}} {params.scripts}/widgets
+        find $modules -type f -iregex ".*/license[a-z0-9-]*\\(\\.md\\|\\.txt\\)?" -not -path "*/axe-core/*" | LC_ALL=C sort \
+            | xargs tail -vn +1 > {params.scripts}/widgets/LICENSES.txt
         """

@@ -196,6 +196,19 @@ def notebook(
 
 
 @app.command()
+def pages(
+    profile: ProfileArgument,
+    toc: Annotated[Path, typer.Option(help="the book's table of contents")],
+    source: Annotated[Path, typer.Option(help="the folder of the book's executed chapters")],
+) -> None:
+    """Write a page for every run behind the book, and the table of contents that lists them."""
+    from reidkit.report.run_pages import write_pages
+
+    for page in write_pages(Profile.read(profile), source, toc):
+        print(page)
+
+
+@app.command()
 def cells() -> None:
     """List the cells of the ablation grid, which row of Table 1 each one is, and the runs of SAN-GAL."""
     for cell in GRID.values():

@@ -135,7 +135,7 @@ def train(
     options: dict[str, Any] = {
         "lr": settings.learning_rate,
         "weight_decay": settings.weight_decay,
-        "fused": device.type == "cuda",
+        "fused": True,
     }
     optimizer: torch.optim.Optimizer
     if settings.optimizer == "adam":

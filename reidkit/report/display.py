@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 PIXELS_PER_INCH = 100  # at which a page shows a figure; the picture itself holds twice as many, for sharp screens
-_ROLE = re.compile(r"\{[\w:+-]+\}`([^`]*)`")
+_ROLE = re.compile(r"\{[\w:+-]+\}`([^`<]*?)(?: ?<[^`>]*>)?`")  # a role, with or without a text before its target
 _NUMBER = re.compile(r"([-+−±]?\d[\d.,]*( – |$))+|–?")  # a number, an interval of two, or nothing
 _MARKDOWN = MarkdownIt("commonmark", {"html": False})
 MimeBundle = dict[str, str]
@@ -56,16 +56,16 @@ class NumberedTable:
             )
 
         body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in self._cells)
-        notes = f"<div>{_MARKDOWN.render(_without_roles(self.notes))}</div>" if self.notes else ""
+        notes = f"<div>{_MARKDOWN.render(without_roles(self.notes))}</div>" if self.notes else ""
         return (
             f'<div style="overflow-x:auto"><table><caption style="text-align:left">{_inline(self.caption)}</caption>'
             f"<thead><tr>{row(self._header, 'th')}</tr></thead><tbody>{body}</tbody></table></div>{notes}"
         )
 
     def __str__(self) -> str:
-        rows = [[_without_roles(cell) for cell in row] for row in self._cells]
+        rows = [[without_roles(cell) for cell in row] for row in self._cells]
         table = pd.DataFrame(rows, columns=self._header).to_string(index=False)
-        return "\n\n".join(_without_roles(text) for text in (self.caption, table, self.notes) if text)
+        return "\n\n".join(without_roles(text) for text in (self.caption, table, self.notes) if text)
 
 
 class NumberedFigure:
@@ -97,7 +97,7 @@ class NumberedFigure:
         )
 
     def __str__(self) -> str:
-        return f"{_without_roles(self.caption)}\n\n{self.alt}"
+        return f"{without_roles(self.caption)}\n\n{self.alt}"
 
 
 def numbered_table(frame: pd.DataFrame, name: str, caption: str, notes: str = "") -> NumberedTable:
@@ -165,9 +165,10 @@ def _pipe(text: str) -> str:
     return _line(text).replace("|", r"\|")
 
 
-def _without_roles(text: str) -> str:
+def without_roles(text: str) -> str:
+    """MyST as it can be read where no Sphinx resolves its roles: with their texts alone."""
     return _ROLE.sub(r"\1", text)
 
 
 def _inline(text: str) -> str:
-    return str(_MARKDOWN.renderInline(_without_roles(text)))
+    return str(_MARKDOWN.renderInline(without_roles(text)))

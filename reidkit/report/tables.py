@@ -28,6 +28,7 @@ from reidkit.experiments import (
 from reidkit.models.san_gal import STAGES
 from reidkit.published import SAN_GAL_OURS, SETTINGS, Cell, Setting, Table
 from reidkit.records import Record, RecordError
+from reidkit.report.display import without_roles
 
 TOLERANCE = 0.5  # points by which an interval is widened before it decides
 RESAMPLES = 2000
@@ -429,7 +430,7 @@ def by_cell(records: Iterable[Record]) -> dict[Cell, list[Record]]:
 
 
 def side_by_side(comparison: Comparison) -> pd.DataFrame:
-    """One row per method: paper and here for every metric, the verdict, and the hash that ends each record's name."""
+    """One row per method: paper and here for every metric, the verdict, and links to the runs."""
     rows = []
     for method, group in comparison.groupby("method", sort=False):
         row = {"Method": str(method)}
@@ -437,7 +438,7 @@ def side_by_side(comparison: Comparison) -> pd.DataFrame:
             row[f"{LABELS[metric]} paper"] = _number(paper)
             row[f"{LABELS[metric]} here"] = _number(ours)
         row["Verdict"] = _verdicts(group)
-        row["Record"] = " ".join(f"`{name.rsplit('-', 1)[-1]}`" for name in group["records"].iloc[0])
+        row["Record"] = " ".join(map(run_link, group["records"].iloc[0]))
         rows.append(row)
     return pd.DataFrame(rows).drop(columns=[] if comparison["seeds"].any() else "Record")
 
@@ -555,7 +556,7 @@ def provenance(records: Iterable[Record]) -> pd.DataFrame:
         commit = (origin.get("commit") or "unknown")[:8] + (" (changed)" if origin.get("dirty") else "")
         rows.append(
             {
-                "Record": f"`{record.name.rsplit('-', 1)[-1]}`",
+                "Record": run_link(record.name),
                 "Run": run_name(record.config),
                 "Seed": str(record.config["seed"]),
                 "Data": f"{record.config.get('synthped_preset') or record.config['dataset']} `{origin['data'][:8]}`",
@@ -566,6 +567,11 @@ def provenance(records: Iterable[Record]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def run_link(name: str) -> str:
+    """A link to the page of a record (`report.run_pages`), shown as the hash that ends the record's name."""
+    return f"{{doc}}`{name.rsplit('-', 1)[-1]} <runs/{name}>`"
 
 
 def as_text(table: Table, records: Iterable[Record]) -> str:
@@ -646,7 +652,7 @@ def _aligned(frame: pd.DataFrame) -> str:
     """Text columns to the left, numbers to the right."""
     columns = []
     for name in frame.columns:
-        cells = [name, *frame[name].str.replace("`", "")]
+        cells = [name, *frame[name].map(without_roles)]
         width = max(map(len, cells))
         left = name in {"Method", "Verdict", "Record"}
         columns.append([cell.ljust(width) if left else cell.rjust(width) for cell in cells])

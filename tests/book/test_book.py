@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -19,26 +20,13 @@ TOC = yaml.safe_load((BOOK / "_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 
 
-def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["make", "--no-print-directory", "book", "PROFILE=smoke", *arguments], cwd=ROOT, capture_output=True, text=True
-    )
-
-
-@pytest.fixture(scope="session")
-def site() -> Path:
-    done = make()
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    index = Path(done.stdout.splitlines()[-1])  # the page's path comes last
-    assert index == ROOT / "build" / "smoke" / "html" / "index.html"
-    return index.parent
-
-
 def page(site: Path, name: str) -> BeautifulSoup:
     return BeautifulSoup((site / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
 
 
-def test_nothing_is_done_again_when_nothing_changed(site: Path) -> None:
+def test_nothing_is_done_again_when_nothing_changed(
+    site: Path, make: Callable[[], subprocess.CompletedProcess[str]]
+) -> None:
     before = (site / "index.html").stat().st_mtime_ns
     again = make()
     assert again.returncode == 0, again.stderr

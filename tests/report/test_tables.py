@@ -308,7 +308,7 @@ def test_verdicts_of_several_metrics_are_told_apart(make_record: MakeRecord) -> 
 def test_provenance_names_the_record_of_every_hash_in_the_table(make_record: MakeRecord) -> None:
     records = [make_record(), make_record("se")]
     origin = tables.provenance(records)
-    hashes = set(" ".join(tables.side_by_side(compare(TABLE_1, records))["Record"]).split())
+    hashes = set(re.findall(r"{doc}`[^`]+`", " ".join(tables.side_by_side(compare(TABLE_1, records))["Record"])))
     assert hashes == set(origin["Record"])
     assert origin.loc[0, "Minutes"] == "2.0"
     assert origin.loc[0, "Commit"] == "`01234567 (changed)`"

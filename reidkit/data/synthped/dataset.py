@@ -92,7 +92,7 @@ class Preset:
     junk: int = 60
     cameras_per_identity: tuple[int, int] = (4, 6)  # the least and the most
     people_per_look: int = 2  # who share all their attributes
-    palettes: int = 10  # of clothes, shared by many: the fewer, the less a histogram of colours is worth
+    palettes: int = 18  # of clothes, shared by many: the fewer, the less a histogram of colours is worth
 
 
 PRESETS: dict[str, Preset] = {
@@ -202,7 +202,7 @@ def take(shot: Shot, cast: Cast) -> tuple[NDArray[np.uint8], Labels]:
     draw(canvas, labels, solids, replace(view, y=feet + tall * math.cos(eye.pitch) * sole(solids)))
     if rng.random() < 0.08:
         _occlude(canvas, labels, rng, cast, view)
-    if rng.random() < 0.75:
+    if rng.random() < 0.9:
         _shade(canvas, rng)
     image = eye.expose(canvas, gains * np.float32(math.exp(rng.normal(0, 0.05))), rng)
     return image, np.ascontiguousarray(labels[SUPERSAMPLING // 2 :: SUPERSAMPLING, SUPERSAMPLING // 2 :: SUPERSAMPLING])

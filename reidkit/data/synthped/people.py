@@ -21,6 +21,7 @@ NAMELESS = ("orange", "teal")  # worn by those whose colour attributes all say n
 SKIN: tuple[Colour, ...] = ((226, 188, 160), (204, 160, 126), (168, 122, 90), (120, 84, 62), (86, 60, 46))
 HAIR: tuple[Colour, ...] = ((30, 26, 26), (58, 42, 34), (96, 66, 44), (156, 122, 76), (120, 56, 36))
 GREY_HAIR: Colour = (150, 148, 146)
+THINGS = 4  # sets of colours of what is not upper or lower clothes
 
 
 @dataclass(frozen=True)
@@ -84,23 +85,27 @@ def _beside(colour: Colour) -> Colour:
 def draw_palettes(
     rng: np.random.Generator, count: int, upper_colours: list[str], lower_colours: list[str]
 ) -> list[Palette]:
-    """Palettes that show every colour about as often as any other, an upper one beside another lower one each time."""
+    """Palettes that show every colour about as often as any other, an upper one beside another lower one each time.
+
+    So neither colour tells the other, which would make one attribute of two. Things, skin and hair come in a few sets.
+    """
     uppers, lowers = rng.permutation([*upper_colours, NAMELESS[0]]), rng.permutation([*lower_colours, NAMELESS[1]])
-    return [
-        _draw_palette(rng, str(uppers[n % len(uppers)]), str(lowers[(n + n // len(uppers)) % len(lowers)]))
-        for n in range(count)
-    ]
+    things = [_draw_things(rng) for _ in range(THINGS)]
+    palettes = []
+    for n in range(count):
+        upper_name, lower_name = str(uppers[n % len(uppers)]), str(lowers[(n + 3 * (n // len(uppers))) % len(lowers)])
+        upper, lower = _about(rng, COLOURS[upper_name]), _about(rng, COLOURS[lower_name])
+        colours = (upper, _beside(upper), lower, _beside(lower), *things[n % THINGS])
+        palettes.append(Palette(upper_name, lower_name, *colours))
+    return palettes
 
 
-def _draw_palette(rng: np.random.Generator, upper_name: str, lower_name: str) -> Palette:
-    upper, lower = _about(rng, COLOURS[upper_name]), _about(rng, COLOURS[lower_name])
+def _draw_things(rng: np.random.Generator) -> tuple[Colour, Colour, Colour, Colour, Colour]:
+    """The last five colours of a palette."""
     things = _about(rng, COLOURS[str(rng.choice(list(COLOURS)))])
-    return Palette(
-        upper_name, lower_name, upper, _beside(upper), lower, _beside(lower), things, _beside(things),
-        dark_shoes=_about(rng, COLOURS[str(rng.choice(("black", "brown", "blue")))]),
-        skin=_about(rng, SKIN[rng.integers(len(SKIN))], 5),
-        hair=_about(rng, HAIR[rng.integers(len(HAIR))], 5),
-    )  # fmt: skip
+    shoes = _about(rng, COLOURS[str(rng.choice(("black", "brown", "blue")))])
+    skin, hair = _about(rng, SKIN[rng.integers(len(SKIN))], 5), _about(rng, HAIR[rng.integers(len(HAIR))], 5)
+    return things, _beside(things), shoes, skin, hair
 
 
 def draw_look(rng: np.random.Generator, palette: Palette) -> Look:

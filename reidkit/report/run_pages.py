@@ -1,0 +1,128 @@
+"""A page for every run behind the book: its scores and curves, what decided them, and how to make them again."""
+
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from reidkit.experiments import Configuration, Profile, find_record, record_roots
+from reidkit.records import Record, read_records
+from reidkit.report import tables
+from reidkit.report.explorer import training_charts
+from reidkit.report.inline import STYLE
+
+FOLDER = "runs"  # of the pages, beside the chapters
+
+
+def records_behind(profile: Profile) -> dict[str, Record]:
+    """By name, the records that a profile's book may show: its own, its companion's, and all published ones."""
+    found = [record for config in planned(profile) if (record := find_record(config))]
+    return {record.name: record for record in [*found, *read_records(record_roots()[1])]}
+
+
+def planned(profile: Profile) -> list[Configuration]:
+    """The runs of a profile and of its companion."""
+    plans = [plan for plan in (profile, profile.other()) if plan]
+    return [config for plan in plans for config in (*plan.configs(), *plan.san_gal_configs())]
+
+
+def write_pages(profile: Profile, source: Path, toc: Path) -> list[Path]:
+    """Writes SOURCE/runs/NAME.md for every record of `records_behind`, with its files beside it.
+
+    toc: the book's table of contents, whose copy SOURCE/_toc.yml lists the pages below the chapter `runs`.
+    """
+    folder = source / FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    records = records_behind(profile)
+    pages = []
+    for name, record in records.items():
+        shutil.copytree(record.directory, folder / name)
+        pages.append(folder / f"{name}.md")
+        pages[-1].write_text(page(record), encoding="utf-8")
+    contents = yaml.safe_load(toc.read_text(encoding="utf-8"))
+    for part in contents["parts"]:
+        for chapter in part["chapters"]:
+            if chapter["file"] == FOLDER:
+                chapter["sections"] = [{"file": f"{FOLDER}/{name}"} for name in records]
+    (source / "_toc.yml").write_text(yaml.safe_dump(contents, sort_keys=False), encoding="utf-8")
+    return pages
+
+
+def page(record: Record) -> str:
+    """The page of one record, in MyST."""
+    origin = record.provenance
+    commit = origin.get("commit") or "unknown"
+    made = {
+        "Record": f"`{record.name}`",
+        "Made": origin["created"],
+        "Commit": f"`{commit}`" + (", with uncommitted changes" if origin.get("dirty") else ""),
+        "Data": f"checksum `{origin['data'][:16]}…` over the names and sizes of all files",
+        "Images": ", ".join(f"{count:,} {split}" for split, count in origin["images"].items()),
+        "Parameters of the network": f"{origin['parameters']:,}",
+        "Device": f"{origin['device']} ({origin['platform']})",
+        "Seconds": ", ".join(f"{seconds:g} {step}" for step, seconds in origin["seconds"].items()),
+        "Versions": ", ".join(f"{name} {v}" for name, v in {"Python": origin["python"], **origin["versions"]}.items()),
+    }
+    files = ("record.json", *(f"{table}.csv" for table in record.tables))
+    downloads = [f"{{download}}`{file} <{record.name}/{file}>`" for file in files]
+    scores = [{"Metric": name, "Here": f"{100 * value:.2f}"} for name, value in record.metrics.items()]
+    parts = [
+        f"# {title(record.config)}",
+        "## Scores",
+        "In per cent.",
+        _pipes(scores),
+        "## Curves",
+        f'{STYLE}\n<div class="rx"><div class="rx-figures">{training_charts([record])}</div></div>',
+        "## Where it was made",
+        _pipes({"": key, "This run": value} for key, value in made.items()),
+        "## How to make it again",
+        "`verify` repeats the run from its own parameters, at the commit above, and says which metric moved. On the "
+        "same machine, with as many threads, none should.",
+        f"```sh\ngit checkout {commit}\nreidkit verify {record.name}\n```"
+        if record.config["dataset"] == "synthped"
+        else f"```sh\ngit checkout {commit}\nreidkit verify {record.name} --data-root /path/to/the/data\n```",
+        "## Files",
+        f"The record itself: {', '.join(downloads)}. Fractions there, not per cent.",
+        "## Parameters",
+        "What decided the numbers, beside the paper's setting as this book reads it: what the paper prints and, where "
+        "it prints nothing, the declared choice.",
+        _pipes(_parameters(record.config)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def title(config: Mapping[str, Any]) -> str:
+    data = tables.DATASETS[config["dataset"]]
+    if config["dataset"] == "synthped":
+        data = f"SynthPed, {config['synthped_preset']}"
+    return f"{tables.run_name(config)} on {data}, seed {config['seed']}"
+
+
+def _parameters(config: Mapping[str, Any], of: str = "") -> list[dict[str, str]]:
+    kind = tables.kind_of(config)
+    reading = kind.model_validate({}).model_dump(mode="json")
+    rows = []
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            rows += _parameters(value, f"{key}.")
+        else:
+            known = kind.model_fields.get(key)
+            rows.append(
+                {
+                    "Parameter": f"`{of}{key}`",
+                    "This run": f"`{value}`",
+                    "Reading of the paper": f"`{reading[key]}`" if key in reading else "",
+                    "Meaning": (known.description or "") if known else "",
+                }
+            )
+    return rows
+
+
+def _pipes(rows: Iterable[Mapping[str, str]]) -> str:
+    frame = pd.DataFrame(list(rows))
+    lines = [list(frame.columns), ["---"] * len(frame.columns), *frame.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)

@@ -1,0 +1,83 @@
+"""A run's page: everything of its record is on it, and the table of contents lists it."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reidkit.experiments import Profile, project_root
+from reidkit.records import Record, read_records, write_record
+from reidkit.report import tables
+from reidkit.report.run_pages import page, write_pages
+
+ORIGIN = {
+    "created": "2026-01-02T03:04:05+00:00",
+    "commit": "0123456789abcdef",
+    "dirty": True,
+    "python": "3.11.0",
+    "platform": "Linux x86_64",
+    "versions": {"torch": "2.15.0"},
+    "data": "fedcba98765432100123",
+    "device": "CPU, 1 threads",
+    "seconds": {"training": 12.5, "ranking": 0.5},
+    "parameters": 1234567,
+    "images": {"train": 1920, "query": 300, "gallery": 1000},
+}
+
+
+@pytest.fixture
+def planned(build: Path, make_record) -> tuple[Profile, Record]:  # type: ignore[no-untyped-def]
+    """A profile, and the record of one of its runs."""
+    profile = Profile.read("smoke", san_gal=None)
+    config = profile.config("cbam/ce+tri+cir")
+    like = make_record("cbam", "ce+tri+cir")
+    record = write_record(
+        build / "records" / config.name,
+        config=config.determinants,
+        metrics=like.metrics,
+        provenance=ORIGIN,
+        history=like.history.rename(columns={"loss": "total"}).assign(mAP=[None, 0.5]),
+        queries=like.queries,
+    )
+    return profile, record
+
+
+def test_a_page_tells_all_that_its_record_holds(planned: tuple[Profile, Record]) -> None:
+    _, record = planned
+    text = page(record)
+    assert text.startswith("# cbam/ce+tri+cir on SynthPed, market-like, seed 0\n")
+    for metric, value in record.metrics.items():
+        assert f"| {metric} | {100 * value:.2f} |" in text
+    for parameter, value in record.config.items():
+        assert f"| `{parameter}` | `{value}` |" in text
+    assert "0123456789abcdef`, with uncommitted changes" in text
+    assert f"git checkout 0123456789abcdef\nreidkit verify {record.name}\n" in text
+    assert "1,920 train" in text
+    labels = re.findall(r'aria-label="([^"]*)"', text)
+    assert [label.split(" over ")[0] for label in labels] == ["The training loss", "The mAP (%)"]
+
+
+def test_pages_lie_beside_their_files_and_in_the_contents(planned: tuple[Profile, Record], tmp_path: Path) -> None:
+    profile, record = planned
+    toc = tmp_path / "toc.yml"
+    toc.write_text("root: index\nparts:\n- chapters:\n  - file: losses\n  - file: runs\n")
+    pages = write_pages(profile, tmp_path / "source", toc)
+    published = [found.name for found in read_records(project_root() / "book" / "records")]
+    assert {path.stem for path in pages} == {record.name, *published}
+    for path in pages:
+        offered = re.findall(r"\{download\}`[\w.]+ <([^>]+)>`", path.read_text())
+        assert len(offered) >= 3
+        assert all((path.parent / file).is_file() for file in offered)
+    contents = yaml.safe_load((tmp_path / "source" / "_toc.yml").read_text())
+    losses, runs = contents["parts"][0]["chapters"]
+    assert losses == {"file": "losses"}
+    assert runs["sections"] == [{"file": f"runs/{path.stem}"} for path in pages]
+    for link in tables.provenance([record])["Record"]:
+        assert f"<runs/{record.name}>" in link
+
+
+def test_a_page_of_real_data_asks_for_the_data(build: Path) -> None:
+    published = read_records(project_root() / "book" / "records")
+    assert published
+    assert all(f"verify {record.name} --data-root /path/to" in page(record) for record in published)
