@@ -117,16 +117,18 @@ def heatmaps(
 @app.command()
 def evaluate(
     profile: ProfileArgument,
-    cell: Annotated[str, typer.Option(help="attention/loss, such as cbam/ce+tri+cir")],
+    cell: Annotated[str, typer.Option(help="attention/loss, or a row of SAN-GAL; `reidkit cells` lists them")],
     seed: Annotated[int | None, typer.Option(help="the profile's first unless given")] = None,
     set_: Change = None,
 ) -> None:
     """Evaluate the stored weights of a finished run anew, on the data set as it is on this disk."""
-    from reidkit.experiments import measure, open_dataset, run_features
+    from reidkit.experiments import measure, open_dataset
 
-    config = Profile.read(profile, **changes(set_)).config(cell, seed)
+    config = Profile.read(profile, **changes(set_)).any_config(cell, seed)
+    if cell == "attributes":
+        raise ParameterError("attributes: the attribute network ranks nothing; name a run that does")
     dataset = open_dataset(config)
-    query, gallery = run_features(config, dataset)
+    query, gallery = config.features(dataset)
     _, metrics = measure(query, gallery, dataset)
     for name, value in metrics.items():
         print(f"{name:16s} {100 * value:6.2f}")

@@ -4,7 +4,7 @@
 that determines its numbers; `run` loads the finished record of that name or trains it.
 """
 
-from reidkit.experiments.joint_loss import GRID, TABLE_1, Cell, RunConfig, build_network, load_network, run_features
+from reidkit.experiments.joint_loss import GRID, TABLE_1, Cell, RunConfig, build_network, load_network
 from reidkit.experiments.profile import Profile, repeat
 from reidkit.experiments.runs import (
     OnlyOne,
@@ -63,7 +63,6 @@ __all__ = [
     "render_synthped",
     "repeat",
     "run",
-    "run_features",
     "save_weights",
     "validate",
     "weights_path",

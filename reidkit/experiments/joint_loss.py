@@ -1,6 +1,6 @@
 """The joint-loss paper's runs: the ablation grid, and the configuration of one of its cells."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -99,6 +99,14 @@ class RunConfig(Configuration):
             progress=progress,
         )
 
+    def features(self, dataset: Dataset, splits: Sequence[str] = ("query", "gallery")) -> list[Tensor]:
+        device = choose_device(self.device)
+        network = load_network(self, len(dataset.train.identities)).to(device)
+        if self.channels_last:
+            network = network.to(memory_format=torch.channels_last)
+        chosen: list[Split] = [getattr(dataset, split) for split in splits]
+        return [extract_features(network, load_images(split.paths, self.size, device), self) for split in chosen]
+
 
 def build_network(config: RunConfig, num_classes: int) -> ReIDNetwork:
     """The re-identification network of a run, freshly initialised from its seed."""
@@ -122,13 +130,3 @@ def load_network(config: RunConfig, num_classes: int) -> ReIDNetwork:
     network = build_network(config.model_copy(update={"weights": None}), num_classes)
     load_weights(network, config)
     return network.eval()
-
-
-def run_features(config: RunConfig, dataset: Dataset, splits: tuple[str, ...] = ("query", "gallery")) -> list[Tensor]:
-    """Features (N, C) of some splits of `dataset` under the trained network of a finished run."""
-    device = choose_device(config.device)
-    network = load_network(config, len(dataset.train.ids.unique())).to(device)
-    if config.channels_last:
-        network = network.to(memory_format=torch.channels_last)
-    chosen: list[Split] = [getattr(dataset, split) for split in splits]
-    return [extract_features(network, load_images(split.paths, config.size, device), config) for split in chosen]

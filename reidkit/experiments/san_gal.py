@@ -7,7 +7,7 @@ re-identification networks then read them. Each reading of the loosely printed e
 import hashlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -187,12 +187,7 @@ class SanGalConfig(Schedule):
         network = build_san_gal(self, int(identities.max()) + 1, attributes).to(device)
         if self.channels_last:
             network = network.to(memory_format=torch.channels_last)
-        stored: dict[str, HeatMaps] = {}
-        if self.attributes is not None and not self.online:
-            maker = self.attributes.model_copy(update={"data_root": self.data_root, "device": self.device})
-            for split in ("train", "query", "gallery"):
-                classes = self.classes if split == "train" else "predicted"  # no label is known of a test image
-                stored[split] = heat_maps(maker, split, classes, progress=progress)
+        stored = self.heat_maps(("train", "query", "gallery"), progress)
         objective = JointLoss(self.label_smoothing, self.triplet_margin, use_triplet=self.triplet)
         augmentation = self.augmentation()
 
@@ -210,16 +205,12 @@ class SanGalConfig(Schedule):
             correct = output.logits.detach().argmax(dim=1) == identity
             return {**terms, "accuracy": correct.float().mean()}
 
-        def features(images: Images, split: str) -> Tensor:
-            given = (lambda indexes, _: stored[split][indexes]) if stored else None
-            return extract_features(network, images, self, given=given)
-
         return train_reid(
             self,
             dataset,
             network,
             losses,
-            features,
+            lambda images, split: self._extract(network, images, stored.get(split)),
             make_sampler(self, identities, compares=self.triplet),
             labels=labels,
             build=build,
@@ -227,6 +218,29 @@ class SanGalConfig(Schedule):
             progress=progress,
             **({"attention": attention_spread(network, stored["query"])} if stored else {}),
         )
+
+    def features(self, dataset: Dataset, splits: Sequence[str] = ("query", "gallery")) -> list[Tensor]:
+        device = choose_device(self.device)
+        attributes = attributes_of(dataset) if self.row != "IDonly" else None
+        initial = self.model_copy(update={"weights": None})
+        network = build_san_gal(initial, len(dataset.train.identities), attributes).to(device)
+        load_weights(network, self)
+        stored = self.heat_maps(splits)
+        images = {split: load_images(getattr(dataset, split).paths, self.size, device) for split in splits}
+        return [self._extract(network, images[split], stored.get(split)) for split in splits]
+
+    def heat_maps(self, splits: Iterable[str], progress: bool = True) -> dict[str, HeatMaps]:
+        """By split, the stored heat maps that guide the network; none for a row without, or trained online."""
+        if self.attributes is None or self.online:
+            return {}
+        maker = self.attributes.model_copy(update={"data_root": self.data_root, "device": self.device})
+        # No label is known of a test image.
+        classes = {split: self.classes if split == "train" else "predicted" for split in splits}
+        return {split: heat_maps(maker, split, classes[split], progress=progress) for split in splits}
+
+    def _extract(self, network: nn.Module, images: Images, maps: HeatMaps | None) -> Tensor:
+        given = None if maps is None else lambda indexes, _: maps[indexes]
+        return extract_features(network, images, self, given=given)
 
 
 READINGS: dict[str, dict[str, Any]] = {

@@ -4,12 +4,14 @@ import difflib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
+from torch import Tensor
 
+from reidkit.data import Dataset
 from reidkit.data.synthped import renderer
 from reidkit.records import Record
 from reidkit.training import TrainingSettings
@@ -110,6 +112,13 @@ class Configuration(Settings):
 
     def make(self, build: Path, records: Path, progress: bool) -> Record:
         """Trains, evaluates and writes the record; working files go below `build`."""
+        raise NotImplementedError
+
+    def features(self, dataset: Dataset, splits: Sequence[str] = ("query", "gallery")) -> list[Tensor]:
+        """Features (N, C) of some splits under the trained network of the finished run.
+
+        Raises CheckpointError where its weights are not on this machine.
+        """
         raise NotImplementedError
 
 

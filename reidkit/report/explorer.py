@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from reidkit.data import Dataset, Split
-from reidkit.data.resident import load_images, normalise, resize
+from reidkit.data import Dataset
+from reidkit.data.resident import normalise, resize
 from reidkit.evaluation import top_matches
 from reidkit.experiments import (
     GRID,
@@ -42,11 +42,9 @@ from reidkit.experiments import (
     load_network,
     open_dataset,
     run,
-    run_features,
     weights_path,
 )
-from reidkit.experiments.runs import load_weights
-from reidkit.experiments.san_gal import attribute_names, attributes_of, build_san_gal, heat_map_folder, heat_maps
+from reidkit.experiments.san_gal import attribute_names, attributes_of, heat_map_folder, heat_maps
 from reidkit.models.san_gal import STAGES
 from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1, TABLE_1, TABLE_3, TABLE_4, Row, Table
 from reidkit.published import Cell as PrintedCell
@@ -55,7 +53,6 @@ from reidkit.report import tables
 from reidkit.report.figures import ATTENTION, LOSSES, example_queries
 from reidkit.report.inline import STYLE, Line, Sheet, data_uri, difference_chart, line_chart
 from reidkit.report.samples import picture
-from reidkit.training import choose_device, extract_features
 
 RANKS = 20  # of the CMC curve
 RESULTS = 8  # of a ranked list
@@ -423,38 +420,14 @@ def top_results(config: Configuration, dataset: Dataset, queries: Sequence[int])
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["queries"] == names:
             return torch.tensor(kept["top"])
-    places, gallery = torch.tensor(queries), dataset.gallery
-    paths = tuple(dataset.query.paths[i] for i in queries)
-    query = Split(paths, dataset.query.ids[places], dataset.query.cameras[places])
-    first, second = _features(config, replace(dataset, query=query), places)
-    top = top_matches(first, second, query.ids, gallery.ids, query.cameras, gallery.cameras, k=RESULTS)
+    at, query, gallery = torch.tensor(queries), dataset.query, dataset.gallery
+    first, second = config.features(dataset)
+    top = top_matches(first[at], second, query.ids[at], gallery.ids, query.cameras[at], gallery.cameras, k=RESULTS)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     partial.write_text(json.dumps({"queries": names, "top": top.tolist()}), encoding="utf-8")
     partial.replace(path)
     return top
-
-
-def _features(config: Configuration, dataset: Dataset, queries: Tensor) -> list[Tensor]:
-    """Features of query and gallery; `queries` are the positions of the query images in the whole of their split."""
-    if isinstance(config, RunConfig):
-        return run_features(config, dataset)
-    assert isinstance(config, SanGalConfig)
-    attributes = attributes_of(dataset) if config.row != "IDonly" else None
-    network = build_san_gal(config.model_copy(update={"weights": None}), len(dataset.train.identities), attributes)
-    load_weights(network, config)
-    found = []
-    for name, places in (("query", queries), ("gallery", torch.arange(len(dataset.gallery)))):
-        images = load_images(getattr(dataset, name).paths, config.size, choose_device("cpu"))
-        given = None
-        if config.attributes is not None and not config.online:
-            maps = heat_maps(config.attributes, name, progress=False)[places]
-
-            def given(indexes: Tensor, _: Tensor, maps: dict[str, Tensor] = maps) -> dict[str, Tensor]:
-                return {stage: values[indexes] for stage, values in maps.items()}
-
-        found.append(extract_features(network, images, config, given=given))
-    return found
 
 
 def _can_rank(config: Configuration) -> bool:
@@ -666,7 +639,7 @@ def rank_picture(config: RunConfig, file: bytes) -> str:
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         return f"<p>This is no picture that can be read: {html.escape(str(error))}</p>"
     dataset = open_dataset(config)
-    (gallery,) = run_features(config, dataset, ("gallery",))
+    (gallery,) = config.features(dataset, ("gallery",))
     network = load_network(config, len(dataset.train.identities))
     with torch.inference_mode():
         feature = network(normalise(resize(torch.from_numpy(given).permute(2, 0, 1)[None], config.size)))  # (1, C)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from reidkit.data import Dataset, Split
 from reidkit.evaluation import top_matches
-from reidkit.experiments import RunConfig, check_data, find_record, open_dataset, run_features, weights_path
+from reidkit.experiments import RunConfig, check_data, find_record, open_dataset, weights_path
 from reidkit.models.san_gal import STAGES
 from reidkit.records import Record
 from reidkit.report.tables import LABELS
@@ -314,7 +314,7 @@ def ranked_lists_of(config: RunConfig, quantiles: Sequence[float] = (0.9, 0.5, 0
     dataset = open_dataset(config)
     check_data(record, dataset)
     query, gallery = dataset.query, dataset.gallery
-    query_features, gallery_features = run_features(config, dataset)
+    query_features, gallery_features = config.features(dataset)
     top = top_matches(query_features, gallery_features, query.ids, gallery.ids, query.cameras, gallery.cameras, k=k)
     return ranked_lists(dataset, top, example_queries(record, quantiles), k)
 

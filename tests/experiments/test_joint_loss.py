@@ -22,7 +22,6 @@ from reidkit.experiments import (
     project_root,
     repeat,
     run,
-    run_features,
     weights_path,
 )
 from reidkit.records import RecordError, compare, read_record
@@ -123,7 +122,7 @@ def test_a_run_is_trained_once_recorded_and_loaded(smoke: Profile) -> None:
     assert run(config, progress=False).metrics == trained.metrics
     assert written.stat().st_mtime_ns == before
 
-    features = run_features(config, dataset)
+    features = config.features(dataset)
     assert measure(*features, dataset)[1] == trained.metrics  # the stored weights are those that were evaluated
 
 

@@ -11,7 +11,7 @@ from reidkit.data import DatasetError
 from reidkit.data.heat_maps import HeatMapError, HeatMaps
 from reidkit.data.resident import load_images, normalise, resize
 from reidkit.experiments import READINGS, SAN_GAL, AttributeConfig, ParameterError, Profile, SanGalConfig, repeat, run
-from reidkit.experiments.runs import open_dataset, save_weights, weights_path
+from reidkit.experiments.runs import measure, open_dataset, save_weights, weights_path
 from reidkit.experiments.san_gal import (
     DualTrace,
     attribute_names,
@@ -43,6 +43,8 @@ def test_every_row_and_reading_trains_and_is_a_run_of_its_own(smoke: Profile) ->
         if name != "attributes":
             assert len(finished.record.queries) == len(open_dataset(smoke).query)
             assert finished.history["mAP"].notna().all()  # evaluate_every: 1
+            dataset = open_dataset(smoke)  # the stored weights and heat maps are those that were evaluated
+            assert measure(*finished.config.features(dataset), dataset)[1] == finished.metrics
     assert set(runs["attributes"].record.tables) == {"history", "attributes", "localisation"}
     assert "attributes" in runs["ID+attr"].history.columns
     assert "attributes" not in runs["IDonly"].history.columns
@@ -142,10 +144,15 @@ def test_localisation_counts_an_image_where_the_attribute_is_in_sight(smoke: Pro
     attributes = attributes_of(dataset)
     found = localisation(build_attribute_network(config, attributes).eval(), dataset, config)
     assert set(found["attribute"]) == set(attribute_names(attributes))
-    hats = found[(found["attribute"] == "hat") & (found["stage"] == "layer4") & (found["measure"] == "energy")]
-    group = next(i for i, group in enumerate(attributes.groups) if group.name == "hat")
-    owners = attributes.test.labels_of(dataset.query.ids)[:, group] == 1
-    assert 0 < hats["images"].item() <= owners.sum()
+    energy = found[(found["stage"] == "layer4") & (found["measure"] == "energy")].set_index("attribute")
+    carried = 0
+    for name in ("hat", "backpack", "bag", "handbag"):
+        group = next(i for i, group in enumerate(attributes.groups) if group.name == name)
+        owners = attributes.test.labels_of(dataset.query.ids)[:, group] == 1
+        assert (energy.loc[name, "images"] > 0) <= owners.any()
+        assert energy.loc[name, "images"] <= owners.sum()
+        carried += energy.loc[name, "images"]
+    assert carried > 0
     assert found["random"].dropna().between(0, 1).all()
 
 
