@@ -3,6 +3,7 @@
 #   make book                        the toy data set's book: build/synthped/html/index.html
 #   make book PROFILE=market1501-small DATA_ROOT=/path/to/Market-1501-v15.09.15
 #   make test                        everything that CI checks
+#   make zip, make pdf               the book as one file
 #   make lab                         JupyterLab, text notebooks opening as notebooks
 
 PROFILE ?= synthped
@@ -11,16 +12,20 @@ GPUS ?= 1
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)
-SNAKEMAKE := snakemake book --configfile parameters/$(PROFILE).yaml --cores all --resources gpu=$(GPUS) \
+SNAKEMAKE = snakemake $@ --configfile parameters/$(PROFILE).yaml --cores all --resources gpu=$(GPUS) \
 	--quiet rules host $(if $(DATA_ROOT),--config data_root=$(abspath $(DATA_ROOT)))
 INDEX := build/$(PROFILE)/html/index.html
 
-.PHONY: book test benchmark lab clean
+.PHONY: book zip pdf test benchmark lab clean
 .DEFAULT_GOAL := book
 
 book: $(BIN)/installed
 	@$(SNAKEMAKE)
 	@echo $(abspath $(INDEX))
+
+zip pdf: $(BIN)/installed
+	@$(SNAKEMAKE)
+	@echo $(abspath build/$(PROFILE)/reid-book-$(PROFILE).$@)
 
 test: $(BIN)/installed
 	@python -m pytest $(PYTEST)

@@ -74,6 +74,48 @@ rule book:
         """
 
 
+rule zip:  # the site, the records that its numbers come from, and a checksum of every file
+    input:
+        BUILD / "html" / "index.html",
+    output:
+        BUILD / f"reid-book-{PROFILE.profile}.zip",
+    params:
+        folder=BUILD / f"reid-book-{PROFILE.profile}",
+        build=BUILD,
+    shell:
+        """
+        rm -rf {params.folder} && mkdir -p {params.folder}/records
+        cp -r {params.build}/html {params.folder}/site
+        cp -r {params.build}/source/runs/*/ {params.folder}/records
+        (cd {params.folder} && find . -type f | LC_ALL=C sort | xargs -d "\n" sha256sum > ../SHA256SUMS && mv ../SHA256SUMS .)
+        (cd {params.build} && python -m zipfile -c $(basename {output}) $(basename {params.folder})) && rm -rf {params.folder}
+        """
+
+
+rule pdf:  # the whole book on one page, printed by a browser
+    input:
+        BUILD / "html" / "index.html",
+    output:
+        BUILD / f"reid-book-{PROFILE.profile}.pdf",
+    params:
+        source=BUILD / "source",
+        print=BUILD / "print",
+        toc=(BUILD / "source" / "_toc.yml").resolve(),
+        page=(BUILD / "print" / "_build" / "singlehtml" / "index.html").resolve(),
+    log:
+        BUILD / "logs" / "pdf.log",
+    shell:
+        """
+        chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome) \
+            || {{ echo "make pdf prints with Chromium, which was not found: apt-get install chromium"; exit 1; }}
+        jupyter-book build {params.source} --path-output {params.print} --config _config.yml --toc {params.toc} \
+            --builder singlehtml --all > {log} 2>&1 || {{ tail -n 20 {log}; exit 1; }}
+        "$chromium" --headless --no-sandbox --disable-gpu --no-pdf-header-footer --generate-pdf-document-outline \
+            --run-all-compositor-stages-before-draw --virtual-time-budget=300000 \
+            --print-to-pdf={output} file://{params.page} >> {log} 2>&1 || {{ tail -n 20 {log}; exit 1; }}
+        """
+
+
 def rendered(run):
     """What a run needs on the disk of a rendered data set; a real one is the reader's affair."""
     if run.dataset != "synthped" or run.data_root is not None:

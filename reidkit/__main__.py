@@ -230,19 +230,24 @@ def _find_record(record: Path) -> Any:
 
 def main() -> None:
     """Runs the command line; the errors that a user can mend are told in words, with exit code 1."""
-    from reidkit.report.notebook import NotebookError
-
-    known = (
-        ParameterError, DatasetError, RecordError, TrainingError, CheckpointError, WeightsError, NotebookError,
-    )  # fmt: skip
     try:
         app()
-    except known as error:
+    except Exception as error:
+        if not isinstance(error, known_errors()):
+            raise
         print(f"reidkit: {error}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
         print("reidkit: interrupted; the same command goes on from the last finished epoch", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def known_errors() -> tuple[type[Exception], ...]:
+    from reidkit.report.notebook import NotebookError  # its imports take more than a second: only once one is needed
+
+    return (
+        ParameterError, DatasetError, RecordError, TrainingError, CheckpointError, WeightsError, NotebookError,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

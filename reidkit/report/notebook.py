@@ -3,14 +3,12 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import jupytext
-import nbformat
-import papermill
-from papermill.exceptions import PapermillExecutionError
+from typing import TYPE_CHECKING, Any
 
 from reidkit.experiments import ParameterError, Profile, nearest, project_root
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 
 class NotebookError(Exception):
@@ -39,7 +37,7 @@ def _is_parameter(name: str, value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str | list | tuple | dict)
 
 
-def declared_parameters(notebook: nbformat.NotebookNode) -> list[str]:
+def declared_parameters(notebook: "NotebookNode") -> list[str]:
     """The variables that a notebook's `parameters` cell assigns, in order."""
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     names = [
@@ -55,6 +53,12 @@ def execute_chapter(chapter: Path, parameter_file: str | Path, output: Path, *, 
     ParameterError before anything runs, and NotebookError where a cell fails: the partial notebook stays beside
     `output`, named `.failed.ipynb`, and what was at `output` is removed rather than left stale.
     """
+    # Imported here: they take two seconds, which every chapter would spend that only asks for its profile.
+    import jupytext
+    import nbformat
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
     profile = Profile.read(parameter_file)
     notebook = jupytext.read(chapter)
     values = profile.model_dump(mode="json")

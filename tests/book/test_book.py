@@ -3,16 +3,19 @@
 import json
 import re
 import subprocess
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from bs4 import BeautifulSoup
 
 from reidkit.experiments import Profile, find_record
+from reidkit.report.run_pages import records_behind
 
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "book"
@@ -73,22 +76,48 @@ def test_no_label_is_used_twice(site: Path) -> None:
     assert [label for label, count in found.items() if count > 1] == []
 
 
-def test_every_measured_number_of_table_1_is_in_a_record(site: Path) -> None:
+def test_every_number_called_here_is_a_records_own(site: Path) -> None:
+    """In every table of every page: a mean over the seeds of some run's metric, or a difference of two such means."""
+    seeds = defaultdict(list)
+    for record in records_behind(Profile.read("smoke")).values():
+        config = {key: value for key, value in record.config.items() if key != "seed"}
+        seeds[json.dumps(config, sort_keys=True)].append(pd.Series(record.metrics))
+    means = 100 * pd.DataFrame([mean for group in seeds.values() for mean in (*group, sum(group) / len(group))])
+    held = means.stack().to_numpy()
+    gains = np.concatenate([np.subtract.outer(means[m].dropna(), means[m].dropna()).ravel() for m in means])
+    checked = 0
+    for file in sorted(site.rglob("*.html")):
+        soup = BeautifulSoup(file.read_text(encoding="utf-8"), "html.parser")
+        for table in soup.select("article table"):
+            header = [cell.get_text(strip=True) for cell in table.select("thead th")]
+            for column in (i for i, title in enumerate(header) if title.lower().split(" ")[-1] == "here"):
+                for row in table.select("tbody tr"):
+                    shown = row.select("td")[column].get_text(strip=True)
+                    if shown not in {"", "–"}:
+                        number = float(shown.replace("−", "-"))
+                        pool = gains if shown[0] in "+−" else held
+                        assert abs(pool - number).min() < 0.00501, f"{file.name}: {header[column]} {shown}"
+                        checked += 1
+    assert checked > 200
+
+
+def test_every_score_of_an_attribute_is_a_records_own(site: Path) -> None:
+    table = page(site, "attribute-network").find(id="table-attribute-scores")
+    scores = find_record(Profile.read("smoke").attribute_config()).table("attributes")
+    held = 100 * scores.select_dtypes("number").to_numpy()
+    means = 100 * scores.groupby("level").mean(numeric_only=True).to_numpy()
+    cells = [float(cell.get_text()) for cell in table.select("tbody td:not(:first-child)")]
+    assert len(cells) == 8 * (len(scores) // 2 + 1)
+    assert [number for number in cells if min(abs(held - number).min(), abs(means - number).min()) > 0.0501] == []
+
+
+def test_every_row_that_was_run_is_shown(site: Path) -> None:
     soup = page(site, "experiments")
-    profiles = {"table-1": Profile.read("smoke"), "table-1-market": Profile.read("market1501-small")}
-    for label, profile in profiles.items():
-        held = set()
-        for config in profile.configs():
-            record = find_record(config)
-            held |= {100 * value for value in record.metrics.values()} if record else set()
-        table = soup.find(id=label)
-        header = [cell.get_text(strip=True) for cell in table.select("thead th")]
-        columns = [i for i, name in enumerate(header) if name.endswith("here")]
-        assert len(columns) == 4
-        cells = [row.select("td")[i].get_text(strip=True) for row in table.select("tbody tr") for i in columns]
-        shown = [float(cell) for cell in cells if cell != "–"]  # rounded to two decimals
-        assert [number for number in shown if all(abs(number - value) > 0.00501 for value in held)] == []
-        assert sum(cell != "–" for cell in cells) == 4 * len([c for c in profile.configs() if find_record(c)])
+    for label, profile in {"table-1": "smoke", "table-1-market": "market1501-small"}.items():
+        run = [config for config in Profile.read(profile).configs() if find_record(config)]
+        links = soup.find(id=label).select("tbody a[href]")
+        assert {Path(link["href"]).stem for link in links} == {config.name for config in run}
+        assert all((site / link["href"]).is_file() for link in links)
 
 
 def test_published_records_hold_no_picture_and_no_weights() -> None:

@@ -218,7 +218,7 @@ def _shade(canvas: Array, rng: np.random.Generator) -> None:
     """The shadow of something outside the picture, over a part of the person: one cloth has two colours then."""
     height, width = canvas.shape[:2]
     y, x = np.ogrid[:height, :width]
-    angle, darkness, softness = rng.uniform(0, TAU), rng.uniform(0.2, 0.45), rng.uniform(3, 12)
+    angle, darkness, softness = rng.uniform(0, TAU), rng.uniform(0.25, 0.5), rng.uniform(3, 12)
     middle_y, middle_x = rng.uniform(0.2, 0.8) * height, rng.uniform(0.3, 0.7) * width
     depth = ((x - middle_x) * math.cos(angle) + (y - middle_y) * math.sin(angle)) / softness  # into the shadow
     canvas *= 1 - darkness * np.clip(0.5 + depth, 0, 1)[..., None].astype(np.float32)
