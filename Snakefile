@@ -184,7 +184,7 @@ rule notebook:
     log:
         BUILD / "logs" / "{page}.log",
     shell:
-        "OMP_NUM_THREADS=1 reidkit notebook {input.chapter} {input.parameters} --output {output} > {log} 2>&1"
+        "OMP_NUM_THREADS=1 python -m reidkit.report.execute {input.chapter} {input.parameters} {output} > {log} 2>&1"
         " || {{ tail -n 30 {log}; exit 1; }}"
 
 

@@ -9,7 +9,16 @@ import typer
 import yaml
 
 from reidkit.data import DatasetError
-from reidkit.experiments import GRID, SAN_GAL, Configuration, ParameterError, Profile, nearest, record_roots
+from reidkit.experiments import (
+    GRID,
+    SAN_GAL,
+    Configuration,
+    ParameterError,
+    Profile,
+    nearest,
+    parameter_file,
+    record_roots,
+)
 from reidkit.experiments import run as load_or_train
 from reidkit.models.backbone import WeightsError
 from reidkit.records import RecordError
@@ -192,9 +201,10 @@ def notebook(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="the executed .ipynb")] = None,
 ) -> None:
     """Execute a chapter with papermill; it is written only if every cell ran."""
-    from reidkit.report.notebook import execute_chapter
+    from reidkit.report.execute import execute_chapter
 
-    print(execute_chapter(chapter, profile, output or chapter.with_suffix(".ipynb")))
+    Profile.read(profile)  # what is wrong with it is told before anything runs
+    print(execute_chapter(chapter, parameter_file(profile), output or chapter.with_suffix(".ipynb")))
 
 
 @app.command()
@@ -243,7 +253,7 @@ def main() -> None:
 
 
 def known_errors() -> tuple[type[Exception], ...]:
-    from reidkit.report.notebook import NotebookError  # its imports take more than a second: only once one is needed
+    from reidkit.report.execute import NotebookError  # its imports take more than a second: only once one is needed
 
     return (
         ParameterError, DatasetError, RecordError, TrainingError, CheckpointError, WeightsError, NotebookError,

@@ -5,7 +5,7 @@ that determines its numbers; `run` loads the finished record of that name or tra
 """
 
 from reidkit.experiments.joint_loss import GRID, TABLE_1, Cell, RunConfig, build_network, load_network
-from reidkit.experiments.profile import Profile, repeat
+from reidkit.experiments.profile import Profile, parameter_file, repeat
 from reidkit.experiments.runs import (
     OnlyOne,
     Run,
@@ -57,6 +57,7 @@ __all__ = [
     "measure",
     "nearest",
     "open_dataset",
+    "parameter_file",
     "project_root",
     "rank_features",
     "record_roots",

@@ -75,9 +75,7 @@ class Profile(Settings):
 
         Raises ParameterError, naming the key, the file and the nearest valid name, before anything runs.
         """
-        file = Path(path)
-        if file.suffix not in {".yaml", ".yml"}:
-            file = project_root() / "parameters" / f"{path}.yaml"
+        file = parameter_file(path)
         try:
             content = yaml.safe_load(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
@@ -153,6 +151,12 @@ class Profile(Settings):
     def other(self) -> "Profile | None":
         """The companion profile."""
         return Profile.read(self.companion) if self.companion else None
+
+
+def parameter_file(profile: str | Path) -> Path:
+    """The file of a profile: a path that ends in .yaml as it is, a name in `parameters/`."""
+    file = Path(profile)
+    return file if file.suffix in {".yaml", ".yml"} else project_root() / "parameters" / f"{profile}.yaml"
 
 
 def repeat(record: Record, data_root: Path | None = None, progress: bool = True) -> Record:

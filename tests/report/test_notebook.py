@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import jupytext
@@ -6,8 +8,9 @@ import papermill
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
-from reidkit.experiments import ParameterError
-from reidkit.report.notebook import NotebookError, declared_parameters, execute_chapter, notebook_profile
+from reidkit.experiments import ParameterError, parameter_file
+from reidkit.report.execute import NotebookError, declared_parameters, execute_chapter
+from reidkit.report.notebook import notebook_profile
 
 HEADER = """---
 kernelspec:
@@ -55,16 +58,18 @@ def test_a_chapter_gets_what_its_parameters_cell_declares(tmp_path: Path) -> Non
 def test_a_bad_parameter_file_stops_before_anything_runs(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("epohcs: 7")
-    with pytest.raises(ParameterError, match="did you mean 'epochs'"):
-        execute_chapter(chapter(tmp_path), mine, tmp_path / "out.ipynb")
-    assert not (tmp_path / "out.ipynb").exists()
+    command = [sys.executable, "-m", "reidkit", "notebook", str(chapter(tmp_path)), str(mine)]
+    failed = subprocess.run(command, capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert "did you mean 'epochs'" in failed.stderr
+    assert not (tmp_path / "chapter.ipynb").exists()
 
 
 def test_a_failing_cell_leaves_the_partial_notebook_and_no_stale_page(tmp_path: Path) -> None:
     output = tmp_path / "out.ipynb"
     output.write_text("of last time")
     with pytest.raises(NotebookError, match=r"ZeroDivisionError.*\n.*out\.failed\.ipynb"):
-        execute_chapter(chapter(tmp_path, "1 / 0"), "smoke", output)
+        execute_chapter(chapter(tmp_path, "1 / 0"), parameter_file("smoke"), output)
     assert not output.exists()
     assert outputs(tmp_path / "out.failed.ipynb").startswith("smoke 1")
 

@@ -78,7 +78,7 @@ def _about(rng: np.random.Generator, colour: Colour, spread: float = 7) -> Colou
 
 def _beside(colour: Colour) -> Colour:
     """The second colour of a cloth: a lighter or a darker one of the first."""
-    red, green, blue = (value * 0.45 if sum(colour) > 360 else value * 1.5 + 60 for value in colour)
+    red, green, blue = (value * 0.35 if sum(colour) > 360 else value * 1.5 + 90 for value in colour)
     return red, green, blue
 
 
@@ -241,8 +241,8 @@ def draw_person(rng: np.random.Generator, look: Look, palette: Palette) -> Perso
         return cloth(palette.things, palette.things_second, patterns, patterned)
 
     child, old = look.age == 1, look.age == 4
-    upper = cloth(palette.upper, palette.upper_second, UPPER_PATTERNS, 0.85)
-    if upper.pattern is None or rng.random() < 0.25:
+    upper = cloth(palette.upper, palette.upper_second, UPPER_PATTERNS, 1.0)
+    if rng.random() < 0.25:
         places = [angle for angle in (0.0, math.pi) if rng.random() < 0.6]
         marks = [Print(one_of(*PRINTS), upper.second, a, between(0.64, 0.74), between(0.045, 0.08)) for a in places]
         upper = upper._replace(prints=tuple(marks))
@@ -264,7 +264,7 @@ def draw_person(rng: np.random.Generator, look: Look, palette: Palette) -> Perso
         scarf=bool(rng.random() < 0.15),
         upper=upper,
         sleeves=upper._replace(prints=()) if rng.random() < 0.6 else Cloth(upper.second),
-        lower=cloth(palette.lower, palette.lower_second, LOWER_PATTERNS, 0.5),
+        lower=cloth(palette.lower, palette.lower_second, LOWER_PATTERNS, 0.8),
         skin=Cloth(palette.skin),
         hair=Cloth(GREY_HAIR if old else palette.hair),
         shoes=Cloth(COLOURS["white"] if look.light_shoes else palette.dark_shoes),

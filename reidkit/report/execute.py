@@ -1,0 +1,74 @@
+"""Executes a chapter with papermill: `python -m reidkit.report.execute CHAPTER PARAMETERS OUTPUT`.
+
+It knows nothing of what parameters mean, and imports no network: a book has many chapters. Check the parameter file
+first, as the Snakefile and `reidkit notebook` do.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+import yaml
+from papermill.exceptions import PapermillExecutionError
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class NotebookError(Exception):
+    """A chapter that cannot be executed; the message says where its partial notebook is kept."""
+
+
+def declared_parameters(notebook: nbformat.NotebookNode) -> list[str]:
+    """The variables that a notebook's `parameters` cell assigns, in order."""
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    names = [
+        line.split("=")[0].split(":")[0].strip() for cell in cells for line in cell.source.splitlines() if "=" in line
+    ]
+    return [name for name in names if name.isidentifier()]
+
+
+def execute_chapter(chapter: Path, parameter_file: Path, output: Path, *, progress: bool = False) -> Path:
+    """Executes a text notebook with papermill and moves the result to `output` once all of it ran.
+
+    The notebook receives what its parameters cell declares of the parameter file, and as `profile` the file's path.
+    Raises NotebookError where a cell fails: the partial notebook stays beside `output`, named `.failed.ipynb`, and
+    what was at `output` is removed rather than left stale.
+    """
+    notebook = jupytext.read(chapter)
+    values = yaml.safe_load(parameter_file.read_text(encoding="utf-8"))
+    # Relative to the project, where the kernel starts: pages show it.
+    values["profile"] = os.path.relpath(parameter_file.resolve(), PROJECT)
+    parameters = {name: values[name] for name in declared_parameters(notebook) if name in values}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    failed = output.with_suffix(".failed.ipynb")
+    source = output.with_suffix(".input.ipynb")
+    nbformat.write(notebook, source)
+    try:
+        papermill.execute_notebook(
+            str(source), str(failed), parameters, cwd=str(PROJECT), progress_bar=progress, kernel_name="python3"
+        )
+    except PapermillExecutionError as error:
+        output.unlink(missing_ok=True)
+        raise NotebookError(
+            f"{chapter}: cell {error.exec_count} failed with {error.ename}: {error.evalue}\n"
+            f"The partial notebook is kept at {failed}"
+        ) from error
+    finally:
+        source.unlink()
+    executed = nbformat.read(failed, as_version=4)
+    for cell in executed.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata.tags.append("remove-input")  # pages show the chapter's own parameters cell
+    nbformat.write(executed, failed)
+    failed.replace(output)
+    return output
+
+
+if __name__ == "__main__":
+    try:
+        execute_chapter(*map(Path, sys.argv[1:]))
+    except NotebookError as error:
+        sys.exit(f"reidkit: {error}")
