@@ -129,7 +129,8 @@ def store_heat_maps(
         if meta.count != len(images):
             raise HeatMapError(f"{directory}: holds heat maps of {meta.count} images, not of {len(images)}; {_ADVICE}")
         batches = torch.arange(meta.done, meta.count).split(batch_size) if meta.done < meta.count else ()
-        with tqdm(desc=name, initial=meta.done, total=meta.count, unit="image", disable=not progress) as bar:
+        hidden = not progress or not batches  # nothing to wait for
+        with tqdm(desc=name, initial=meta.done, total=meta.count, unit="image", disable=hidden) as bar:
             for indexes, pixels in zip(batches, images.batches(batches), strict=True):
                 maps = _checked(produce(indexes, pixels), len(pixels), meta.done)
                 layers = {stage: (k, h, w) for stage, (_, k, h, w) in ((s, m.shape) for s, m in maps.items())}
