@@ -84,7 +84,8 @@ def test_every_number_called_here_is_a_records_own(site: Path) -> None:
         seeds[json.dumps(config, sort_keys=True)].append(pd.Series(record.metrics))
     means = 100 * pd.DataFrame([mean for group in seeds.values() for mean in (*group, sum(group) / len(group))])
     held = means.stack().to_numpy()
-    gains = np.concatenate([np.subtract.outer(means[m].dropna(), means[m].dropna()).ravel() for m in means])
+    columns = [means[metric].dropna().to_numpy() for metric in means]
+    gains = np.concatenate([np.subtract.outer(column, column).ravel() for column in columns])
     checked = 0
     for file in sorted(site.rglob("*.html")):
         soup = BeautifulSoup(file.read_text(encoding="utf-8"), "html.parser")

@@ -18,7 +18,7 @@ import torch
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from reidkit.experiments import GRID, Profile, find_record, open_dataset, run, weights_path
+from reidkit.experiments import GRID, Profile, RunConfig, find_record, open_dataset, run, weights_path
 from reidkit.experiments.san_gal import heat_maps
 from reidkit.published import SAN_GAL_OURS, TABLE_1
 from reidkit.records import Record
@@ -264,7 +264,7 @@ def test_ranked_lists_are_kept_until_the_weights_change(
     def never(*_: object) -> None:
         raise AssertionError("the features were extracted again")
 
-    monkeypatch.setattr(explorer, "_features", never)
+    monkeypatch.setattr(RunConfig, "features", never)
     again = explorer.top_results(config, found.dataset, found.queries)
     assert torch.equal(again, found.top["none/ce"])
     with pytest.raises(AssertionError, match="extracted again"):
