@@ -67,7 +67,7 @@ class ResidentImages:
     def batches(self, indexes: Sequence[Tensor]) -> Iterator[Tensor]:
         """One uint8 (B, 3, h, w) per entry of `indexes`, each an int64 (B,)."""
         for chosen in indexes:
-            yield self.pixels[chosen.to(self.pixels.device, non_blocking=True)]
+            yield self.pixels.index_select(0, chosen.to(self.pixels.device, non_blocking=True))
 
 
 class StreamedImages:
@@ -112,7 +112,7 @@ def normalise(images: Tensor) -> Tensor:
     """uint8 (N, 3, H, W) to float32 of ImageNet's mean 0 and standard deviation 1 per channel."""
     mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(3, 1, 1) * 255
     std = torch.tensor(IMAGENET_STD, device=images.device).view(3, 1, 1) * 255
-    return (images - mean) / std
+    return (images - mean).div_(std)
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,25 @@ class Draw:
 
     def to(self, device: torch.device | str) -> "Draw":
         return Draw(self.flip.to(device), self.shift.to(device), self.erase.to(device))
+
+
+def shift_one_by_one(images: Tensor, shift: Tensor, padding: int) -> Tensor:
+    """Images (N, C, H, W) shifted by (N, 2) rows down and columns right, zeros moved in: fast on a CPU."""
+    height, width = images.shape[-2:]
+    shifted = torch.zeros_like(images)
+    for source, target, (down, right) in zip(images, shifted, shift.tolist(), strict=True):
+        rows, columns = max(0, height - abs(down)), max(0, width - abs(right))
+        seen = source[:, max(-down, 0) :, max(-right, 0) :][:, :rows, :columns]
+        target[:, max(down, 0) :, max(right, 0) :][:, :rows, :columns] = seen
+    return shifted
+
+
+def shift_at_once(images: Tensor, shift: Tensor, padding: int) -> Tensor:
+    """The same without a look at the numbers, for which a GPU would have to be waited for: |shift| is <= padding."""
+    height, width = images.shape[-2:]
+    windows = F.pad(images, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)  # (N, C, 2p + 1, 2p + 1, H, W)
+    top, left = (padding - shift).unbind(1)
+    return windows[torch.arange(len(images), device=images.device), :, top, left]
 
 
 @dataclass(frozen=True)
@@ -163,20 +182,10 @@ class Augmentation:
         chosen = boxes[torch.arange(count), first].long()
         return Draw(flip, shift, torch.where((erased & fits.any(dim=1))[:, None], chosen, torch.zeros(4).long()))
 
-    def move(self, images: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-        """The geometry alone: (N, C, H, W), flipped and shifted, and a mask (N, H, W) of what was shifted in."""
-        count, _, height, width = images.shape
-        device = images.device
-        rows = torch.arange(height, device=device) - draw.shift[:, :1]  # (N, H) source rows
-        columns = torch.arange(width, device=device) - draw.shift[:, 1:]  # (N, W) source columns, after the flip
-        outside = ((rows < 0) | (rows >= height))[:, :, None] | ((columns < 0) | (columns >= width))[:, None, :]
-        columns = torch.where(draw.flip[:, None], width - 1 - columns, columns)
-        moved = images.permute(0, 2, 3, 1)[
-            torch.arange(count, device=device)[:, None, None],
-            rows.clamp(0, height - 1)[:, :, None],
-            columns.clamp(0, width - 1)[:, None, :],
-        ].permute(0, 3, 1, 2)
-        return moved, outside
+    def move(self, images: Tensor, draw: Draw) -> Tensor:
+        """The geometry alone: (N, C, H, W), flipped and shifted by up to `padding`, with zeros moved in."""
+        flipped = torch.where(draw.flip[:, None, None, None], images.flip(3), images)
+        return (shift_one_by_one if images.device.type == "cpu" else shift_at_once)(flipped, draw.shift, self.padding)
 
     def erased(self, draw: Draw) -> Tensor:
         """The erased box of each image as a mask, bool (N, H, W)."""
@@ -213,6 +222,5 @@ class Augmentation:
 
     def __call__(self, images: Tensor, draw: Draw) -> Tensor:
         """uint8 (N, 3, h, w) to augmented, normalised float32 (N, 3, H, W), on the images' device."""
-        moved, outside = self.move(resize(images, self.size), draw)
-        black = moved.masked_fill(outside[:, None], 0)  # the strong baseline pads with black
-        return normalise(black).masked_fill(self.erased(draw)[:, None], 0.0)
+        moved = self.move(resize(images, self.size), draw)  # the strong baseline pads with black, too
+        return normalise(moved).mul_(~self.erased(draw)[:, None])

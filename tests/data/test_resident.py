@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from reidkit.data.resident import (
     normalise,
     read_image,
     resize,
+    shift_at_once,
+    shift_one_by_one,
 )
 
 
@@ -88,10 +91,24 @@ def test_a_mask_moves_as_its_image_does() -> None:
     draw = augmentation.draw(20, torch.Generator().manual_seed(1))
     images = torch.zeros(20, 3, 16, 8)
     images[:, :, 5, 2] = 1
-    moved, outside = augmentation.move(images, draw)
-    maps, _ = augmentation.move(images[:, :1], draw)
+    moved, maps = augmentation.move(images, draw), augmentation.move(images[:, :1], draw)
     assert torch.equal(moved[:, :1], maps)
-    assert moved[:, 0].masked_fill(outside, 0).sum() > 10  # most are still inside
+    assert moved[:, 0].sum() > 10  # most are still inside
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("padding", [0, 3, 20])  # 20: some images are moved out of sight
+def test_images_shifted_at_once_are_those_shifted_one_by_one(dtype: torch.dtype, padding: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(1, 256, (60, 3, 12, 6), generator=generator).to(dtype)
+    shift = torch.randint(-padding, padding + 1, (60, 2), generator=generator)
+    expected = torch.zeros_like(images)
+    for n, (down, right) in enumerate(shift.tolist()):
+        for i, j in itertools.product(range(12), range(6)):
+            if 0 <= i - down < 12 and 0 <= j - right < 6:
+                expected[n, :, i, j] = images[n, :, i - down, j - right]
+    assert torch.equal(shift_one_by_one(images, shift, padding), expected)
+    assert torch.equal(shift_at_once(images, shift, padding), expected)
 
 
 def cells_of(images: torch.Tensor, cell: int) -> torch.Tensor:
@@ -151,10 +168,10 @@ def test_flips_and_shifts_by_whole_cells_are_exact(flip: bool, down: int, right:
     """As a map of one pixel to the cell is moved; (0, 0) without a flip is the identity."""
     maps = torch.rand(1, 5, *cells, generator=torch.Generator().manual_seed(0))
     before = maps.clone()
-    moved, outside = Augmentation(cells).move(maps, draw_of(flip, down, right))
+    moved = Augmentation(cells).move(maps, draw_of(flip, down, right))
     augmentation = Augmentation((cells[0] * 16, cells[1] * 16))
     result = augmentation.move_maps(maps, draw_of(flip, down * 16, right * 16))
-    assert torch.equal(result, moved.masked_fill(outside[:, None], 0))
+    assert torch.equal(result, moved)
     assert torch.equal(maps, before)
     if not (flip or down or right):
         assert torch.equal(result, maps)
@@ -187,9 +204,8 @@ def test_each_map_has_its_own_draw_and_its_own_precision() -> None:
 
 def test_flip_and_shift_by_hand() -> None:
     image = torch.arange(4 * 2).view(1, 1, 4, 2).expand(1, 3, 4, 2).contiguous()
-    moved, outside = Augmentation((4, 2), padding=1).move(image, draw_of(flip=True, down=1, right=0))
-    assert moved[0, 0, 1:].tolist() == [[1, 0], [3, 2], [5, 4]]
-    assert outside[0].tolist() == [[True, True], [False, False], [False, False], [False, False]]
+    moved = Augmentation((4, 2), padding=1).move(image, draw_of(flip=True, down=1, right=0))
+    assert moved[0, 0].tolist() == [[0, 0], [1, 0], [3, 2], [5, 4]]
 
 
 def test_erased_pixels_are_the_mean_colour() -> None:
