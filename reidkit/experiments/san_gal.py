@@ -225,6 +225,8 @@ class SanGalConfig(Schedule):
         initial = self.model_copy(update={"weights": None})
         network = build_san_gal(initial, len(dataset.train.identities), attributes).to(device)
         load_weights(network, self)
+        if self.channels_last:  # as in training, so that bf16 rounds alike
+            network = network.to(memory_format=torch.channels_last)
         stored = self.heat_maps(splits)
         images = {split: load_images(getattr(dataset, split).paths, self.size, device) for split in splits}
         return [self._extract(network, images[split], stored.get(split)) for split in splits]
