@@ -50,6 +50,7 @@ def test_run_table_evaluate_and_verify(build: Path, synthped: Path, tmp_path: Pa
         (["table", "1", "smok"], "did you mean 'smoke'"),
         (["verify", "nowhere"], "nowhere: no such record; looked in"),
         (["evaluate", "market1501", "--cell", "none/ce"], "Market-1501-v15.09.15"),
+        (["evaluate", "smoke", "--cell", "attributes"], "the attribute network ranks nothing"),
         (["data", "render", "market1501"], "not rendered"),
     ],
 )

@@ -37,7 +37,7 @@ from reidkit.experiments.runs import (
     train_reid,
     weights_path,
 )
-from reidkit.experiments.settings import Configuration, build_root
+from reidkit.experiments.settings import Configuration, ParameterError, build_root
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.losses import JointLoss, attribute_loss
 from reidkit.models.san_gal import STAGES, AttributeNetwork, AttributeSpatialAttention, SanGalNetwork, SanGalOutput
@@ -133,6 +133,9 @@ class AttributeConfig(Schedule):
         )
         shutil.rmtree(workplace)
         return record
+
+    def features(self, dataset: Dataset, splits: Sequence[str] = ("query", "gallery")) -> list[Tensor]:
+        raise ParameterError("attributes: the attribute network ranks nothing; name a run that does")
 
 
 class SanGalConfig(Schedule):

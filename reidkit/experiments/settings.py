@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import json
 import os
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -78,14 +79,14 @@ class Configuration(Settings):
     seed: int = Field(0, ge=0)
 
     @property
+    @abstractmethod
     def title(self) -> tuple[str, ...]:
         """What a run's name says before its hash; each kind of run has its own."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def cell(self) -> str:
         """What `reidkit run --cell` calls it."""
-        raise NotImplementedError
 
     def command(self, profile: str) -> str:
         """The command that makes this run's record."""
@@ -110,16 +111,16 @@ class Configuration(Settings):
         text = json.dumps(self._determinants(exclude_defaults=True), sort_keys=True)
         return "-".join((*self.title, hashlib.sha256(text.encode()).hexdigest()[:8]))
 
+    @abstractmethod
     def make(self, build: Path, records: Path, progress: bool) -> Record:
         """Trains, evaluates and writes the record; working files go below `build`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def features(self, dataset: Dataset, splits: Sequence[str] = ("query", "gallery")) -> list[Tensor]:
         """Features (N, C) of some splits under the trained network of the finished run.
 
-        Raises CheckpointError where its weights are not on this machine.
+        Raises CheckpointError where its weights are not on this machine, ParameterError for a run that ranks nothing.
         """
-        raise NotImplementedError
 
 
 def validate(model: type[Model], values: Mapping[str, Any], source: str) -> Model:
