@@ -21,6 +21,16 @@ ROOT = Path(os.path.relpath(build_root()))
 BUILD = ROOT / PROFILE.profile
 PARAMETERS = BUILD / "parameters.yaml"
 RECORDS = Path(os.path.relpath(record_roots()[0]))
+
+
+def write_if_changed(file, values):
+    """As YAML, and only where it differs, so that the file's age tells when its content changed."""
+    text = yaml.safe_dump(values, sort_keys=False)
+    if not file.is_file() or file.read_text() != text:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+
 RUNS, OWNER = {}, {}  # by name: the configuration, and the parameter file that plans it
 HEATMAPS = {}  # by name of the attribute network's run: the parameter file
 for plan, file in ((PROFILE, PARAMETERS), (PROFILE.other(), BUILD / "companion.yaml")):
@@ -30,11 +40,14 @@ for plan, file in ((PROFILE, PARAMETERS), (PROFILE.other(), BUILD / "companion.y
         RUNS[run.name], OWNER[run.name] = run, file
     if plan.san_gal is not None:
         HEATMAPS[plan.attribute_config().name] = file
-    # Written only where it changed, so that its age tells whether the parameters did.
-    resolved = yaml.safe_dump(json.loads(plan.model_dump_json(exclude_unset=True)), sort_keys=False)
-    if not file.is_file() or file.read_text() != resolved:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(resolved)
+    write_if_changed(file, json.loads(plan.model_dump_json(exclude_unset=True)))
+CONFIG = BUILD / "_config.yml"
+site = yaml.safe_load(Path("_config.yml").read_text())
+if repository := os.environ.get("REPOSITORY"):  # where this book's source can be found: pages get launch buttons
+    site["repository"] = {"url": repository, "path_to_book": "book", "branch": os.environ.get("BRANCH", "main")}
+    site["launch_buttons"] = {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"}
+    site["sphinx"]["extra_extensions"] = ["reidkit.report.launch"]
+write_if_changed(CONFIG, site)
 DATA = {run.root.name: OWNER[name] for name, run in RUNS.items() if run.dataset == "synthped"}
 # A published record stands for a run that need not be repeated.
 PUBLISHED = {name for name, run in RUNS.items() if (record_roots()[1] / name / "record.json").is_file()}
@@ -56,7 +69,7 @@ rule book:
         toc=BUILD / "source" / "_toc.yml",
         mathjax=BUILD / "source" / "_scripts" / "tex-svg.js",
         assets=sorted(Path("book/_assets").rglob("*.*")),
-        config="_config.yml",
+        config=CONFIG,
     output:
         BUILD / "html" / "index.html",
     params:
@@ -94,7 +107,8 @@ rule zip:  # the site, the records that its numbers come from, and a checksum of
 
 rule pdf:  # the whole book on one page, printed by a browser
     input:
-        BUILD / "html" / "index.html",
+        index=BUILD / "html" / "index.html",
+        config=CONFIG,
     output:
         BUILD / f"reid-book-{PROFILE.profile}.pdf",
     params:
@@ -108,7 +122,7 @@ rule pdf:  # the whole book on one page, printed by a browser
         """
         chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome) \
             || {{ echo "make pdf prints with Chromium, which was not found: apt-get install chromium"; exit 1; }}
-        jupyter-book build {params.source} --path-output {params.print} --config _config.yml --toc {params.toc} \
+        jupyter-book build {params.source} --path-output {params.print} --config {input.config} --toc {params.toc} \
             --builder singlehtml --all > {log} 2>&1 || {{ tail -n 20 {log}; exit 1; }}
         "$chromium" --headless --no-sandbox --disable-gpu --no-pdf-header-footer --generate-pdf-document-outline \
             --run-all-compositor-stages-before-draw --virtual-time-budget=300000 \

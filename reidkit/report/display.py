@@ -9,6 +9,7 @@ import html
 import io
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, cast
 
 import matplotlib.pyplot as plt
@@ -16,6 +17,8 @@ import pandas as pd
 from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from PIL import Image
+
+from reidkit.records import Record
 
 PIXELS_PER_INCH = 100  # at which a page shows a figure; the picture itself holds twice as many, for sharp screens
 _ROLE = re.compile(r"\{[\w:+-]+\}`([^`<]*?)(?: ?<[^`>]*>)?`")  # a role, with or without a text before its target
@@ -27,9 +30,12 @@ MimeBundle = dict[str, str]
 class NumberedTable:
     """What `numbered_table` returns; the last expression of a cell shows it."""
 
-    def __init__(self, frame: pd.DataFrame, name: str, caption: str, notes: str = "") -> None:
+    def __init__(
+        self, frame: pd.DataFrame, name: str, caption: str, notes: str = "", records: Iterable[Record] = ()
+    ) -> None:
         _check(name, "table", caption=caption)
-        self.frame, self.name, self.caption, self.notes = frame, name, _line(caption), notes.strip()
+        self.frame, self.name, self.caption = frame, name, _line(caption)
+        self.notes = f"{notes} {_run_links(records)}".strip()
         self._cells = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
         self._header = [str(column).replace("-", "\N{NON-BREAKING HYPHEN}") for column in frame.columns]
         self._right = [
@@ -71,9 +77,9 @@ class NumberedTable:
 class NumberedFigure:
     """What `numbered_figure` returns; the last expression of a cell shows it."""
 
-    def __init__(self, figure: Figure, name: str, caption: str, alt: str) -> None:
+    def __init__(self, figure: Figure, name: str, caption: str, alt: str, records: Iterable[Record] = ()) -> None:
         _check(name, "figure", caption=caption, alt=alt)
-        self.name, self.caption, self.alt = name, _line(caption), _line(alt)
+        self.name, self.caption, self.alt = name, _line(f"{caption} {_run_links(records)}"), _line(alt)
         self.width = round(figure.get_figwidth() * PIXELS_PER_INCH)
         self.mime, self.picture = _encoded(figure)
         plt.close(figure)  # or the notebook would show it a second time
@@ -100,24 +106,40 @@ class NumberedFigure:
         return f"{without_roles(self.caption)}\n\n{self.alt}"
 
 
-def numbered_table(frame: pd.DataFrame, name: str, caption: str, notes: str = "") -> NumberedTable:
+def numbered_table(
+    frame: pd.DataFrame, name: str, caption: str, notes: str = "", records: Iterable[Record] = ()
+) -> NumberedTable:
     """A table with a number, a caption and a label.
 
     frame: shown without its index; cells may hold inline MyST; floats are shown with two decimals, missing ones as –.
     name: the label that {numref}`name` refers to: lower-case letters, digits and hyphens.
     caption: one paragraph of MyST. notes: MyST below the table.
+    records: what its numbers come from, linked below it where no column does so.
     Raises ValueError for a name that is no label and for an empty caption.
     """
-    return NumberedTable(frame, name, caption, notes)
+    return NumberedTable(frame, name, caption, notes, records)
 
 
-def numbered_figure(figure: Figure, name: str, caption: str, alt: str) -> NumberedFigure:
+def numbered_figure(
+    figure: Figure, name: str, caption: str, alt: str, records: Iterable[Record] = ()
+) -> NumberedFigure:
     """A figure with a number, a caption, a label and an alternative text; the matplotlib figure is closed.
 
     name: as for `numbered_table`. alt: what the figure shows, with its numbers, for those who cannot see it.
+    records: what its numbers come from, linked at the end of the caption.
     Raises ValueError for a name that is no label and for an empty caption or alternative text.
     """
-    return NumberedFigure(figure, name, caption, alt)
+    return NumberedFigure(figure, name, caption, alt, records)
+
+
+def run_link(name: str) -> str:
+    """A link to the page of a record (`report.run_pages`), shown as the hash that ends the record's name."""
+    return f"{{doc}}`{name.rsplit('-', 1)[-1]} <runs/{name}>`"
+
+
+def _run_links(records: Iterable[Record]) -> str:
+    names = dict.fromkeys(record.name for record in records)
+    return f"Run{'s' if len(names) > 1 else ''}: {', '.join(map(run_link, names))}." if names else ""
 
 
 def _encoded(figure: Figure) -> tuple[str, bytes]:

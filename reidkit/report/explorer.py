@@ -50,6 +50,7 @@ from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1, TABLE_1, TABLE_3, T
 from reidkit.published import Cell as PrintedCell
 from reidkit.records import Record
 from reidkit.report import tables
+from reidkit.report.display import run_link
 from reidkit.report.figures import ATTENTION, LOSSES, example_queries
 from reidkit.report.inline import STYLE, Line, Sheet, data_uri, difference_chart, line_chart
 from reidkit.report.samples import picture
@@ -180,7 +181,7 @@ def overview(experiment: Experiment) -> pd.DataFrame:
                 "Over baseline": _signed(gain["ours"]),
                 "95 % of that": _interval(gain["low"], gain["high"]),
                 "Verdict on mAP": scores["mAP"]["verdict"],
-                "Record": " ".join(tables.run_link(record.name) for record in records) or "–",
+                "Record": " ".join(run_link(record.name) for record in records) or "–",
             }
         )
     return pd.DataFrame(rows)
@@ -213,8 +214,11 @@ def query_differences(ours: Sequence[Record], base: Sequence[Record]) -> pd.Data
 # ------------------------------------------------------------------------------------------------------------- panels
 
 
-def cell_panel(experiment: Experiment, cell: str) -> str:
-    """Everything about a cell but its pictures: scores, curves, and what its queries gained."""
+def cell_panel(experiment: Experiment, cell: str, links: bool = True) -> str:
+    """Everything about a cell but its pictures: scores, curves, and what its queries gained.
+
+    links: whether the names of the records lead to their pages, which a built book has and JupyterLab has not.
+    """
     title = f"<p><strong>{html.escape(experiment.label(cell))}</strong></p>"
     records = experiment.records[cell]
     if not records:
@@ -229,7 +233,10 @@ def cell_panel(experiment: Experiment, cell: str) -> str:
         for name, of in bases.items()
         if of != cell
     ]
-    names = ", ".join(f"<code>{record.name}</code>" for record in records)
+    names = ", ".join(
+        f'<a href="runs/{record.name}.html">{record.name}</a>' if links else f"<code>{record.name}</code>"
+        for record in records
+    )
     other = "; ".join(tables.departures(records[0].config, experiment.table))
     setting = f"Another setting than the paper's: {html.escape(other)}." if other else "The paper's setting."
     return _block(
@@ -501,8 +508,8 @@ def _heat(config: AttributeConfig, dataset: Dataset, queries: Sequence[int], nam
 # ------------------------------------------------------------------------------------------------------------ widgets
 
 
-def explorer(chosen: Sequence[Experiment]) -> VBox:
-    """The explorer of some experiments, as widgets that work without a kernel.
+def explorer(chosen: Sequence[Experiment], links: bool = True) -> VBox:
+    """The explorer of some experiments, as widgets that work without a kernel; `links` as for `cell_panel`.
 
     Raises ValueError where there is nothing to choose from.
     """
@@ -520,7 +527,7 @@ def explorer(chosen: Sequence[Experiment]) -> VBox:
         maps = [stage, make.stack(query, heat)] if heat else []
         columns = {}
         for cell in experiment.cells:
-            parts = [make.panel(cell_panel(experiment, cell))]
+            parts = [make.panel(cell_panel(experiment, cell, links))]
             if found and cell in found.top:
                 record = experiment.records[cell][0]
                 lists = [list_panel(found, cell, place, record) for place in range(len(QUERIES))]
@@ -566,10 +573,10 @@ class _Widgets:
 
 def live(profile: Profile) -> VBox:
     """The explorer of a profile with what needs a kernel: to train what is missing, and to rank an own picture."""
-    shown = VBox([explorer(experiments(profile))])
+    shown = VBox([explorer(experiments(profile), links=False)])
 
     def renew() -> None:
-        shown.children = (explorer(experiments(profile)), shown.children[1], own_picture(profile))
+        shown.children = (explorer(experiments(profile), links=False), shown.children[1], own_picture(profile))
 
     shown.children = (*shown.children, training(profile, renew), own_picture(profile))
     return shown

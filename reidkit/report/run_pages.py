@@ -24,8 +24,10 @@ def records_behind(profile: Profile) -> dict[str, Record]:
 
 
 def planned(profile: Profile) -> list[Configuration]:
-    """The runs of a profile and of its companion."""
+    """The runs of a profile and of its companion, and those of SynthPed that some chapters show with any data."""
     plans = [plan for plan in (profile, profile.other()) if plan]
+    if profile.dataset != "synthped" or profile.san_gal is None:
+        plans.append(Profile.read("synthped"))
     return [config for plan in plans for config in (*plan.configs(), *plan.san_gal_configs())]
 
 

@@ -28,7 +28,7 @@ from reidkit.experiments import (
 from reidkit.models.san_gal import STAGES
 from reidkit.published import SAN_GAL_OURS, SETTINGS, Cell, Setting, Table
 from reidkit.records import Record, RecordError
-from reidkit.report.display import without_roles
+from reidkit.report.display import run_link, without_roles
 
 TOLERANCE = 0.5  # points by which an interval is widened before it decides
 RESAMPLES = 2000
@@ -567,11 +567,6 @@ def provenance(records: Iterable[Record]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def run_link(name: str) -> str:
-    """A link to the page of a record (`report.run_pages`), shown as the hash that ends the record's name."""
-    return f"{{doc}}`{name.rsplit('-', 1)[-1]} <runs/{name}>`"
 
 
 def as_text(table: Table, records: Iterable[Record]) -> str:

@@ -121,6 +121,27 @@ def test_every_row_that_was_run_is_shown(site: Path) -> None:
         assert all((site / link["href"]).is_file() for link in links)
 
 
+# Figures of live modules, of losses and of data: they show no number of a run.
+WITHOUT_RUN = {
+    *(f"figure-{number}" for number in range(1, 6)),
+    *("figure-eq1", "figure-smoothing", "figure-hinge", "figure-boundary", "figure-toy"),
+    *("figure-contact", "figure-parts", "figure-alike", "figure-augmentation", "figure-batch"),
+    *("figure-attribute-balance", "figure-san-gal-1", "figure-san-gal-3", "figure-blocks", "figure-sigmoids"),
+    "figure-san-gal-schedule",
+}
+
+
+def test_every_figure_of_a_run_leads_to_its_page(site: Path) -> None:
+    found = set()
+    for name in PAGES:
+        for figure in page(site, name).select("article figure"):
+            links = figure.select("figcaption a[href^='runs/']")
+            assert bool(links) == (figure["id"] not in WITHOUT_RUN), figure["id"]
+            assert all((site / link["href"]).is_file() for link in links)
+            found.add(figure["id"])
+    assert found > WITHOUT_RUN
+
+
 def test_published_records_hold_no_picture_and_no_weights() -> None:
     files = [path for path in (BOOK / "records").rglob("*") if path.is_file()]
     tables = {"history.csv", "queries.csv", "attributes.csv", "attention.csv"}

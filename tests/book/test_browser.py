@@ -75,8 +75,19 @@ def reader(chromium: Browser, site: Path) -> Iterator[Reader]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_whole_without_a_network(reader: Reader, name: str) -> None:
+    check_whole(reader.open(name))
+
+
+def test_the_page_of_every_run_is_whole_without_a_network(reader: Reader) -> None:
+    pages = sorted((reader.site / "runs").glob("*.html"))
+    assert len(pages) > 12
+    for path in pages:
+        check_whole(reader.open(f"runs/{path.stem}"))
+    assert violations(reader.page, reader.site) == []
+
+
+def check_whole(page: Page) -> None:
     """Its mathematics is typeset, every picture is there and has a text, and it fits a telephone."""
-    page = reader.open(name)
     assert page.locator("mjx-merror").count() == 0
     for kind, whole in (
         ("img", "i.complete && i.naturalWidth && i.alt.trim()"),
@@ -183,6 +194,13 @@ def test_a_run_that_is_missing_names_its_command(reader: Reader) -> None:
     control(page, "Attention").select_option(label=ATTENTION[missing.attention])
     control(page, "Loss").select_option(label=LOSSES[missing.loss])
     expect(page.locator(".widget-subarea")).to_contain_text(f"reidkit run smoke --cell {missing.name} --seed 0")
+
+
+def test_a_run_leads_to_its_page(reader: Reader) -> None:
+    page = reader.open("explorer")
+    page.locator(".widget-subarea summary").locator("visible=true").first.click()
+    page.locator(".widget-subarea details[open] a").first.click()
+    expect(page).to_have_url((reader.site / "runs" / f"{Profile.read('smoke').config('none/ce').name}.html").as_uri())
 
 
 def test_the_explorer_works_by_keyboard(reader: Reader) -> None:

@@ -1,18 +1,52 @@
-"""Records with made-up queries, for tests of what is shown of them."""
+"""Records with made-up queries and tables, for tests of what is shown of them, and what every figure must keep to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
+from reidkit.data import AttributeGroup
 from reidkit.experiments import READINGS, AttributeConfig, Configuration, RunConfig, SanGalConfig
 from reidkit.models.san_gal import STAGES
 from reidkit.records import Record
+from reidkit.report.localisation_figures import MEASURES
 
+mpl.use("agg")
 MakeRecord = Callable[..., Record]
+MakeLocalisation = Callable[[Mapping[str, float]], pd.DataFrame]
+GROUP_LIST = (
+    AttributeGroup("hat", ("no", "yes"), ("hat",)),
+    AttributeGroup("age", ("young", "teenager", "adult", "old"), ("age",)),
+    AttributeGroup("upper-body colour", ("none", "black", "red"), ("upblack", "upred")),
+)
+
+
+@pytest.fixture(autouse=True)
+def _close() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def written(figure: Figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(mpl.text.Text))
+
+
+def check_page(figure: Figure) -> None:
+    figure.draw_without_rendering()
+    inside, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert width <= 5.2
+    assert min(inside.x0, inside.y0) >= -0.01  # nothing is cut off
+    assert inside.x1 <= width + 0.01
+    assert inside.y1 <= height + 0.01
+    # a telephone shows a figure 3.4 inches wide; type below 6.5 points is not read there
+    texts = [text for text in figure.findobj(mpl.text.Text) if text.get_visible() and text.get_text()]
+    assert min(text.get_fontsize() for text in texts) * min(1, 3.4 / width) >= 6.5
 
 
 @pytest.fixture
@@ -96,3 +130,50 @@ def _record(config: Configuration, entropy: list[int], queries: int, quality: fl
             "seconds": {"training": 90.0, "ranking": 30.0},
         },
     )
+
+
+@pytest.fixture
+def scores() -> pd.DataFrame:
+    """As a record's table: the hat is learned, age is not, the colour is worse than the majority."""
+    rows = []
+    for level in ("identity", "image"):
+        for name, accuracy, balanced, majority, chance in (
+            ("hat", 0.9, 0.8, 0.7, 0.5),
+            ("age", 0.6, 0.25, 0.6, 0.25),
+            ("upper-body colour", 0.3, 0.4, 0.5, 1 / 3),
+        ):
+            rows.append(
+                {
+                    "attribute": name,
+                    "level": level,
+                    "count": 10,
+                    "accuracy": accuracy,
+                    "balanced accuracy": balanced,
+                    "majority accuracy": majority,
+                    "majority balanced accuracy": chance,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def localisation() -> MakeLocalisation:
+    """The table of a record whose maps are so much over the centre, by attribute, with intervals of ± 0.1."""
+
+    def make(over: Mapping[str, float]) -> pd.DataFrame:
+        rows = []
+        for i, (field, gain) in enumerate(over.items()):
+            for s, stage in enumerate(STAGES):
+                for measure in MEASURES:
+                    gain_here = gain - 0.05 * s
+                    row: dict[str, Any] = {"attribute": field, "stage": stage, "measure": measure}
+                    row |= {"images": 0 if np.isnan(gain) else 10, "blank": s, "random": 0.1 + 0.01 * i, "centre": 0.3}
+                    row |= {"map": 0.3 + gain_here, "map low": 0.2 + gain_here, "map high": 0.4 + gain_here}
+                    for baseline, value in (("centre", 0.3), ("random", row["random"])):
+                        difference = 0.3 + gain_here - value
+                        row |= {f"over {baseline}": difference}
+                        row |= {f"over {baseline} low": difference - 0.1, f"over {baseline} high": difference + 0.1}
+                    rows.append(row)
+        return pd.DataFrame(rows)
+
+    return make

@@ -16,6 +16,7 @@ from myst_parser.parsers.directives import parse_directive_text
 from PIL import Image
 
 from reidkit.report.display import numbered_figure, numbered_table
+from tests.report.conftest import MakeRecord
 
 AWKWARD = "quoted \"so\" and 'so', # no comment, key: value, back\\slash, `tick`, ü → 5 %"
 
@@ -32,6 +33,17 @@ def split(markdown: str, kind: str) -> tuple[str, str]:
     found = re.fullmatch(rf"(~~~+){{{kind}}} (.*?)\n(.*)\n\1\n(?:\n(.*)\n)?", markdown, re.S)
     assert found
     return found[2], found[3]
+
+
+def test_tables_and_figures_lead_to_the_runs_behind_them(frame: pd.DataFrame, make_record: MakeRecord) -> None:
+    records = [make_record(seed=seed) for seed in (0, 1, 0)]
+    links = [f"{{doc}}`{record.name[-8:]} <runs/{record.name}>`" for record in records[:2]]
+    assert len({record.name[-9] for record in records}) == 1  # a dash, before the hash
+    table = numbered_table(frame, "table-one", "A caption", "Notes.", records)
+    assert table.markdown().endswith(f"\nNotes. Runs: {links[0]}, {links[1]}.\n")
+    drawn = numbered_figure(plt.figure(figsize=(1, 1)), "figure-one", "A caption.", "A text.", iter(records[:1]))
+    assert f"\nA caption. Run: {links[0]}.\n" in drawn.markdown()
+    assert f"A caption. Run: {records[0].name[-8:]}." in drawn.html()
 
 
 def test_table_offers_the_same_cells_to_lab_book_and_console(frame: pd.DataFrame) -> None:

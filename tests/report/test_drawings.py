@@ -1,19 +1,17 @@
 """The architecture drawings: that they follow the network they are given, and that they can be read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import pytest
 import torch
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from reidkit.models import ReIDNetwork
 from reidkit.report import drawings
 from reidkit.report.drawings import Trace, trace
+from tests.report.conftest import written
 
-mpl.use("agg")
 Draw = Callable[[Trace], drawings.Drawing]
 EVERY: list[Draw] = [
     drawings.retrieval,
@@ -24,12 +22,6 @@ EVERY: list[Draw] = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _close() -> Iterator[None]:
-    yield
-    plt.close("all")
-
-
 def traced(attention: str = "cbam", classifier: str = "circle", width: float = 0.125, last_stride: int = 1) -> Trace:
     return trace(ReIDNetwork(7, attention, classifier, width, last_stride), 64, 32)
 
@@ -37,10 +29,6 @@ def traced(attention: str = "cbam", classifier: str = "circle", width: float = 0
 @pytest.fixture(scope="module")
 def narrow() -> Trace:
     return traced()
-
-
-def written(figure: Figure) -> str:
-    return "\n".join(text.get_text() for text in figure.findobj(mpl.text.Text))
 
 
 def test_trace_notes_what_modules_were_given_and_leaves_the_network_as_it_was() -> None:

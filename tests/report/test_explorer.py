@@ -6,7 +6,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,11 @@ from PIL import Image
 from reidkit.experiments import GRID, Profile, RunConfig, find_record, open_dataset, run, weights_path
 from reidkit.experiments.san_gal import heat_maps
 from reidkit.published import SAN_GAL_OURS, TABLE_1
-from reidkit.records import Record
 from reidkit.report import explorer, inline, tables
 from reidkit.report.explorer import QUERIES, RESULTS, Experiment
 from reidkit.report.figures import ATTENTION, LOSSES
+from tests.report.conftest import MakeRecord
 
-MakeRecord = Callable[..., Record]
 RUN = ("none/ce", "se/ce", "attributes", "IDonly", SAN_GAL_OURS)  # what the fixture `plan` has trained
 
 
@@ -186,6 +185,8 @@ def test_a_run_that_the_paper_does_not_print_has_no_verdict_on_it(make_record: M
     panel = explorer.cell_panel(experiment, "se/ce+tri")
     assert f"{100 * record.metrics['mAP']:.2f}" in panel
     assert "Not run: the baseline" in panel
+    assert f'<a href="runs/{record.name}.html">' in panel
+    assert "<a " not in explorer.cell_panel(experiment, "se/ce+tri", links=False)
 
 
 def test_cmc_against_a_naive_loop(make_record: MakeRecord) -> None:

@@ -1,11 +1,9 @@
 """The figures: what they draw, and that their alternative texts hold the numbers."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,16 +15,8 @@ from reidkit.data import Dataset, Split
 from reidkit.experiments import RunConfig
 from reidkit.models.san_gal import STAGES
 from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1, TABLE_1
-from reidkit.records import Record
 from reidkit.report import figures, tables
-
-MakeRecord = Callable[..., Record]
-mpl.use("agg")
-
-
-@pytest.fixture(autouse=True)
-def _close() -> None:
-    plt.close("all")
+from tests.report.conftest import MakeRecord
 
 
 def test_training_curves_draw_every_run_that_recorded_the_column() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -18,13 +17,7 @@ from reidkit.data.resident import Augmentation, ResidentImages
 from reidkit.data.synthped import PARTS
 from reidkit.report import samples
 
-mpl.use("agg")
 GAP = samples.GAP
-
-
-@pytest.fixture(autouse=True)
-def _close() -> None:
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")

@@ -1,29 +1,19 @@
 """The drawings of SAN-GAL: that they follow the networks and their options, and that they can be read."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from reidkit.models.san_gal import STAGES, AttributeNetwork, SanGalNetwork
 from reidkit.report import san_gal_drawings as drawings
 from reidkit.report.san_gal_drawings import DualTraced, trace
-
-mpl.use("agg")
-
-
-@pytest.fixture(autouse=True)
-def _close() -> Iterator[None]:
-    yield
-    plt.close("all")
+from tests.report.conftest import written
 
 
 def traced(width: float = 0.125, last_stride: int = 1, colours: int = 4, **reading: Any) -> DualTraced:
@@ -34,10 +24,6 @@ def traced(width: float = 0.125, last_stride: int = 1, colours: int = 4, **readi
 @pytest.fixture(scope="module")
 def narrow() -> DualTraced:
     return traced()
-
-
-def written(figure: Figure) -> str:
-    return "\n".join(text.get_text() for text in figure.findobj(mpl.text.Text))
 
 
 def test_tracing_leaves_both_networks_as_they_were() -> None:

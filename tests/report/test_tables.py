@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +24,11 @@ from reidkit.published import (
     TABLE_3,
     Table,
 )
-from reidkit.records import Record, RecordError
+from reidkit.records import RecordError
 from reidkit.report import tables
 from reidkit.report.tables import bootstrap_interval, compare, departures, query_scores, verdict
+from tests.report.conftest import MakeRecord
 
-MakeRecord = Callable[..., Record]
 CELLS = [row.cell for row in TABLE_1.rows if row.cell]
 MARKET, DUKE = SAN_GAL_TABLE_1
 EVERY_TABLE = [table for paper in PAPERS.values() for halves in paper.values() for table in halves]

@@ -1,0 +1,252 @@
+"""Where heat maps lie, as a record's table `localisation` tells it: charts, tables and sentences.
+
+Everything is beside two baselines, a map with its peak in the centre and a constant one.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+
+from reidkit.data import AttributeGroup
+from reidkit.models.san_gal import STAGES
+from reidkit.report.attribute_figures import BLUE, ORANGE, listed, title_of
+from reidkit.report.figures import WIDTH, Drawing, style
+
+MEASURES = {"pointing": "pointing game", "energy": "energy", "iou": "IoU"}
+BY = {"pointing": "the pointing game", "energy": "energy", "iou": "IoU"}
+RESAMPLES = 2000
+
+
+def localisation_chart(localisation: pd.DataFrame, measure: str = "pointing") -> Drawing:
+    """A measure per attribute with its interval, a panel per stage, beside the two baselines. In per cent.
+
+    `localisation` is the table of a record; attributes that no image shows are left out.
+    """
+    found = localisation.query("measure == @measure and images > 0")
+    # The whole person first, then from large regions to small ones: `random` is the region's share of the picture.
+    order = list(found.groupby("attribute")["random"].first().sort_values(ascending=False, kind="stable").index)
+    told = []
+    with style():
+        size = (WIDTH, 1.35 + 0.255 * len(order))
+        figure, panels = plt.subplots(1, len(STAGES), figsize=size, sharex=True, sharey=True, layout="constrained")
+        for axes, stage in zip(panels, STAGES, strict=True):
+            rows = found.query("stage == @stage").set_index("attribute").loc[order]
+            places = np.arange(len(order))
+            axes.plot(100 * rows["random"], places, "|", color="0.45", markersize=9, mew=2, label="random")
+            axes.plot(100 * rows["centre"], places, "x", color=ORANGE, markersize=6, mew=2, label="centre")
+            axes.hlines(places, 100 * rows["map low"], 100 * rows["map high"], color=BLUE, lw=3, alpha=0.45)
+            axes.plot(100 * rows["map"], places, "o", color=BLUE, markersize=5, label="heat map, with 95 % interval")
+            axes.set(title=stage, xlim=(-3, 103), ylim=(len(order) - 0.4, -0.6), xticks=[0, 50, 100])
+            axes.grid(axis="y", lw=0.4)
+        panels[0].set_yticks(range(len(order)), [title_of(field) for field in order], fontsize=10.5)
+        panels[1].set_xlabel(f"{MEASURES[measure]} (%)")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=10, columnspacing=1)
+    for field in order:
+        rows = found.query("attribute == @field").set_index("stage").loc[list(STAGES)]
+        values = ", ".join(f"{100 * v:.0f}" for v in rows["map"])
+        first = rows.iloc[0]
+        told.append(
+            f"{title_of(field)} {values}; centre {100 * first['centre']:.0f}, random {100 * first['random']:.0f}"
+        )
+    return figure, (
+        f"Dot plot of the {MEASURES[measure]} in per cent per attribute, a panel for each of {', '.join(STAGES)}. "
+        f"{'. '.join(told)}."
+    )
+
+
+def over_centre_grid(localisation: pd.DataFrame) -> Drawing:
+    """What the maps have over the centre, in points, per attribute, stage and measure; in bold where it is certain."""
+    found = localisation.query("images > 0")
+    order = list(found.groupby("attribute")["random"].first().sort_values(ascending=False, kind="stable").index)
+    columns = [(measure, stage) for measure in MEASURES for stage in STAGES]
+    cells = {(row["attribute"], row["measure"], row["stage"]): row for _, row in found.iterrows()}
+    values = np.array([[100 * cells[field, *column]["over centre"] for column in columns] for field in order])
+    certain = [[sign_of(cells[field, *column]) != 0 for column in columns] for field in order]
+    reach = max(1.0, float(np.abs(values).max()))
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 1.0 + 0.29 * len(order)), layout="constrained")
+        axes.imshow(values, cmap="PuOr", norm=TwoSlopeNorm(0, -reach, reach), aspect="auto")
+        for (row, column), value in np.ndenumerate(values):
+            axes.text(
+                column,
+                row,
+                (f"{value:+.0f}" if abs(value) >= 0.95 else f"{value:+.1f}").replace("-", "−"),
+                ha="center",
+                va="center",
+                fontsize=10,
+                color="white" if abs(value) > 0.62 * reach else "black",
+                weight="bold" if certain[row][column] else "normal",
+                alpha=1 if certain[row][column] else 0.65,
+            )
+        for edge in (2.5, 5.5):
+            axes.axvline(edge, color="white", lw=4)
+        axes.set_yticks(range(len(order)), [title_of(field) for field in order], fontsize=10.5)
+        axes.set_xticks(range(len(columns)), [stage.removeprefix("layer") for _, stage in columns])
+        axes.set_xlabel("layer")
+        for place, words in zip((1, 4, 7), MEASURES.values(), strict=True):
+            axes.text(place, -0.75, words, ha="center", va="bottom", fontsize=11)
+        axes.grid(visible=False)
+        axes.tick_params(length=0)
+    told = "; ".join(
+        f"{title_of(field)} "
+        + ", ".join(f"{v:+.0f}{'' if sure else ' (uncertain)'}" for v, sure in zip(row, s, strict=True))
+        for field, row, s in zip(order, values, certain, strict=True)
+    )
+    names = ", ".join(f"{MEASURES[measure]} after {stage}" for measure, stage in columns)
+    return figure, f"Table of colours: points over the centre, in the order {names}. {told}."
+
+
+def sign_of(row: pd.Series, baseline: str = "centre") -> int:
+    """1 where a row's interval over a baseline lies above zero, -1 where below, 0 where it holds zero."""
+    return int(row[f"over {baseline} low"] > 0) - int(row[f"over {baseline} high"] < 0)
+
+
+def localisation_means(localisation: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """The means over the attributes, per measure and stage, in per cent and points, with 95 % intervals.
+
+    Columns: measure, stage, map, centre, random, and over centre and over random with low and high. The intervals are
+    by bootstrap over the attributes: they say how far the mean depends on which attributes there are.
+    """
+    found = localisation.query("images > 0")
+    rows = []
+    for measure in MEASURES:
+        for stage in STAGES:
+            cells = found.query("measure == @measure and stage == @stage")
+            row: dict[str, str | float] = {"measure": measure, "stage": stage}
+            row |= {column: 100 * float(cells[column].mean()) for column in ("map", "centre", "random")}
+            for column in ("over centre", "over random"):
+                values = 100 * cells[column].to_numpy()
+                picks = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+                low, high = np.percentile(values[picks].mean(1), (2.5, 97.5))
+                row |= {column: float(values.mean()), f"{column} low": float(low), f"{column} high": float(high)}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def means_table(found: pd.DataFrame) -> pd.DataFrame:
+    """What `localisation_means` returns, for display."""
+
+    def difference(row: pd.Series, column: str) -> str:
+        text = f"{row[column]:+.1f} ({row[f'{column} low']:+.1f} to {row[f'{column} high']:+.1f})"
+        return text.replace("-", "−")
+
+    return pd.DataFrame(
+        {
+            "Measure": MEASURES[str(row["measure"])],
+            "Stage": row["stage"],
+            "Heat map": f"{row['map']:.1f}",
+            "Centre": f"{row['centre']:.1f}",
+            "Random": f"{row['random']:.1f}",
+            "Over centre": difference(row, "over centre"),
+            "Over random": difference(row, "over random"),
+        }
+        for _, row in found.iterrows()
+    )
+
+
+def best_stage(found: pd.DataFrame, measure: str) -> str:
+    """The stage with the highest mean of a measure, of what `localisation_means` returns."""
+    rows = found.query("measure == @measure").sort_values("map", ascending=False, kind="stable")
+    return str(rows.iloc[0]["stage"])
+
+
+def stages_in_words(found: pd.DataFrame) -> str:
+    """Which stage localises best by each measure, and whether even that is better than the two baselines."""
+    best = {measure: best_stage(found, measure) for measure in MEASURES}
+    text = []
+    for measure, stage in best.items():
+        row = found.query("measure == @measure and stage == @stage").iloc[0]
+        verdicts = []
+        for baseline, words in (("centre", "the centre"), ("random", "a constant map")):
+            known = {
+                1: f"better than {words}",
+                0: f"not to be told from {words}",
+                -1: f"worse than {words}",
+            }[sign_of(row, baseline)]
+            verdicts.append(f"{known} ({row[f'over {baseline}']:+.1f} points)".replace("-", "−"))
+        text.append(f"By {BY[measure]}, {stage} is best with {row['map']:.1f} %: {verdicts[0]} and {verdicts[1]}.")
+    stages = set(best.values())
+    same = (
+        f"All three measures agree on {stages.pop()}. " if len(stages) == 1 else "The measures disagree on the stage. "
+    )
+    return same + " ".join(text)
+
+
+def attributes_in_words(localisation: pd.DataFrame, stage: str, measure: str = "energy") -> str:
+    """Which attributes are found at a stage, by the interval over the centre: above zero, below, or holding it."""
+    found = localisation.query("measure == @measure and stage == @stage and images > 0")
+    signs = {title_of(str(row["attribute"])): sign_of(row) for _, row in found.iterrows()}
+    unseen = sorted(set(localisation["attribute"]) - set(found["attribute"]))
+    above, below, open_ = ([name for name, sign in signs.items() if sign == s] for s in (1, -1, 0))
+    text = (
+        f"By {BY[measure]} after {stage}, the maps of {len(above)} of {len(signs)} attributes are better "
+        f"than the centre{_in_brackets(above)}, those of {len(below)} worse{_in_brackets(below)}, and "
+        f"{len(open_)} cannot be told from it{_in_brackets(open_)}."
+    )
+    constant = sum(sign_of(row, "random") > 0 for _, row in found.iterrows())
+    text += f" Those of {constant} are better than a constant map."
+    if unseen:
+        text += f" No query shows {listed([title_of(field) for field in unseen])}."
+    lucky = 0.025 * len(signs)
+    return text + f" Of {len(signs)} intervals about {lucky:.1f} would lie above zero by luck alone."
+
+
+def blanks_in_words(localisation: pd.DataFrame) -> str:
+    """How many of the measured maps are blank, per stage."""
+    found = localisation.query("measure == 'pointing'").groupby("stage")[["blank", "images"]].sum().loc[list(STAGES)]
+    told = [f"{row['blank']:,} of {row['images']:,} after {stage}" for stage, row in found.iterrows()]
+    if not found["blank"].any():
+        return f"None of the {int(found['images'].sum()):,} maps is blank."
+    worst = localisation.query("measure == 'pointing' and images > 0").assign(share=lambda f: f["blank"] / f["images"])
+    row = worst.sort_values("share", ascending=False, kind="stable").iloc[0]
+    return (
+        f"Blank, that is zero everywhere, are {listed(told)}; most often those for {title_of(row['attribute'])} after "
+        f"{row['stage']}, {100 * row['share']:.0f} % of them."
+    )
+
+
+def learned_and_found(
+    scores: pd.DataFrame,
+    localisation: pd.DataFrame,
+    groups: Sequence[AttributeGroup],
+    stage: str,
+    measure: str = "energy",
+) -> tuple[Figure, str, float]:
+    """Per attribute group, what was learned beside what is found; the figure, its text and Spearman's correlation,
+    nan where there is none.
+
+    Learned: balanced accuracy over images, over that of a constant answer. Found: the mean of a measure over the
+    centre, over the group's attributes. Both in points.
+    """
+    images = scores.query("level == 'image'").set_index("attribute")
+    learned = 100 * (images["balanced accuracy"] - images["majority balanced accuracy"])
+    cells = localisation.query("measure == @measure and stage == @stage and images > 0").set_index("attribute")
+    over = {group.name: 100 * float(cells["over centre"].reindex(list(group.fields)).mean()) for group in groups}
+    frame = pd.DataFrame({"learned": learned, "found": pd.Series(over)}).dropna()
+    frame = frame.sort_values("learned", ascending=False)
+    varied = len(frame) > 2 and bool((frame.nunique() > 1).all())
+    correlation = float(frame["learned"].corr(frame["found"], method="spearman")) if varied else float("nan")
+    titles = {"learned": "learned:\nbalanced accuracy", "found": f"found after {stage}:\n{MEASURES[measure]}"}
+    labels = {"learned": "over a constant\nanswer", "found": "over the\ncentre"}
+    with style():
+        size = (WIDTH, 1.2 + 0.3 * len(frame))
+        figure, panels = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
+        places = np.arange(len(frame))
+        for axes, column, colour in zip(panels, titles, (BLUE, ORANGE), strict=True):
+            axes.axvline(0, color="0.3", lw=1)
+            axes.hlines(places, 0, frame[column], color=colour, lw=4, alpha=0.4)
+            axes.plot(frame[column], places, "o", color=colour, markersize=8)
+            axes.set(title=titles[column], xlabel=f"{labels[column]} (points)", ylim=(len(frame) - 0.5, -0.5))
+            axes.grid(axis="y", visible=False)
+        panels[0].set_yticks(places, list(frame.index))
+    told = "; ".join(f"{name} {row['learned']:+.1f} and {row['found']:+.1f}" for name, row in frame.iterrows())
+    return figure, f"Two charts side by side, points learned and points over the centre: {told}.", correlation
+
+
+def _in_brackets(words: Sequence[str]) -> str:
+    return f" ({', '.join(words)})" if words else ""
