@@ -13,7 +13,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 SNAKEMAKE = snakemake $@ --configfile parameters/$(PROFILE).yaml --cores all --resources gpu=$(GPUS) \
-	--quiet rules host $(if $(DATA_ROOT),--config data_root=$(abspath $(DATA_ROOT)))
+	--rerun-incomplete --nolock --quiet rules host $(if $(DATA_ROOT),--config data_root=$(abspath $(DATA_ROOT)))
 INDEX := build/$(PROFILE)/html/index.html
 
 .PHONY: book zip pdf test benchmark lab clean

@@ -6,10 +6,12 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
 
 from reidkit.experiments import Profile, SanGalConfig, build_root, record_roots, validate
 
@@ -21,6 +23,15 @@ ROOT = Path(os.path.relpath(build_root()))
 BUILD = ROOT / PROFILE.profile
 PARAMETERS = BUILD / "parameters.yaml"
 RECORDS = Path(os.path.relpath(record_roots()[0]))
+
+if workflow.is_main_process:  # one at a time; unlike Snakemake's own lock, this one ends with a process that is killed
+    ROOT.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(ROOT / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"Another make is at work in {ROOT}: waiting until it is done.", file=sys.stderr, flush=True)
+        lock.acquire()
 
 
 def write_if_changed(file, values):
@@ -141,7 +152,8 @@ rule data_set:
     input:
         sorted(Path("reidkit/data/synthped").glob("*.py")),
     output:
-        ROOT / "data" / "{folder}" / "synthped.json",
+        # Not taken away before the start, or a render that is cut short would leave a folder that nobody may replace.
+        update(ROOT / "data" / "{folder}" / "synthped.json"),
     params:
         owner=lambda wildcards: DATA[wildcards.folder],
     shell:
