@@ -91,7 +91,7 @@ rule book:
         BUILD / "book.log",
     shell:
         """
-        rm -rf {params.source}/_assets && cp -r book/_assets {params.source}/_assets
+        rm -rf {params.build}/_build/html {params.source}/_assets && cp -r book/_assets {params.source}/_assets
         jupyter-book build {params.source} --path-output {params.build} --config {input.config} --toc {params.toc} \
             --all -W -n --keep-going > {log} 2>&1 || {{ tail -n 40 {log}; exit 1; }}
         rm -rf {params.build}/html && mv {params.build}/_build/html {params.build}/html

@@ -123,6 +123,7 @@ def test_every_row_that_was_run_is_shown(site: Path) -> None:
 
 # Figures of live modules, of losses and of data: they show no number of a run.
 WITHOUT_RUN = {
+    "figure-task",
     *(f"figure-{number}" for number in range(1, 6)),
     *("figure-eq1", "figure-smoothing", "figure-hinge", "figure-boundary", "figure-toy"),
     *("figure-contact", "figure-parts", "figure-alike", "figure-augmentation", "figure-batch"),
