@@ -1,6 +1,7 @@
 """A page for every run behind the book: its scores and curves, what decided them, and how to make them again."""
 
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,11 @@ def write_pages(profile: Profile, source: Path, toc: Path) -> list[Path]:
     folder.mkdir(parents=True)
     records = records_behind(profile)
     pages = []
+    named = titles(records)
     for name, record in records.items():
         shutil.copytree(record.directory, folder / name)
         pages.append(folder / f"{name}.md")
-        pages[-1].write_text(page(record), encoding="utf-8")
+        pages[-1].write_text(page(record, named[name]), encoding="utf-8")
     contents = yaml.safe_load(toc.read_text(encoding="utf-8"))
     for part in contents["parts"]:
         for chapter in part["chapters"]:
@@ -54,7 +56,7 @@ def write_pages(profile: Profile, source: Path, toc: Path) -> list[Path]:
     return pages
 
 
-def page(record: Record) -> str:
+def page(record: Record, title: str) -> str:
     """The page of one record, in MyST."""
     origin = record.provenance
     commit = origin.get("commit") or "unknown"
@@ -73,7 +75,7 @@ def page(record: Record) -> str:
     downloads = [f"{{download}}`{file} <{record.name}/{file}>`" for file in files]
     scores = [{"Metric": name, "Here": f"{100 * value:.2f}"} for name, value in record.metrics.items()]
     parts = [
-        f"# {title(record.config)}",
+        f"# {title}",
         "## Scores",
         "In per cent.",
         _pipes(scores),
@@ -97,11 +99,22 @@ def page(record: Record) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def title(config: Mapping[str, Any]) -> str:
-    data = tables.DATASETS[config["dataset"]]
-    if config["dataset"] == "synthped":
-        data = f"SynthPed, {config['synthped_preset']}"
-    return f"{tables.run_name(config)} on {data}, seed {config['seed']}"
+def titles(records: Mapping[str, Record]) -> dict[str, str]:
+    """What each page is called: cell, data and seed, and where that says the same of several runs, what differs."""
+    alike: dict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
+    for name, record in records.items():
+        config = record.config
+        toy = config["dataset"] == "synthped"
+        data = f"SynthPed, {config['synthped_preset']}" if toy else tables.DATASETS[config["dataset"]]
+        alike[f"{tables.run_name(config)} on {data}, seed {config['seed']}"][name] = config
+    found = {}
+    for title, configs in alike.items():
+        keys = dict.fromkeys(key for config in configs.values() for key in config)
+        varied = [key for key in keys if len({repr(config.get(key)) for config in configs.values()}) > 1]
+        for name, config in configs.items():
+            settings = "".join(f", {key} {config[key]}" for key in varied if config.get(key) is not None)
+            found[name] = title + settings
+    return found
 
 
 def _parameters(config: Mapping[str, Any], of: str = "") -> list[dict[str, str]]:

@@ -9,7 +9,8 @@ import yaml
 from reidkit.experiments import Profile, project_root
 from reidkit.records import Record, read_records, write_record
 from reidkit.report import tables
-from reidkit.report.run_pages import page, write_pages
+from reidkit.report.run_pages import page, titles, write_pages
+from tests.report.conftest import MakeRecord
 
 ORIGIN = {
     "created": "2026-01-02T03:04:05+00:00",
@@ -45,7 +46,7 @@ def planned(build: Path, make_record) -> tuple[Profile, Record]:  # type: ignore
 
 def test_a_page_tells_all_that_its_record_holds(planned: tuple[Profile, Record]) -> None:
     _, record = planned
-    text = page(record)
+    text = page(record, titles({"it": record})["it"])
     assert text.startswith("# cbam/ce+tri+cir on SynthPed, market-like, seed 0\n")
     for metric, value in record.metrics.items():
         assert f"| {metric} | {100 * value:.2f} |" in text
@@ -80,4 +81,16 @@ def test_pages_lie_beside_their_files_and_in_the_contents(planned: tuple[Profile
 def test_a_page_of_real_data_asks_for_the_data(build: Path) -> None:
     published = read_records(project_root() / "book" / "records")
     assert published
-    assert all(f"verify {record.name} --data-root /path/to" in page(record) for record in published)
+    assert all(f"verify {record.name} --data-root /path/to" in page(record, "A run") for record in published)
+
+
+def test_no_two_pages_have_one_title(make_record: MakeRecord) -> None:
+    records = [make_record(seed=0), make_record(seed=1), make_record(seed=0, sampling="identities")]
+    named = titles({record.name: record for record in records})
+    assert list(named.values()) == [
+        "none/ce on Market-1501, seed 0, sampling auto",
+        "none/ce on Market-1501, seed 1",
+        "none/ce on Market-1501, seed 0, sampling identities",
+    ]
+    published = {record.name: record for record in read_records(project_root() / "book" / "records")}
+    assert len({*titles(published).values()}) == len(published)
