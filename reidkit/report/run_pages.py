@@ -111,8 +111,8 @@ def titles(records: Mapping[str, Record]) -> dict[str, str]:
     for title, configs in alike.items():
         keys = dict.fromkeys(key for config in configs.values() for key in config)
         varied = [key for key in keys if len({repr(config.get(key)) for config in configs.values()}) > 1]
-        for name, config in configs.items():
-            settings = "".join(f", {key} {config[key]}" for key in varied if config.get(key) is not None)
+        for name, settings_of in configs.items():
+            settings = "".join(f", {key} {settings_of[key]}" for key in varied if settings_of.get(key) is not None)
             found[name] = title + settings
     return found
 

@@ -89,8 +89,8 @@ def test_no_two_pages_have_one_title(make_record: MakeRecord) -> None:
     named = titles({record.name: record for record in records})
     assert list(named.values()) == [
         "none/ce on Market-1501, seed 0, sampling auto",
-        "none/ce on Market-1501, seed 1",
         "none/ce on Market-1501, seed 0, sampling identities",
+        "none/ce on Market-1501, seed 1",
     ]
     published = {record.name: record for record in read_records(project_root() / "book" / "records")}
     assert len({*titles(published).values()}) == len(published)
