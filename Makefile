@@ -4,11 +4,13 @@
 #   make book PROFILE=market1501-small DATA_ROOT=/path/to/Market-1501-v15.09.15
 #   make test                        everything that CI checks
 #   make zip, make pdf               the book as one file
+#   make book REPOSITORY=https://github.com/someone/reid-book BRANCH=main   with launch buttons to its source
 #   make lab                         JupyterLab, text notebooks opening as notebooks
 
 PROFILE ?= synthped
 DATA_ROOT ?=
 GPUS ?= 1
+export REPOSITORY BRANCH
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)

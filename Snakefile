@@ -57,7 +57,7 @@ site = yaml.safe_load(Path("_config.yml").read_text())
 if repository := os.environ.get("REPOSITORY"):  # where this book's source can be found: pages get launch buttons
     site["repository"] = {"url": repository, "path_to_book": "book", "branch": os.environ.get("BRANCH", "main")}
     site["launch_buttons"] = {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"}
-    site["sphinx"]["extra_extensions"] = ["reidkit.report.launch"]
+    site["sphinx"]["config"]["extensions"].append("reidkit.report.launch")
 write_if_changed(CONFIG, site)
 DATA = {run.root.name: OWNER[name] for name, run in RUNS.items() if run.dataset == "synthped"}
 # A published record stands for a run that need not be repeated.

@@ -18,5 +18,6 @@ def open_text_notebook(app: Sphinx, page: str, template: str, context: dict[str,
     """Ends the address of every launch button of a page in .md."""
     for group in context.get("header_buttons", []):
         for button in group.get("buttons", []):
-            if button.get("url", "").endswith(f"/{page}.ipynb"):
-                button["url"] = button["url"].removesuffix(".ipynb") + ".md"
+            url = button.get("url", "")
+            if url.startswith("http") and url.endswith(f"/{page}.ipynb"):  # others lead to the site's own copy
+                button["url"] = url.removesuffix(".ipynb") + ".md"

@@ -8,17 +8,17 @@ import filelock
 import pytest
 
 ROOT = Path(__file__).parents[2]
-Make = Callable[[], "subprocess.CompletedProcess[str]"]
+Make = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
 def make() -> Make:
-    """Builds the book as a reader does; the workers of one test session take turns."""
+    """Builds the book as a reader does, or another target; the workers of one test session take turns."""
 
-    def make() -> subprocess.CompletedProcess[str]:
+    def make(target: str = "book") -> subprocess.CompletedProcess[str]:
         (ROOT / "build").mkdir(exist_ok=True)
         with filelock.FileLock(ROOT / "build" / "test.lock"):
-            command = ["make", "--no-print-directory", "book", "PROFILE=smoke"]
+            command = ["make", "--no-print-directory", target, "PROFILE=smoke"]
             return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
     return make

@@ -1,10 +1,10 @@
 """The book, built with the smoke profile as a reader builds it, and what Sphinx's warnings do not catch."""
 
+import hashlib
 import json
 import re
-import subprocess
+import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -16,6 +16,7 @@ from bs4 import BeautifulSoup
 
 from reidkit.experiments import Profile, find_record
 from reidkit.report.run_pages import records_behind
+from tests.book.conftest import Make
 
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "book"
@@ -27,14 +28,27 @@ def page(site: Path, name: str) -> BeautifulSoup:
     return BeautifulSoup((site / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
 
 
-def test_nothing_is_done_again_when_nothing_changed(
-    site: Path, make: Callable[[], subprocess.CompletedProcess[str]]
-) -> None:
+def test_nothing_is_done_again_when_nothing_changed(site: Path, make: Make) -> None:
     before = (site / "index.html").stat().st_mtime_ns
     again = make()
     assert again.returncode == 0, again.stderr
     assert "Nothing to be done" in again.stdout + again.stderr
     assert (site / "index.html").stat().st_mtime_ns == before
+
+
+def test_the_book_as_one_file(site: Path, make: Make, tmp_path: Path) -> None:
+    done = make("zip")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    with zipfile.ZipFile(done.stdout.splitlines()[-1]) as packed:
+        packed.extractall(tmp_path)
+    (folder,) = tmp_path.iterdir()
+    listed = dict(reversed(line.split("  ./")) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS"]
+    assert listed == {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    assert (folder / "site" / "index.html").read_bytes() == (site / "index.html").read_bytes()
+    shown = {*records_behind(Profile.read("smoke"))}
+    assert {path.name for path in (folder / "records").iterdir()} == shown
+    assert all((folder / "records" / name / "record.json").is_file() for name in shown)
 
 
 def test_no_page_is_an_orphan() -> None:

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect, sync_playwright
 
 from reidkit.experiments import GRID, Profile, find_record
 from reidkit.report.figures import ATTENTION, LOSSES
+from tests.book.conftest import Make
 
 ROOT = Path(__file__).parents[2]
 TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
@@ -266,3 +268,16 @@ def test_the_tables_say_the_same_as_the_explorer(reader: Reader) -> None:
     row = page.locator("#table-explorer-joint-loss-smoke tbody tr").first.locator("td").all_inner_texts()
     assert shown[1:3] == row[3:5]  # paper and here
     assert float(shown[2]) > 0
+
+
+def test_the_book_as_a_pdf(site: Path, make: Make) -> None:
+    done = make("pdf")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    printed = Path(done.stdout.splitlines()[-1]).read_bytes()
+    assert printed.startswith(b"%PDF-")
+    assert printed.rstrip().endswith(b"%%EOF")
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) > 100
+    source = BeautifulSoup((site.parent / "print/_build/singlehtml/index.html").read_text(), "html.parser")
+    numbered = [tag.get_text() for tag in source.select("figure .caption-number, table .caption-number")]
+    assert len(numbered) > 70
+    assert len({*numbered}) == len(numbered)
