@@ -214,6 +214,17 @@ rule notebook:
         " || {{ tail -n 30 {log}; exit 1; }}"
 
 
+use rule notebook as longest_notebook with:  # begun first, the two cores have work to the end
+    output:
+        BUILD / "source" / "{page}.ipynb",
+    wildcard_constraints:
+        page="explorer",
+    priority: 1
+
+
+ruleorder: longest_notebook > notebook
+
+
 rule run_pages:
     input:
         toc="book/_toc.yml",
