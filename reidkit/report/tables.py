@@ -331,6 +331,19 @@ def steps(table: Table, records: Iterable[Record]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def steps_by_seed(table: Table, records: Iterable[Record], metric: str = "mAP") -> dict[tuple[str, str], list[float]]:
+    """The gains of `steps` seed by seed, in points, by (row, over); of the seeds that both rows have."""
+    of_seed: dict[int, list[Record]] = {}
+    for record in records:
+        of_seed.setdefault(record.config["seed"], []).append(record)
+    found: dict[tuple[str, str], list[float]] = {}
+    for seed in sorted(of_seed):
+        gained = steps(table, of_seed[seed]).query("metric == @metric").dropna(subset="ours")
+        for row, over, ours in zip(gained["row"], gained["over"], gained["ours"], strict=True):
+            found.setdefault((row, over), []).append(ours)
+    return found
+
+
 def readings(table: Table, records: Iterable[Record], metric: str = "mAP") -> pd.DataFrame:
     """What each reading of SAN-GAL does, the literal one first: to a metric and to the attention values.
 

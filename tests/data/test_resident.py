@@ -17,11 +17,10 @@ from reidkit.data.resident import (
     ResidentImages,
     StreamedImages,
     load_images,
+    move_at_once,
     normalise,
     read_image,
     resize,
-    shift_at_once,
-    shift_one_by_one,
 )
 
 
@@ -98,17 +97,19 @@ def test_a_mask_moves_as_its_image_does() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("padding", [0, 3, 20])  # 20: some images are moved out of sight
-def test_images_shifted_at_once_are_those_shifted_one_by_one(dtype: torch.dtype, padding: int) -> None:
+def test_images_moved_at_once_are_those_moved_one_by_one(dtype: torch.dtype, padding: int) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(1, 256, (60, 3, 12, 6), generator=generator).to(dtype)
-    shift = torch.randint(-padding, padding + 1, (60, 2), generator=generator)
+    augmentation = Augmentation((12, 6), padding=padding)
+    draw = augmentation.draw(60, generator)
+    assert draw.flip.any()
     expected = torch.zeros_like(images)
-    for n, (down, right) in enumerate(shift.tolist()):
+    for n, (flip, (down, right)) in enumerate(zip(draw.flip, draw.shift.tolist(), strict=True)):
         for i, j in itertools.product(range(12), range(6)):
             if 0 <= i - down < 12 and 0 <= j - right < 6:
-                expected[n, :, i, j] = images[n, :, i - down, j - right]
-    assert torch.equal(shift_one_by_one(images, shift, padding), expected)
-    assert torch.equal(shift_at_once(images, shift, padding), expected)
+                expected[n, :, i, j] = images[n, :, i - down, 5 - (j - right) if flip else j - right]
+    assert torch.equal(augmentation.move(images, draw), expected)
+    assert torch.equal(move_at_once(images, draw, padding), expected)
 
 
 def cells_of(images: torch.Tensor, cell: int) -> torch.Tensor:
@@ -230,6 +231,7 @@ def test_images_come_as_they_are_on_disk(tmp_path: Path, kind: type) -> None:
     assert len(store) == 7
     for chosen, batch in zip(order, store.batches(order), strict=True):
         assert torch.equal(batch, images[chosen])
+        assert batch.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_native_size_is_kept_and_mixed_sizes_are_resized(tmp_path: Path) -> None:

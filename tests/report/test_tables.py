@@ -409,6 +409,15 @@ def test_steps_are_every_gain_of_a_row_over_one_above_it(make_san_gal_record: Ma
     assert shown["Here"].tolist() == [f"{x:+.2f}".replace("-", "−") for x in found["ours"]]
     assert shown["Paper"].tolist()[0] == "−0.20"
     assert shown["Gain"].tolist()[-1] == "ID+attrAttention over ID+attr, mAP"
+    by_seed = tables.steps_by_seed(MARKET, [*records["IDonly"], *records["ID+attr"], records[SAN_GAL_OURS][1]])
+    first, last = MARKET.rows[0], MARKET.rows[-1]
+    assert by_seed[last.method, first.method] == pytest.approx(
+        [100 * (records[SAN_GAL_OURS][1].metrics["mAP"] - records["IDonly"][1].metrics["mAP"])]
+    )
+    gained = [
+        100 * (a.metrics["mAP"] - b.metrics["mAP"]) for a, b in zip(*(records[r] for r in ROWS[1::-1]), strict=True)
+    ]
+    assert by_seed[MARKET.rows[1].method, first.method] == pytest.approx(gained)
     alone = tables.step_table(tables.steps(MARKET, records["IDonly"]))
     assert set(alone["Here"]) | set(alone["95 % interval"]) == {"–"}
 
