@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from reidkit import distributed
 from reidkit.data import DatasetError
 from reidkit.experiments import (
     GRID,
@@ -89,7 +90,11 @@ def run(
     records: Annotated[Path | None, typer.Option(help="where to write records; build/records unless given")] = None,
     set_: Change = None,
 ) -> None:
-    """Load the finished records of a profile's runs, or train what is missing. Interrupted runs are resumed."""
+    """Load the finished records of a profile's runs, or train what is missing. Interrupted runs are resumed.
+
+    A run that outgrows a GPU: torchrun --nproc-per-node 4 -m reidkit run PROFILE. Each takes its share of every batch.
+    """
+    distributed.join()
     plan = Profile.read(profile, **changes(set_))
     chosen: Sequence[Configuration] = [*plan.configs(), *plan.san_gal_configs()]
     if cell or seed:
@@ -98,7 +103,8 @@ def run(
     for config in chosen:
         finished = load_or_train(config, records=records)
         shown = "  ".join(f"{key} {100 * value:.2f}" for key, value in finished.metrics.items())
-        print(f"{finished.record.name}: {shown}")
+        if distributed.rank() == 0:
+            print(f"{finished.record.name}: {shown}")
 
 
 @app.command()

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from reidkit import distributed
 from reidkit.data.resident import Augmentation, Draw, Images, normalise, resize
 
 Fraction = Field(ge=0.0, le=1.0)
@@ -128,6 +129,8 @@ def train(
     `labels` is int64 (N, …) over `images`; `directory` holds `checkpoint.pt`, from which an interrupted run goes on to
     the same numbers; `identity` says what the checkpoint belongs to. Raises TrainingError at a loss that is not
     finite, CheckpointError where the checkpoint is damaged or belongs to another run.
+
+    Under torchrun all processes call this, and the first one evaluates, reports and keeps the checkpoint.
     """
     device = next(network.parameters()).device
     checkpoint = directory / "checkpoint.pt"
@@ -154,13 +157,16 @@ def train(
 
     labels = labels.to(device)
     augmentation = settings.augmentation()
-    with reproducible(settings.deterministic), tqdm(desc=name, disable=not progress, unit="step") as bar:
+    hidden = not progress or distributed.rank() > 0
+    with reproducible(settings.deterministic), tqdm(desc=name, disable=hidden, unit="step") as bar:
         for epoch in range(len(history), settings.epochs):
             started = time.perf_counter()
             generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-            indexes = sampler.epoch(generator)  # (steps, B)
+            whole = sampler.epoch(generator)  # (steps, B)
+            places = distributed.share(torch.arange(whole.numel()).view(whole.shape))
+            indexes = whole.flatten()[places]  # (steps, B), this process's share
             steps = len(indexes)
-            draws = augmentation.draw(indexes.numel(), generator).to(device)
+            draws = augmentation.draw(whole.numel(), generator)[places.flatten()].to(device)
             chosen = indexes.to(device)
             bar.total = (bar.n if epoch else 0) + steps * (settings.epochs - epoch)
             sums: dict[str, Tensor] = {}
@@ -178,6 +184,7 @@ def train(
                     terms = losses(batch)
                 optimizer.zero_grad(set_to_none=True)
                 scaler.scale(terms["total"]).backward()
+                distributed.average([p.grad for p in parameters if p.grad is not None])
                 scaler.step(optimizer)
                 scaler.update()
                 # Nothing below waits for the device, but for a look every 20 steps.
@@ -196,12 +203,15 @@ def train(
                     shown = {term: f"{float(total) / (step + 1):.3f}" for term, total in sums.items()}
                     bar.set_postfix({"epoch": epoch + 1, **shown}, refresh=False)
                 bar.update()
+            distributed.average([sums[term] for term in sorted(sums)])
             row = {"epoch": epoch + 1, "learning rate": rate}
             row |= {term: float(total) / steps for term, total in sums.items()}
             seconds += time.perf_counter() - started
+            history.append(row)
+            if distributed.rank() > 0:
+                continue
             if evaluate and settings.evaluate_every and (epoch + 1) % settings.evaluate_every == 0:
                 row |= evaluate()
-            history.append(row)
             save_checkpoint(
                 checkpoint,
                 {

@@ -69,7 +69,7 @@ class RunConfig(Configuration):
     def cell(self) -> str:
         return f"{self.attention}/{self.loss}"
 
-    def make(self, build: Path, records: Path, progress: bool) -> Record:
+    def make(self, build: Path, records: Path, progress: bool) -> Record | None:
         dataset = open_dataset(self, progress)
         labels = dataset.train.labels()
         network = build_network(self, int(labels.max()) + 1).to(choose_device(self.device))

@@ -177,7 +177,9 @@ def repeat(record: Record, data_root: Path | None = None, progress: bool = True)
     config = validate(kind, _without(values, made), source=record.name)
     apart = build_root() / "repeated" / record.name
     shutil.rmtree(apart, ignore_errors=True)
-    return config.make(apart, apart / "records", progress)
+    again = config.make(apart, apart / "records", progress)
+    assert again is not None, "a run is repeated by one process"
+    return again
 
 
 def _without(values: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What becomes of a configuration: its record is loaded or made, its weights are kept, its data checked."""
 
+import contextlib
 import os
 import platform
 import shutil
@@ -16,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from reidkit import distributed
 from reidkit.data import Dataset, load_dataset
 from reidkit.data.layouts import file_list_checksum
 from reidkit.data.resident import Images, load_images
@@ -58,19 +60,23 @@ def run(config: Configuration, *, records: Path | None = None, progress: bool = 
     An interrupted run goes on from its last epoch. Where another process trains the same run, this one says so and
     waits for its record. Raises DatasetError, TrainingError, CheckpointError or RecordError, each saying what to do.
     """
+    build = build_root()
+    records = records or build / "records"
     found = find_record(config)
-    if found is not None:
-        return Run(config, found)
-    with OnlyOne(config.name):
-        found = find_record(config)  # another process may have finished it meanwhile
-        build = build_root()
-        return Run(config, found if found is not None else config.make(build, records or build / "records", progress))
+    if not distributed.agreed(found is not None):
+        with OnlyOne(config.name) if distributed.rank() == 0 else contextlib.nullcontext():
+            found = find_record(config)  # another process may have finished it meanwhile
+            if not distributed.agreed(found is not None):
+                found = config.make(build, records, progress)
+                distributed.wait()
+    return Run(config, read_record(records / config.name) if found is None else found)
 
 
 def open_dataset(config: Settings, progress: bool = True) -> Dataset:
     """The data set of a run; SynthPed is rendered first where it is missing."""
     if config.dataset == "synthped" and config.data_root is None:
-        render_synthped(config, progress=progress)
+        with distributed.first_one_first():
+            render_synthped(config, progress=progress)
     return load_dataset(config.dataset, config.root)
 
 
@@ -104,11 +110,11 @@ def train_reid(
     progress: bool,
     labels: Tensor | None = None,
     **tables: pd.DataFrame,
-) -> Record:
+) -> Record | None:
     """Trains a re-identification network, ranks the gallery for every query and writes the record.
 
     `features` gives the embeddings (N, C) of the images of a split, named. `labels` (N, …) is what batches hold beside
-    the images, unless given the identities. `tables` go into the record.
+    the images, unless given the identities. `tables` go into the record. None where another process writes it.
     """
     device = next(network.parameters()).device
     test = {split: load_images(getattr(dataset, split).paths, config.size, device) for split in ("query", "gallery")}
@@ -133,6 +139,8 @@ def train_reid(
         evaluate=evaluate,
         progress=progress,
     )
+    if distributed.rank() > 0:
+        return None
     started = time.perf_counter()
     query, gallery = (features(images, split) for split, images in test.items())
     extracted = time.perf_counter()
@@ -170,7 +178,8 @@ def train_reid(
 
 
 def device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return f"{distributed.processes()} × {name}" if distributed.processes() > 1 else name
 
 
 def make_sampler(config: Settings, labels: Tensor, compares: bool) -> Sampler:

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torchvision.io import decode_image, read_file
 
+from reidkit import distributed
 from reidkit.data import Attributes, Dataset, DatasetError, Split
 from reidkit.data.heat_maps import HeatMaps, store_heat_maps
 from reidkit.data.layouts import file_list_checksum
@@ -75,7 +76,7 @@ class AttributeConfig(Schedule):
     def cell(self) -> str:
         return "attributes"
 
-    def make(self, build: Path, records: Path, progress: bool) -> Record:
+    def make(self, build: Path, records: Path, progress: bool) -> Record | None:
         dataset = open_dataset(self, progress)
         attributes = attributes_of(dataset)
         device = choose_device(self.device)
@@ -105,6 +106,8 @@ class AttributeConfig(Schedule):
             name=" ".join(self.title[1:]),
             progress=progress,
         )
+        if distributed.rank() > 0:
+            return None
         started = time.perf_counter()
         scores = attribute_scores(network, dataset, self)
         measured = {"attributes": scores}
@@ -179,7 +182,7 @@ class SanGalConfig(Schedule):
             values["attributes"] = self.attributes._determinants(exclude_defaults)
         return values
 
-    def make(self, build: Path, records: Path, progress: bool) -> Record:
+    def make(self, build: Path, records: Path, progress: bool) -> Record | None:
         dataset = open_dataset(self, progress)
         attributes = attributes_of(dataset) if self.row != "IDonly" else None
         identities = dataset.train.labels()
@@ -371,20 +374,21 @@ def heat_maps(
         chosen = labels[indexes].to(device) if classes == "labels" else None
         return attribute_heat_maps(network, normalise(resize(pixels, config.size)), chosen)
 
-    return store_heat_maps(
-        heat_map_folder(config, split, classes),
-        load_images(images.paths, config.size, device),
-        produce,
-        key={
-            "network": hashlib.sha256(weights_path(config).read_bytes()).hexdigest(),
-            "images": f"{split} of {file_list_checksum(dataset)}",
-            "size": f"{config.image_height}x{config.image_width}",
-            "classes": classes,
-        },
-        progress=progress,
-        name=f"heat maps, {split}",
-        device=device,
-    )
+    with distributed.first_one_first():
+        return store_heat_maps(
+            heat_map_folder(config, split, classes),
+            load_images(images.paths, config.size, device),
+            produce,
+            key={
+                "network": hashlib.sha256(weights_path(config).read_bytes()).hexdigest(),
+                "images": f"{split} of {file_list_checksum(dataset)}",
+                "size": f"{config.image_height}x{config.image_width}",
+                "classes": classes,
+            },
+            progress=progress,
+            name=f"heat maps, {split}",
+            device=device,
+        )
 
 
 def heat_map_folder(config: AttributeConfig, split: str, classes: Classes = "predicted") -> Path:

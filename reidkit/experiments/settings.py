@@ -112,8 +112,8 @@ class Configuration(Settings):
         return "-".join((*self.title, hashlib.sha256(text.encode()).hexdigest()[:8]))
 
     @abstractmethod
-    def make(self, build: Path, records: Path, progress: bool) -> Record:
-        """Trains, evaluates and writes the record; working files go below `build`."""
+    def make(self, build: Path, records: Path, progress: bool) -> Record | None:
+        """Trains, evaluates and writes the record, or None where another process does; works below `build`."""
 
     @abstractmethod
     def features(self, dataset: Dataset, splits: Sequence[str] = ("query", "gallery")) -> list[Tensor]:
