@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 
 from reidkit.data import AttributeGroup
 from reidkit.experiments import READINGS, AttributeConfig, Configuration, RunConfig, SanGalConfig
@@ -47,6 +48,24 @@ def check_page(figure: Figure) -> None:
     # a telephone shows a figure 3.4 inches wide; type below 6.5 points is not read there
     texts = [text for text in figure.findobj(mpl.text.Text) if text.get_visible() and text.get_text()]
     assert min(text.get_fontsize() for text in texts) * min(1, 3.4 / width) >= 6.5
+
+
+def check_drawing(figure: Figure) -> None:
+    """Its type is legible, no text is cut off or lies upon another, and each is inside of its box or outside of all."""
+    figure.draw_without_rendering()
+    texts = [text for text in figure.findobj(mpl.text.Text) if text.get_text()]
+    # a telephone shows a figure 3.4 inches wide; type below 6.5 points is not read there
+    assert figure.get_figwidth() <= 6.5
+    assert min(float(text.get_fontsize()) for text in texts) * 3.4 / figure.get_figwidth() >= 6.5
+    extents = [text.get_window_extent() for text in texts]
+    for i, extent in enumerate(extents):
+        assert figure.bbox.x0 <= extent.x0 < extent.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= extent.y0 < extent.y1 <= figure.bbox.y1
+        assert not any(extent.overlaps(other) for other in extents[:i])
+    for box in (patch.get_window_extent() for patch in figure.findobj(FancyBboxPatch)):
+        for extent in extents:
+            inside = box.x0 < extent.x0 and extent.x1 < box.x1 and box.y0 < extent.y0 and extent.y1 < box.y1
+            assert inside or not box.overlaps(extent)
 
 
 @pytest.fixture

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 
-import matplotlib as mpl
 import pytest
 import torch
-from matplotlib.patches import FancyBboxPatch
 
 from reidkit.models import ReIDNetwork
 from reidkit.report import drawings
 from reidkit.report.drawings import Trace, trace
-from tests.report.conftest import written
+from tests.report.conftest import check_drawing, written
 
 Draw = Callable[[Trace], drawings.Drawing]
 EVERY: list[Draw] = [
@@ -114,17 +112,4 @@ def test_text_stays_inside_its_box_and_is_legible_on_a_telephone() -> None:
     network = trace(ReIDNetwork(751, "cbam", "circle"))  # full size: the longest shapes
     for draw in EVERY:
         figure, _ = draw(network)
-        figure.draw_without_rendering()
-        texts = [text for text in figure.findobj(mpl.text.Text) if text.get_text()]
-        # a telephone shows a figure 3.4 inches wide; type below 6.5 points is not read there
-        assert figure.get_figwidth() <= 6.5
-        assert min(text.get_fontsize() for text in texts) * 3.4 / figure.get_figwidth() >= 6.5
-        extents = [text.get_window_extent() for text in texts]
-        for i, extent in enumerate(extents):
-            assert figure.bbox.x0 <= extent.x0 < extent.x1 <= figure.bbox.x1
-            assert figure.bbox.y0 <= extent.y0 < extent.y1 <= figure.bbox.y1
-            assert not any(extent.overlaps(other) for other in extents[:i])
-        for box in (patch.get_window_extent() for patch in figure.findobj(FancyBboxPatch)):
-            for extent in extents:
-                inside = box.x0 < extent.x0 and extent.x1 < box.x1 and box.y0 < extent.y0 and extent.y1 < box.y1
-                assert inside or not box.overlaps(extent)
+        check_drawing(figure)

@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.patches import FancyBboxPatch
 
 from reidkit.models.san_gal import STAGES, AttributeNetwork, SanGalNetwork
 from reidkit.report import san_gal_drawings as drawings
 from reidkit.report.san_gal_drawings import DualTraced, trace
-from tests.report.conftest import written
+from tests.report.conftest import check_drawing, written
 
 
 def traced(width: float = 0.125, last_stride: int = 1, colours: int = 4, **reading: Any) -> DualTraced:
@@ -124,16 +123,4 @@ def test_text_stays_inside_its_box_and_is_legible_on_a_telephone() -> None:
     seen = trace(AttributeNetwork(classes, [1] * 10 + [9, 9]), SanGalNetwork(751, scaling="minmax"), 256, 128)
     figures = [drawings.attention_module(seen, stage)[0] for stage in STAGES]
     for figure in (drawings.dual_trace(seen)[0], *figures, drawings.blocks((3, 8), (5, 3))[0]):
-        figure.draw_without_rendering()
-        texts = [text for text in figure.findobj(mpl.text.Text) if text.get_text()]
-        # a telephone shows a figure 3.4 inches wide; type below 6.5 points is not read there
-        assert min(float(text.get_fontsize()) for text in texts) * 3.4 / figure.get_figwidth() >= 6.5
-        extents = [text.get_window_extent() for text in texts]
-        for i, extent in enumerate(extents):
-            assert figure.bbox.x0 <= extent.x0 < extent.x1 <= figure.bbox.x1
-            assert figure.bbox.y0 <= extent.y0 < extent.y1 <= figure.bbox.y1
-            assert not any(extent.overlaps(other) for other in extents[:i])
-        for box in (patch.get_window_extent() for patch in figure.findobj(FancyBboxPatch)):
-            for extent in extents:
-                inside = box.x0 < extent.x0 and extent.x1 < box.x1 and box.y0 < extent.y0 and extent.y1 < box.y1
-                assert inside or not box.overlaps(extent)
+        check_drawing(figure)
