@@ -115,7 +115,7 @@ def difference_chart(differences: Values, x_label: str, y_label: str, alt: str) 
         raise ValueError(f"no difference to draw over {x_label!r}")
     bars = min(len(values), WIDTH - LEFT - RIGHT)
     values = values[((np.arange(bars) + 0.5) * len(values) / bars).astype(int)]
-    frame = _Frame((0, bars), _ticks(min(values[-1], -1e-9), max(values[0], 1e-9)))
+    frame = _Frame((0, bars), _ticks(values[-1], values[0]))
     zero, edges, heights = float(frame.y(0)), frame.x(np.arange(bars + 1)), frame.y(values)
     drawn = frame.grid()
     for kind, chosen in (("gained", values > 0), ("lost", values < 0)):
@@ -153,7 +153,8 @@ class _Frame:
 def _ticks(low: float, high: float, log: bool = False) -> NDArray[np.float64]:
     """Round numbers, the first at or below low (or 0), the last at or above high."""
     if not log:
-        return np.asarray(MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(min(low, 0), max(high, 1e-9)))
+        low, high = min(low, 0.0), max(high, 0.0)
+        return np.asarray(MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high if high > low else 1.0))
     decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 2)
     steps = (1, 2, 5) if high < 30 * low else (1,)
     round_ = np.outer(decades, steps).ravel()

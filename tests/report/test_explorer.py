@@ -331,6 +331,8 @@ def test_a_line_lies_on_its_axes(log: bool) -> None:
 def test_a_chart_leaves_out_what_cannot_be_drawn() -> None:
     chart = inline.line_chart([inline.Line("here", [1, 2, 3, 4], [2, np.nan, 0, 1])], "x", "y", "a", log=True)
     assert len(path_of(chart, "here")) == 2
+    flat = inline.line_chart([inline.Line("here", [1, 2], [0, 0])], "x", "y", "a")
+    assert re.findall(r'text-anchor="end">([^<]+)</text>', flat) == ["0", "0.5", "1"]
     one = inline.line_chart([inline.Line("here", [1], [5])], "x", "y", "a")
     assert "l5 5" in one  # a point
     for values in ([np.nan], []):
