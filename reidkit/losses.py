@@ -81,7 +81,7 @@ class CircleLoss(nn.Module):
         similarities = cosine_similarities(features)
         with torch.no_grad():  # -alpha_p, which needs no maximum as s_p <= 1, and alpha_n
             alpha = torch.where(positive, similarities - (1 + self.margin), F.relu(similarities + self.margin))
-            optimum = torch.where(positive, 1 - self.margin, self.margin)
+            optimum = torch.where(positive, 1 - self.margin, similarities.new_tensor(self.margin))
         exponents = (self.scale * alpha) * (similarities - optimum)
         return log_one_plus_pairs(exponents, positive, negative)
 

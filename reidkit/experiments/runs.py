@@ -178,7 +178,8 @@ def train_reid(
 
 
 def device_name(device: torch.device) -> str:
-    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {threads} thread{'s'[: threads > 1]}"
     return f"{distributed.processes()} × {name}" if distributed.processes() > 1 else name
 
 

@@ -232,7 +232,7 @@ def reading_chart(readings: pd.DataFrame, metric: str = "mAP") -> Drawing:
 
 
 def _gained(ours: float, low: float, high: float) -> str:
-    return "not run" if np.isnan(ours) else f"{ours:+.2f} ({low:+.1f} to {high:+.1f})"
+    return "not run" if np.isnan(ours) else f"{ours:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def gain_chart(gains: pd.DataFrame, base: str = "Baseline", metric: str = "mAP") -> Drawing:

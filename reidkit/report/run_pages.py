@@ -1,7 +1,6 @@
 """A page for every run behind the book: its scores and curves, what decided them, and how to make them again."""
 
 import shutil
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -101,19 +100,13 @@ def page(record: Record, title: str) -> str:
 
 def titles(records: Mapping[str, Record]) -> dict[str, str]:
     """What each page is called: cell, data and seed, and where that says the same of several runs, what differs."""
-    alike: dict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
+    apart = tables.told_apart(records.values())
+    found = {}
     for name, record in records.items():
         config = record.config
         toy = config["dataset"] == "synthped"
         data = f"SynthPed, {config['synthped_preset']}" if toy else tables.DATASETS[config["dataset"]]
-        alike[f"{tables.run_name(config)} on {data}, seed {config['seed']}"][name] = config
-    found = {}
-    for title, configs in alike.items():
-        keys = dict.fromkeys(key for config in configs.values() for key in config)
-        varied = [key for key in keys if len({repr(config.get(key)) for config in configs.values()}) > 1]
-        for name, settings_of in configs.items():
-            settings = "".join(f", {key} {settings_of[key]}" for key in varied if settings_of.get(key) is not None)
-            found[name] = title + settings
+        found[name] = f"{tables.run_name(config)} on {data}, seed {config['seed']}{apart[record.name]}"
     return found
 
 
@@ -130,7 +123,7 @@ def _parameters(config: Mapping[str, Any], of: str = "") -> list[dict[str, str]]
                 {
                     "Parameter": f"`{of}{key}`",
                     "This run": f"`{value}`",
-                    "Reading of the paper": f"`{reading[key]}`" if key in reading else "",
+                    "Reading of the paper": f"`{reading[key]}`" if key in reading and tables.has_reading(key) else "",
                     "Meaning": (known.description or "") if known else "",
                 }
             )

@@ -25,6 +25,7 @@ from reidkit.experiments import (
     Settings,
     find_record,
 )
+from reidkit.experiments.san_gal import READING_KEYS
 from reidkit.models.san_gal import STAGES
 from reidkit.published import SAN_GAL_OURS, SETTINGS, Cell, Setting, Table
 from reidkit.records import Record, RecordError
@@ -492,7 +493,7 @@ def reading_table(found: pd.DataFrame, metric: str = "mAP") -> pd.DataFrame:
             "Reading": found["reading"],
             LABELS[metric]: found["ours"].map(_number),
             "Difference": found["difference"].map(signed),
-            "95 % interval": list(map(_interval, found["low"], found["high"])),
+            "95 % interval": [_interval(low, high, 2) for low, high in zip(found["low"], found["high"], strict=True)],
         }
     )
     return shown.assign(
@@ -501,20 +502,45 @@ def reading_table(found: pd.DataFrame, metric: str = "mAP") -> pd.DataFrame:
 
 
 def settings(runs: Mapping[str, Configuration], printed: Sequence[Setting] = SETTINGS) -> pd.DataFrame:
-    """What a paper prints of its settings, and doesn't, beside the settings of some runs: a column for each."""
+    """What a paper prints of its settings, beside the settings of some runs of one kind: a column for each.
+
+    Where it prints nothing, our reading stands in brackets.
+    """
+    reading = type(next(iter(runs.values()))).model_validate({})
+
+    def paper(setting: Setting) -> str:
+        read = _chosen(setting, reading)
+        return setting.printed or ("not printed" if read == "–" else f"not printed ({read})")
+
     rows = [
-        {"Setting": setting.name, "Paper": setting.printed or "not printed"}
+        {"Setting": setting.name, "Paper": paper(setting)}
         | {label: _chosen(setting, config) for label, config in runs.items()}
         for setting in printed
     ]
     return pd.DataFrame(rows)
 
 
+def has_reading(key: str) -> bool:
+    """Whether a parameter belongs to the method, so that its default is a reading of a paper."""
+    return key in {"weights", *READING_KEYS, *itertools.chain.from_iterable(_WORDS)}
+
+
 def summary(tables: Iterable[Table], records: Mapping[str, Sequence[Record]]) -> pd.DataFrame:
-    """One row per printed table and set of records (by label): how many of its own rows were run, and the verdicts."""
+    """One row per printed table and set of records (by label): how many of its own rows were run, and the verdicts.
+
+    Only records on the table's data, or on toy data in their place, are counted, and no toy data beside other people's
+    numbers.
+    """
     rows = []
     for table in tables:
-        for label, found in records.items():
+        others = len(table.rows) > len(table.cells)
+        fitting = {label: of_data(table, found) for label, found in records.items()}
+        fitting = {
+            label: found
+            for label, found in fitting.items()
+            if found and not (others and found[0].config["dataset"] == "synthped")
+        }
+        for label, found in (fitting or {"–": []}).items():
             own = compare(table, found).query("verdict != ''").drop_duplicates("method")
             run = own[own["seeds"] > 0]
             counts = compare(table, found).query("seeds > 0")["verdict"].value_counts()
@@ -564,13 +590,15 @@ def setting_note(table: Table, records: Iterable[Record]) -> str:
 def provenance(records: Iterable[Record]) -> pd.DataFrame:
     """Where each record comes from: one row per record, as strings."""
     rows = []
+    records = list(records)
+    apart = told_apart(records)
     for record in records:
         origin = record.provenance
         commit = (origin.get("commit") or "unknown")[:8] + (" (changed)" if origin.get("dirty") else "")
         rows.append(
             {
                 "Record": run_link(record.name),
-                "Run": run_name(record.config),
+                "Run": run_name(record.config) + apart[record.name],
                 "Seed": str(record.config["seed"]),
                 "Data": f"{record.config.get('synthped_preset') or record.config['dataset']} `{origin['data'][:8]}`",
                 "Commit": f"`{commit}`",
@@ -580,6 +608,22 @@ def provenance(records: Iterable[Record]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def told_apart(records: Iterable[Record]) -> dict[str, str]:
+    """By name, what tells a record from others of its cell, data and seed, such as `, sampling identities`."""
+    alike: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        key = (run_name(record.config), *map(record.config.get, ("dataset", "synthped_preset", "seed")))
+        alike.setdefault(key, []).append(record)
+    found = {}
+    for group in alike.values():
+        keys = dict.fromkeys(key for record in group for key in record.config)
+        varied = [key for key in keys if len({repr(record.config.get(key)) for record in group}) > 1]
+        for record in group:
+            values = ((key, record.config.get(key)) for key in varied)
+            found[record.name] = "".join(f", {key} {value}" for key, value in values if value is not None)
+    return found
 
 
 def as_text(table: Table, records: Iterable[Record]) -> str:
@@ -652,8 +696,8 @@ def signed(value: float, digits: int = 2) -> str:
     return "–" if np.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
 
 
-def _interval(low: float, high: float) -> str:
-    return "–" if np.isnan(low) else f"{low:.1f} – {high:.1f}".replace("-", "−")
+def _interval(low: float, high: float, digits: int = 1) -> str:
+    return "–" if np.isnan(low) else f"{low:.{digits}f} to {high:.{digits}f}".replace("-", "−")
 
 
 def _aligned(frame: pd.DataFrame) -> str:

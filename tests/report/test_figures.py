@@ -119,7 +119,7 @@ def test_reading_chart_draws_gains_and_each_attention_once(make_san_gal_record: 
     assert [text.get_text() for text in below.get_yticklabels()] == ["literal", "scaled-maps"]
     assert [len(lines.get_segments()) for lines in below.collections] == [2] * len(STAGES)
     for _, line in readings.iloc[1:].iterrows():
-        assert f"{line['reading']} {line['difference']:+.2f} ({line['low']:+.1f} to {line['high']:+.1f})" in alt
+        assert f"{line['reading']} {line['difference']:+.2f} ({line['low']:+.2f} to {line['high']:+.2f})" in alt
     assert "scaled-maps layer2 0.500 to 0.900, layer3 0.500 to 0.900" in alt
     assert "not run" in figures.reading_chart(readings.iloc[:0])[1]
 

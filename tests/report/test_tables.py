@@ -265,7 +265,7 @@ def test_settings_say_what_the_paper_prints_and_what_a_run_used() -> None:
     small = RunConfig.model_validate({"epochs": 12, "width_multiplier": 0.25})
     shown = tables.settings({"A": RunConfig(), "B": small}).set_index("Setting")
     assert shown.loc["input size", "Paper"] == "256×128"
-    assert shown.loc["epochs"].tolist() == ["not printed", "120", "12"]
+    assert shown.loc["epochs"].tolist() == ["not printed (120)", "120", "12"]
     assert shown.loc["backbone", "B"] == "width × 0.25"
     assert shown.loc["augmentation", "A"] == "flip 0.5; pad-crop 10; random erasing 0.5"
     assert shown.loc["data set of the ablation", "A"] == "SynthPed (toy data)"
@@ -276,8 +276,12 @@ def test_summary_counts_rows_and_verdicts(make_record: MakeRecord) -> None:
     first, second = (f"{table.number}: {table.title}" for table in (TABLE_1, TABLE_2))
     assert shown.loc[(first, "real"), "Rows run"] == "1 of 8"
     assert sum(int(n) for n in re.findall(r"\((\d)\)", shown.loc[(first, "real"), "Verdicts"])) == 4
-    assert shown.loc[(first, "none")].tolist() == ["0 of 8", "not run"]
+    assert (first, "none") not in shown.index
     assert shown.loc[(second, "real")].tolist() == ["0 of 1", "not run"]
+    toy = {"toy": [make_record("cbam", "ce+tri+cir", dataset="synthped", data_root=None)]}
+    shown = tables.summary([TABLE_1, TABLE_2, TABLE_3], toy)
+    assert shown["Data"].tolist() == ["toy", "–", "–"]  # none beside other people's numbers, none of Market for Duke
+    assert shown["Rows run"].tolist() == ["1 of 8", "0 of 1", "0 of 1"]
 
 
 def test_conventions_are_those_of_the_records(make_record: MakeRecord) -> None:
@@ -503,7 +507,7 @@ def test_settings_of_both_networks_of_san_gal() -> None:
     shown = tables.settings({"A": market.san_gal_config(SAN_GAL_OURS)}, SAN_GAL_SETTINGS).set_index("Setting")
     assert shown.loc["input size"].tolist() == ["256×128", "256×128 pixels"]
     assert shown.loc["initial weights"].tolist() == ["pre-trained", "imagenet"]
-    assert shown.loc["momentum"].tolist() == ["not printed", "0.9"]
+    assert shown.loc["momentum"].tolist() == ["not printed (0.9)", "0.9"]
     assert shown.loc["epochs"].tolist() == ["20", "20"]
     assert shown.loc["warm-up", "A"] == "to epoch 1 from × 0.03"
     adam = Profile.read("synthped").san_gal_config("IDonly")
