@@ -55,7 +55,7 @@ for plan, file in ((PROFILE, PARAMETERS), (PROFILE.other(), BUILD / "companion.y
 CONFIG = BUILD / "_config.yml"
 site = yaml.safe_load(Path("_config.yml").read_text())
 if repository := os.environ.get("REPOSITORY"):  # where this book's source can be found: pages get launch buttons
-    site["repository"] = {"url": repository, "path_to_book": "book", "branch": os.environ.get("BRANCH", "main")}
+    site["repository"] = {"url": repository, "path_to_book": "book", "branch": os.environ.get("BRANCH") or "main"}
     site["launch_buttons"] = {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"}
     site["sphinx"]["config"]["extensions"].append("reidkit.report.launch")
 write_if_changed(CONFIG, site)
@@ -214,7 +214,7 @@ rule notebook:
         " || {{ tail -n 30 {log}; exit 1; }}"
 
 
-use rule notebook as longest_notebook with:  # begun first, the two cores have work to the end
+use rule notebook as longest_notebook with:  # begun first, so that no core waits for it at the end
     output:
         BUILD / "source" / "{page}.ipynb",
     wildcard_constraints:

@@ -37,7 +37,10 @@ def processes() -> int:
 def share(batches: Tensor) -> Tensor:
     """This process's part (steps, B / processes) of batches (steps, B); raises ValueError where B cannot be divided."""
     if batches.shape[1] % processes():
-        raise ValueError(f"batches of {batches.shape[1]} cannot be divided among {processes()} processes")
+        raise ValueError(
+            f"batches of {batches.shape[1]} images cannot be divided among {processes()} processes: "
+            "choose a batch_size or an --nproc-per-node that fits"
+        )
     return batches.chunk(processes(), 1)[rank()]
 
 

@@ -128,7 +128,8 @@ def train(
 
     `labels` is int64 (N, …) over `images`; `directory` holds `checkpoint.pt`, from which an interrupted run goes on to
     the same numbers; `identity` says what the checkpoint belongs to. Raises TrainingError at a loss that is not
-    finite, CheckpointError where the checkpoint is damaged or belongs to another run.
+    finite and for batches that torchrun's processes cannot share, CheckpointError where the checkpoint is damaged or
+    belongs to another run.
 
     Under torchrun all processes call this, and the first one evaluates, reports and keeps the checkpoint.
     """
@@ -163,7 +164,10 @@ def train(
             started = time.perf_counter()
             generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
             whole = sampler.epoch(generator)  # (steps, B)
-            places = distributed.share(torch.arange(whole.numel()).view(whole.shape))
+            try:
+                places = distributed.share(torch.arange(whole.numel()).view(whole.shape))
+            except ValueError as error:
+                raise TrainingError(f"{name}: {error}") from error
             indexes = whole.flatten()[places]  # (steps, B), this process's share
             steps = len(indexes)
             draws = augmentation.draw(whole.numel(), generator)[places.flatten()].to(device)

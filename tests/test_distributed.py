@@ -95,6 +95,16 @@ def test_torchrun_leaves_one_record(tmp_path: Path, synthped: Path, cell: str) -
     assert again.stdout == done.stdout.splitlines(keepends=True)[-1]
 
 
+def test_processes_that_do_not_divide_a_batch_are_told_so(tmp_path: Path, synthped: Path) -> None:
+    arguments = ["-m", "reidkit", "run", "smoke", "--cell", "none/ce", "--set", f"data_root={synthped}"]
+    done = launch(
+        [*arguments, "--set", "images_per_identity=1", "--set", "batch_size=15"], 2, REIDKIT_BUILD=str(tmp_path)
+    )
+    assert done.returncode != 0
+    assert "reidkit: none ce seed0: batches of 15 images cannot be divided among 2 processes" in done.stderr
+    assert not read_records(tmp_path / "records")
+
+
 def test_one_process_has_all() -> None:
     batches = torch.arange(12).view(3, 4)
     assert torch.equal(distributed.share(batches), batches)
@@ -108,5 +118,5 @@ def test_one_process_has_all() -> None:
 
 def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "processes", lambda: 3)
-    with pytest.raises(ValueError, match="batches of 4 cannot be divided among 3 processes"):
+    with pytest.raises(ValueError, match="batches of 4 images cannot be divided among 3 processes"):
         distributed.share(torch.arange(12).view(3, 4))

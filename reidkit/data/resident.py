@@ -142,7 +142,7 @@ class Draw:
 
 
 def place(image: Tensor, target: Tensor, flip: bool, down: int, right: int) -> None:
-    """Writes an image (C, H, W) into `target`, flipped and shifted, with zeros moved in."""
+    """Writes an image (C, H, W) into `target`, of any dtype, flipped and shifted by pixels, with zeros moved in."""
     height, width = image.shape[1:]
     rows, columns = max(0, height - abs(down)), max(0, width - abs(right))
     seen = (image.flip(2) if flip else image)[:, max(-down, 0) :, max(-right, 0) :][:, :rows, :columns]
@@ -150,7 +150,10 @@ def place(image: Tensor, target: Tensor, flip: bool, down: int, right: int) -> N
 
 
 def move_at_once(images: Tensor, draw: Draw, padding: int) -> Tensor:
-    """Images (N, C, H, W) so moved without a look at what was drawn, for which a GPU would have to be waited for."""
+    """Images (N, C, H, W), flipped and shifted as drawn by up to `padding` pixels, with zeros moved in.
+
+    Without a look at what was drawn, for which a GPU would have to be waited for.
+    """
     height, width = images.shape[-2:]
     flipped = torch.where(draw.flip[:, None, None, None], images.flip(3), images)
     windows = F.pad(flipped, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)  # (N, C, 2p + 1, 2p + 1, H, W)
@@ -234,8 +237,11 @@ class Augmentation:
         return weights, (torch.minimum(high, cell + 1) - torch.maximum(low, cell)).clamp(min=0)
 
     def __call__(self, images: Tensor, draw: Draw) -> Tensor:
-        """uint8 (N, 3, h, w) to augmented, normalised float32 (N, 3, H, W), on the images' device."""
-        if images.device.type != "cpu":  # the strong baseline pads with black, too
+        """uint8 (N, 3, h, w) to augmented, normalised float32 (N, 3, H, W), on the images' device.
+
+        Padding is black, as the strong baseline's.
+        """
+        if images.device.type != "cpu":
             return normalise(self.move(resize(images, self.size), draw)).mul_(~self.erased(draw)[:, None])
         # A few at a time, so that an image goes through all of it while it is in the cache.
         resized = itertools.chain.from_iterable(resize(few, self.size) for few in images.split(8))

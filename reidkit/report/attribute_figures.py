@@ -35,6 +35,7 @@ _TITLES = {
 
 
 def listed(words: Sequence[str]) -> str:
+    """One or more words as a sentence has them: *hat, bag and age*."""
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last
 

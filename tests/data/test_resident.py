@@ -112,6 +112,15 @@ def test_images_moved_at_once_are_those_moved_one_by_one(dtype: torch.dtype, pad
     assert torch.equal(move_at_once(images, draw, padding), expected)
 
 
+@pytest.mark.parametrize("size", [(16, 8), (32, 24)])
+def test_a_gpu_and_a_cpu_do_the_same_in_their_own_way(size: tuple[int, int]) -> None:
+    """The steps that a GPU takes for the whole batch, taken on the CPU, against its own way, image by image."""
+    augmentation, images = Augmentation(size, padding=3), random_images(20)
+    draw = augmentation.draw(20, torch.Generator().manual_seed(0))
+    at_once = normalise(move_at_once(resize(images, size), draw, 3)) * ~augmentation.erased(draw)[:, None]
+    torch.testing.assert_close(augmentation(images, draw), at_once, rtol=0, atol=0)
+
+
 def cells_of(images: torch.Tensor, cell: int) -> torch.Tensor:
     """The share (N, h, w) of each cell that is white in augmented images; erased pixels are the mean colour."""
     white = images * torch.tensor(IMAGENET_STD).view(3, 1, 1) + torch.tensor(IMAGENET_MEAN).view(3, 1, 1) > 0.99
