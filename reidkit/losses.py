@@ -134,8 +134,10 @@ class HasLogits(Protocol):
 class JointLoss(nn.Module):
     """L = L_CE + L_Tri, the paper's Eq. 5, with label smoothing (Szegedy et al., CVPR 2016).
 
-    (network output, labels (N,)) -> {"cross-entropy": ..., "triplet": ..., "total": their sum}. The triplet term is
-    absent with `use_triplet=False`, the paper's "Baseline". A circle classifier's logits bring the circle loss.
+    (network output, labels (N,)) -> {"cross-entropy": ..., "triplet": ..., "total": their sum}, and with the triplet
+    what tells whether it has left the margin: "hardest positive" and "hardest negative", mean distances, and "active
+    triplets", the share of anchors with a loss above 0. All of that is absent with `use_triplet=False`, the paper's
+    "Baseline". A circle classifier's logits bring the circle loss.
     """
 
     def __init__(self, label_smoothing: float = 0.1, triplet_margin: float = 0.3, use_triplet: bool = True) -> None:
@@ -148,7 +150,15 @@ class JointLoss(nn.Module):
         terms = {"cross-entropy": F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)}
         if self.triplet is not None:
             terms["triplet"] = self.triplet(output.features, labels)
-        return terms | {"total": torch.stack(list(terms.values())).sum()}
+        terms["total"] = torch.stack(list(terms.values())).sum()
+        return terms if self.triplet is None else terms | self._mined(output.features.detach(), labels)
+
+    def _mined(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        assert self.triplet is not None
+        to_positive, to_negative, valid = hardest_distances(features, labels)
+        active = (to_positive - to_negative + (self.triplet.margin or 0.0) > 0).to(to_positive.dtype)
+        means = {"hardest positive": to_positive, "hardest negative": to_negative, "active triplets": active}
+        return {name: mean_over(valid, values) for name, values in means.items()}
 
 
 def at_least_float32(x: Tensor) -> Tensor:

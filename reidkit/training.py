@@ -41,13 +41,19 @@ class TrainingSettings(BaseModel):
     weight_decay: float = Field(5e-4, ge=0, description="the optimiser's L2 penalty")
     warmup_epochs: float = Field(10, ge=0, description="epochs over which the learning rate rises linearly")
     warmup_factor: float = Field(0.1, gt=0, le=1, description="the factor on the learning rate at the start")
+    schedule: Literal["milestones", "cosine"] = Field(
+        "milestones", description="how the learning rate falls after the warm-up; cosine: to zero at the end"
+    )
     milestones: tuple[float, ...] = Field((40, 90), description="epochs at which the learning rate falls")
     decay: float | tuple[float, ...] = Field(0.1, description="the factor by which it falls, for all or for each")
     schedule_by: Literal["epoch", "step"] = Field("step", description="how often the learning rate is set")
     flip_probability: float = Field(0.5, ge=0, le=1, description="share of images mirrored")
     padding: int = Field(10, ge=0, description="pixels padded before the random crop")
     erasing_probability: float = Field(0.5, ge=0, le=1, description="share of images with a box erased")
-    precision: Literal["fp32", "bf16", "fp16"] = Field("bf16", description="of the network's arithmetic")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto",
+        description="of the network's arithmetic; auto: bf16 where the device has instructions for it, else fp32",
+    )
     channels_last: bool = Field(True, description="memory format of images and weights")
     compile: bool = Field(False, description="torch.compile the network (pays on a GPU only)")
     deterministic: bool = Field(
@@ -63,6 +69,10 @@ class TrainingSettings(BaseModel):
         for factor in self.decay if isinstance(self.decay, tuple) else (self.decay,):
             if not 0 < factor <= 1:
                 raise ValueError(f"decay {factor} is not above 0 and at most 1")
+        if self.schedule == "cosine" and self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs {self.warmup_epochs} leave nothing of the {self.epochs} epochs to a cosine"
+            )
         return self
 
     @property
@@ -73,11 +83,17 @@ class TrainingSettings(BaseModel):
         return Augmentation(self.size, self.flip_probability, self.padding, self.erasing_probability)
 
     def learning_rate_at(self, progress: float) -> float:
-        """The learning rate after `progress` epochs: linear warm-up, then a fall at each milestone."""
+        """The learning rate after `progress` epochs: linear warm-up, then a fall at each milestone or along a cosine.
+
+        The cosine is Loshchilov & Hutter's (ICLR 2017, Eq. 5) without restarts, from the warm-up's end to zero.
+        """
         if self.schedule_by == "epoch":
             progress = int(progress)
         warmup = min(1.0, progress / self.warmup_epochs) if self.warmup_epochs else 1.0
         factor = self.warmup_factor + (1 - self.warmup_factor) * warmup
+        if self.schedule == "cosine":
+            done = max(0.0, progress - self.warmup_epochs) / (self.epochs - self.warmup_epochs)
+            return self.learning_rate * factor * (1 + math.cos(math.pi * done)) / 2
         decays = self.decay if isinstance(self.decay, tuple) else (self.decay,) * len(self.milestones)
         fallen = [decay for decay, milestone in zip(decays, self.milestones, strict=True) if progress >= milestone]
         return self.learning_rate * factor * math.prod(fallen)
@@ -108,6 +124,19 @@ class Sampler(Protocol):
 
 Losses = Callable[[Batch], Mapping[str, Tensor]]  # scalars by name; "total" is minimised, the others are reported
 
+LOOK = 20  # steps between two looks at the losses, for which a GPU is waited for
+CHECKPOINT_SECONDS = 60.0  # between two checkpoints, as one of a full network takes half a second
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training leaves beside the weights."""
+
+    history: pd.DataFrame  # a row per epoch: epoch, learning rate, the mean of every reported scalar
+    steps: pd.DataFrame  # a row per look: step (counted from 1) and the means since the look before
+    seconds: float
+    devices: tuple[str, ...]  # where and in which precision it ran, one after another; several where it was resumed
+
 
 def train(
     network: nn.Module,
@@ -122,19 +151,22 @@ def train(
     identity: Mapping[str, Any],
     name: str = "training",
     evaluate: Callable[[], Mapping[str, float]] | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     progress: bool = True,
-) -> tuple[pd.DataFrame, float]:
-    """Trains `network` in place and returns its history, one row per epoch, and the seconds that training took.
+) -> Training:
+    """Trains `network` in place.
 
     `labels` is int64 (N, …) over `images`; `directory` holds `checkpoint.pt`, from which an interrupted run goes on to
-    the same numbers; `identity` says what the checkpoint belongs to. Raises TrainingError at a loss that is not
-    finite and for batches that torchrun's processes cannot share, CheckpointError where the checkpoint is damaged or
-    belongs to another run.
+    the same numbers, and which is written after an epoch once it is `checkpoint_seconds` old; `identity` says what the
+    checkpoint belongs to. Raises TrainingError at a loss that is not finite and for batches that torchrun's processes
+    cannot share, CheckpointError where the checkpoint is damaged, belongs to another run, or was made by another number
+    of processes.
 
     Under torchrun all processes call this, and the first one evaluates, reports and keeps the checkpoint.
     """
     device = next(network.parameters()).device
     checkpoint = directory / "checkpoint.pt"
+    identity = {**identity, "processes": distributed.processes()}
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     options: dict[str, Any] = {
         "lr": settings.learning_rate,
@@ -146,15 +178,21 @@ def train(
         optimizer = torch.optim.Adam(parameters, **options)
     else:
         optimizer = torch.optim.SGD(parameters, momentum=0.9, **options)
-    scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
+    precision = precision_of(settings.precision, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     history: list[dict[str, float]] = []
+    trace: list[dict[str, float]] = []
+    devices: list[str] = []
     seconds = 0.0
     if checkpoint.exists():
         state = load_checkpoint(checkpoint, identity)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state["scaler"])
-        history, seconds = state["history"], state["seconds"]
+        history, trace, devices, seconds = (state[key] for key in ("history", "steps", "devices", "seconds"))
+    if (here := f"{device_name(device)}, {precision}") not in devices:
+        devices.append(here)
+    saved, saved_at = len(history), time.perf_counter()
 
     labels = labels.to(device)
     augmentation = settings.augmentation()
@@ -173,7 +211,10 @@ def train(
             draws = augmentation.draw(whole.numel(), generator)[places.flatten()].to(device)
             chosen = indexes.to(device)
             bar.total = (bar.n if epoch else 0) + steps * (settings.epochs - epoch)
-            sums: dict[str, Tensor] = {}
+            first_step = round(trace[-1]["step"]) if trace else 0  # an epoch of P×K batches has not always as many
+            since: dict[str, Tensor] = {}  # sums since the last look, on the device
+            sums: dict[str, float] = {}  # of the epoch
+            looked = 0
             first_bad = torch.full((), -1, device=device)  # the first step whose loss is not finite
             network.train()
             rate = settings.learning_rate
@@ -184,50 +225,57 @@ def train(
                     group["lr"] = rate
                 draw = draws[slice(step * indexes.shape[1], (step + 1) * indexes.shape[1])]
                 batch = Batch(augmentation(pixels, draw), labels[chosen[step]], chosen[step], draw, done)
-                with autocast(device, settings.precision):
+                with autocast(device, precision):
                     terms = losses(batch)
                 optimizer.zero_grad(set_to_none=True)
                 scaler.scale(terms["total"]).backward()
                 distributed.average([p.grad for p in parameters if p.grad is not None])
                 scaler.step(optimizer)
                 scaler.update()
-                # Nothing below waits for the device, but for a look every 20 steps.
+                # Nothing below waits for the device, but for the looks.
                 for term, value in terms.items():
-                    sums[term] = sums.get(term, torch.zeros((), device=device)) + value.detach().float()
+                    since[term] = since.get(term, torch.zeros((), device=device)) + value.detach().float()
                 bad = (first_bad < 0) & ~terms["total"].detach().isfinite()
                 first_bad = torch.where(bad, step, first_bad)
-                if step % 20 == 0 or step == steps - 1:
-                    if int(first_bad) >= 0:
-                        raise TrainingError(
-                            f"{name}: the loss is not finite at step {int(first_bad)} of epoch {epoch} (learning rate "
-                            f"{rate:.2e}, {settings.precision}). No record is written; the checkpoint of the "
-                            f"{len(history)} epochs before is kept at {checkpoint}. Lower learning_rate or use "
-                            "precision: fp32."
-                        )
-                    shown = {term: f"{float(total) / (step + 1):.3f}" for term, total in sums.items()}
-                    bar.set_postfix({"epoch": epoch + 1, **shown}, refresh=False)
                 bar.update()
-            distributed.average([sums[term] for term in sorted(sums)])
-            row = {"epoch": epoch + 1, "learning rate": rate}
-            row |= {term: float(total) / steps for term, total in sums.items()}
-            seconds += time.perf_counter() - started
+                if (step + 1) % LOOK and step < steps - 1:
+                    continue
+                if int(first_bad) >= 0:
+                    raise TrainingError(
+                        f"{name}: the loss is not finite at step {int(first_bad)} of epoch {epoch} (learning rate "
+                        f"{rate:.2e}, {precision}). No record is written; the checkpoint of the "
+                        f"{saved} epochs before is kept at {checkpoint}. Lower learning_rate or use "
+                        "precision: fp32."
+                    )
+                distributed.average([since[term] for term in sorted(since)])
+                found = {term: float(total) for term, total in since.items()}
+                trace.append({"step": first_step + step + 1} | {t: v / (step + 1 - looked) for t, v in found.items()})
+                sums = {term: sums.get(term, 0.0) + value for term, value in found.items()}
+                since, looked = {}, step + 1
+                shown = {term: f"{total / (step + 1):.3f}" for term, total in sums.items()}
+                bar.set_postfix({"epoch": epoch + 1, **shown}, refresh=False)
+            row = {"epoch": epoch + 1, "learning rate": rate} | {term: total / steps for term, total in sums.items()}
+            now = time.perf_counter()
+            seconds += now - started
             history.append(row)
             if distributed.rank() > 0:
                 continue
             if evaluate and settings.evaluate_every and (epoch + 1) % settings.evaluate_every == 0:
                 row |= evaluate()
-            save_checkpoint(
-                checkpoint,
-                {
-                    "identity": dict(identity),
+            if now - saved_at >= checkpoint_seconds or epoch + 1 == settings.epochs:
+                state = {
+                    "identity": identity,
                     "network": network.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "scaler": scaler.state_dict(),
                     "history": history,
+                    "steps": trace,
+                    "devices": devices,
                     "seconds": seconds,
-                },
-            )
-    return pd.DataFrame(history), seconds
+                }
+                save_checkpoint(checkpoint, state)
+                saved, saved_at = epoch + 1, now
+    return Training(pd.DataFrame(history), pd.DataFrame(trace), seconds, tuple(devices))
 
 
 @torch.inference_mode()
@@ -246,15 +294,36 @@ def extract_features(
     """
     network.eval()
     device = next(network.parameters()).device
+    precision = precision_of(settings.precision, device)
     parts = list(torch.arange(len(images)).split(batch_size)) if len(images) else []
     features = []
     batches = zip(parts, images.batches(parts), strict=True)
     for indexes, pixels in tqdm(batches, total=len(parts), desc="features", disable=not progress, leave=False):
         normal = normalise(resize(pixels, settings.size))
         beside = () if given is None else (given(indexes, normal),)
-        with autocast(device, settings.precision):
+        with autocast(device, precision):
             features.append(network(normal, *beside).float().cpu())
     return torch.cat(features) if features else torch.empty(0, 0)
+
+
+def precision_of(precision: str, device: torch.device) -> str:
+    """What `auto` is on a device: bf16 where it has instructions for it, else fp32; any other precision is as it is.
+
+    Without those instructions a CPU imitates bf16, and takes ten times as long as for fp32.
+    """
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    able = torch.cpu.get_capabilities()
+    return "bf16" if any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")) else "fp32"
+
+
+def device_name(device: torch.device) -> str:
+    """A device in words, as a record tells it: how many, which, and on a CPU with how many threads."""
+    threads = torch.get_num_threads()
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {threads} thread{'s'[: threads > 1]}"
+    return f"{distributed.processes()} × {name}" if distributed.processes() > 1 else name
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -271,18 +340,24 @@ def choose_device(name: str) -> torch.device:
 
 @contextlib.contextmanager
 def reproducible(enabled: bool) -> Iterator[None]:
-    """Deterministic kernels within the block; the settings before are put back after it."""
+    """Deterministic kernels within the block; the settings before are put back after it.
+
+    They come with a guard that fills every new tensor with NaN, a tenth of a step on a CPU: nothing here reads what was
+    not written, so it is left out.
+    """
     algorithms = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark = torch.backends.cudnn.benchmark
+    filled, benchmark = torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.benchmark  # type: ignore[attr-defined]
     if enabled:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(enabled, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not enabled
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(algorithms, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = benchmark
 
 
@@ -311,6 +386,12 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
         ) from error
     if not isinstance(state, dict) or "identity" not in state:
         raise CheckpointError(f"{path}: not a checkpoint of reidkit. {advice}")
+    made, here = state["identity"].get("processes"), identity.get("processes")
+    if made != here:
+        raise CheckpointError(
+            f"{path}: was made by {made} processes, and this is one of {here}: batch norm and batch-hard mining see a "
+            f"process's share of a batch, so that the run would become another. Start {made} processes. {advice}"
+        )
     if state["identity"] != dict(identity):
         other = {k: v for k, v in state["identity"].items() if identity.get(k) != v}
         raise CheckpointError(f"{path}: the checkpoint is of another configuration ({other}). {advice}")

@@ -307,7 +307,14 @@ def test_equation_1_keeps_its_digits_where_one_class_is_certain(size: float, dty
 def test_joint_loss_is_the_sum_of_its_named_terms() -> None:
     features, logits = torch.randn(12, 8, requires_grad=True), torch.randn(12, 4, requires_grad=True)
     terms = JointLoss(0.1, 0.3)(SimpleNamespace(features=features, logits=logits), PK_LABELS)
-    assert list(terms) == ["cross-entropy", "triplet", "total"]
+    mined = ["hardest positive", "hardest negative", "active triplets"]
+    assert list(terms) == ["cross-entropy", "triplet", "total", *mined]
+    distances = torch.cdist(features, features)
+    same = PK_LABELS[:, None] == PK_LABELS
+    farthest, nearest = (distances * same).amax(1), distances.masked_fill(same, torch.inf).amin(1)
+    torch.testing.assert_close(terms["hardest positive"], farthest.mean())
+    torch.testing.assert_close(terms["hardest negative"], nearest.mean())
+    torch.testing.assert_close(terms["active triplets"], (farthest - nearest + 0.3 > 0).float().mean())
     torch.testing.assert_close(terms["total"], terms["cross-entropy"] + terms["triplet"])
     torch.testing.assert_close(terms["cross-entropy"], F.cross_entropy(logits, PK_LABELS, label_smoothing=0.1))
     torch.testing.assert_close(terms["triplet"], BatchHardTripletLoss(0.3)(features, PK_LABELS))

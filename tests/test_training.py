@@ -1,4 +1,6 @@
+import math
 import pickle
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ from reidkit.data.samplers import ShuffledSampler
 from reidkit.training import (
     Batch,
     CheckpointError,
+    Training,
     TrainingError,
     TrainingSettings,
     extract_features,
     load_checkpoint,
+    precision_of,
     reproducible,
     save_checkpoint,
     train,
@@ -35,6 +39,9 @@ SETTINGS = TrainingSettings(
 )
 
 
+CHECKPOINT_SECONDS = 0.0  # every epoch
+
+
 class InterruptionError(Exception):
     pass
 
@@ -47,7 +54,7 @@ def images() -> ResidentImages:
 
 def train_small(
     directory: Path, settings: TrainingSettings = SETTINGS, stop_in_epoch: int | None = None, spoil: bool = False
-) -> tuple[pd.DataFrame, dict[str, Tensor]]:
+) -> tuple[Training, dict[str, Tensor]]:
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
@@ -62,11 +69,12 @@ def train_small(
         loss = nn.functional.cross_entropy(network(batch.images), batch.labels)
         return {"cross-entropy": loss, "total": loss * (torch.nan if spoil and steps > 4 else 1)}
 
-    history, _ = train(
+    trained = train(
         network, losses, images(), torch.arange(12) % 3, ShuffledSampler(12, settings.batch_size), settings,
-        seed=7, directory=directory, identity={"run": "small"}, name="small", progress=False,
+        seed=7, directory=directory, identity={"run": "small"}, name="small",
+        checkpoint_seconds=CHECKPOINT_SECONDS, progress=False,
     )  # fmt: skip
-    return history, network.state_dict()
+    return trained, network.state_dict()
 
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
@@ -77,26 +85,77 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_a_resumed_run_ends_with_the_same_numbers(tmp_path: Path, precision: str, epoch: int) -> None:
     settings = SETTINGS.model_copy(update={"precision": precision})
-    history, weights = train_small(tmp_path / "whole", settings)
+    whole, weights = train_small(tmp_path / "whole", settings)
     with pytest.raises(InterruptionError):
         train_small(tmp_path / "cut", settings, stop_in_epoch=epoch)
     resumed, resumed_weights = train_small(tmp_path / "cut", settings)
-    pd.testing.assert_frame_equal(history, resumed, check_exact=True)
+    pd.testing.assert_frame_equal(whole.history, resumed.history, check_exact=True)
+    pd.testing.assert_frame_equal(whole.steps, resumed.steps, check_exact=True)
     assert same(weights, resumed_weights)
 
 
 def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
-    history, weights = train_small(tmp_path / "a")
+    first, weights = train_small(tmp_path / "a")
     again, weights_again = train_small(tmp_path / "b")
-    pd.testing.assert_frame_equal(history, again, check_exact=True)
+    pd.testing.assert_frame_equal(first.history, again.history, check_exact=True)
     assert same(weights, weights_again)
-    assert list(history.columns) == ["epoch", "learning rate", "cross-entropy", "total"]
+    assert list(first.history.columns) == ["epoch", "learning rate", "cross-entropy", "total"]
+
+
+def test_steps_are_means_between_looks_and_epochs_the_means_of_their_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reidkit.training.LOOK", 1)
+    each, _ = train_small(tmp_path / "each")
+    monkeypatch.setattr("reidkit.training.LOOK", 2)
+    pairs, _ = train_small(tmp_path / "pairs")
+    assert each.steps["step"].tolist() == list(range(1, 10))
+    assert pairs.steps["step"].tolist() == [2, 3, 5, 6, 8, 9]  # an epoch of three steps ends with a look
+    total = each.steps["total"]
+    assert pairs.steps["total"].tolist() == pytest.approx(
+        [mean for i in (0, 3, 6) for mean in (total[i : i + 2].mean(), total[i + 2])]
+    )
+    assert each.history["total"].tolist() == pytest.approx([total[i : i + 3].mean() for i in (0, 3, 6)])
+
+
+def test_checkpoints_are_written_by_the_clock_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    monkeypatch.setattr("reidkit.training.save_checkpoint", lambda _, state: written.append(len(state["history"])))
+    train_small(tmp_path)
+    assert written == [1, 2, 3]
+    written.clear()
+    monkeypatch.setattr(sys.modules[__name__], "CHECKPOINT_SECONDS", 1e9)
+    train_small(tmp_path)
+    assert written == [3]
+
+
+def test_a_run_is_not_resumed_by_another_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_small(tmp_path)
+    monkeypatch.setattr("reidkit.distributed.processes", lambda: 2)
+    with pytest.raises(CheckpointError, match="made by 1 processes, and this is one of 2"):
+        train_small(tmp_path)
+
+
+def test_a_record_can_tell_every_device_that_a_run_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InterruptionError):
+        train_small(tmp_path, stop_in_epoch=1)
+    monkeypatch.setattr("reidkit.training.device_name", lambda _: "another")
+    trained, _ = train_small(tmp_path)
+    assert trained.devices == ("CPU, 1 thread, fp32", "another, fp32")
+
+
+def test_auto_is_bf16_only_where_the_processor_has_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for able, expected in (({"avx2": True}, "fp32"), ({"avx512_bf16": True}, "bf16"), ({"bf16": True}, "bf16")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able)
+        assert precision_of("auto", cpu) == expected
+        assert precision_of("fp16", cpu) == "fp16"
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"not finite at step 1 of epoch 1 .*fp32"):
         train_small(tmp_path, spoil=True)
-    state = load_checkpoint(tmp_path / "checkpoint.pt", {"run": "small"})
+    state = load_checkpoint(tmp_path / "checkpoint.pt", {"run": "small", "processes": 1})
     assert len(state["history"]) == 1
     assert all(value.isfinite().all() for value in state["network"].values())
 
@@ -149,6 +208,16 @@ def test_learning_rate_by_hand() -> None:
     assert TrainingSettings(warmup_epochs=0, milestones=()).learning_rate_at(0) == 3.5e-4
 
 
+def test_the_cosine_falls_from_the_end_of_the_warm_up_to_zero() -> None:
+    settings = TrainingSettings(learning_rate=2.0, epochs=30, warmup_epochs=10, warmup_factor=0.1, schedule="cosine")
+    expected = {0: 0.2, 5: 1.1, 10: 2.0, 20: 1.0, 15: 1 + math.cos(math.pi / 4), 30: 0.0}
+    assert {at: round(settings.learning_rate_at(at), 9) for at in expected} == {
+        at: round(rate, 9) for at, rate in expected.items()
+    }
+    with pytest.raises(ValueError, match="leave nothing of the 5 epochs"):
+        TrainingSettings(epochs=5, warmup_epochs=5, schedule="cosine")
+
+
 def test_features_come_in_order_and_from_evaluation_mode(tmp_path: Path) -> None:
     network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.9))
     network.register_parameter("unused", nn.Parameter(torch.zeros(1)))
@@ -160,6 +229,9 @@ def test_features_come_in_order_and_from_evaluation_mode(tmp_path: Path) -> None
 
 def test_reproducible_puts_the_settings_back() -> None:
     before = torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
     with reproducible(True):
         assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
     assert torch.are_deterministic_algorithms_enabled() is before
+    assert torch.utils.deterministic.fill_uninitialized_memory is filled

@@ -17,7 +17,7 @@ from reidkit.models.reid import ReIDNetwork
 from reidkit.records import Record
 from reidkit.training import Batch, choose_device, extract_features
 
-Attention = Literal["none", "se", "eca", "cbam", "danet", "nonlocal"]
+Attention = Literal["none", "se", "eca", "cbam", "danet", "nonlocal", "half"]
 Loss = Literal["ce", "ce+tri", "ce+tri+cir"]
 
 
@@ -49,9 +49,13 @@ GRID: dict[str, Cell] = {
     for cell in (
         Cell(attention, loss, _ROWS.get((attention, loss)))
         for attention in get_args(Attention)
+        if attention != "half"
         for loss in get_args(Loss)
     )
 }
+CONTROLS: dict[str, Cell] = {cell.name: cell for cell in (Cell("half", "ce"), Cell("half", "ce+tri+cir"))}
+"""What tells attention from a residual branch that is merely scaled."""
+CELLS = GRID | CONTROLS
 TABLE_1: tuple[str, ...] = tuple(f"{attention}/{loss}" for attention, loss in _ROWS)
 
 
@@ -84,7 +88,7 @@ class RunConfig(Configuration):
 
         def losses(batch: Batch) -> Mapping[str, Tensor]:
             output = forward(batch.images, batch.labels)
-            correct = output.logits.detach().argmax(dim=1) == batch.labels
+            correct = output.scores.detach().argmax(dim=1) == batch.labels
             return {**objective(output, batch.labels), "accuracy": correct.float().mean()}
 
         return train_reid(
@@ -118,6 +122,7 @@ def build_network(config: RunConfig, num_classes: int) -> ReIDNetwork:
             classifier="circle" if config.loss == "ce+tri+cir" else "linear",
             width_multiplier=config.width_multiplier,
             last_stride=config.last_stride,
+            residual_scale=config.residual_scale,
             circle_scale=config.circle_scale,
             circle_margin=config.circle_margin,
         )

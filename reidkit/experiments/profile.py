@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reidkit.data.synthped import renderer
-from reidkit.experiments.joint_loss import GRID, TABLE_1, RunConfig
+from reidkit.experiments.joint_loss import CELLS, GRID, TABLE_1, RunConfig
 from reidkit.experiments.san_gal import READINGS, ROWS, SAN_GAL, AttributeConfig, SanGalConfig
 from reidkit.experiments.settings import (
     REVISION,
@@ -49,8 +49,8 @@ class Profile(Settings):
     @model_validator(mode="after")
     def _check_plan(self) -> Self:
         for cell in self.cell_names:
-            if cell not in GRID:
-                raise ValueError(f"cells: {cell!r} is not a cell of the grid{nearest(cell, GRID)}")
+            if cell not in CELLS:
+                raise ValueError(f"cells: {cell!r} is not a cell of the grid{nearest(cell, CELLS)}")
         if self.san_gal is not None:
             for key, names, known in (
                 ("rows", self.san_gal.rows, ROWS),
@@ -91,12 +91,12 @@ class Profile(Settings):
 
     def config(self, cell: str, seed: int | None = None) -> RunConfig:
         """The run of one cell of the grid; the profile's first seed unless one is given."""
-        if cell not in GRID:
+        if cell not in CELLS:
             raise ParameterError(
-                f"{cell!r} is not a cell of the grid{nearest(cell, GRID)}; there are {', '.join(GRID)}"
+                f"{cell!r} is not a cell of the grid{nearest(cell, CELLS)}; there are {', '.join(CELLS)}"
             )
         shared = self.model_dump(include=set(Settings.model_fields))
-        chosen = GRID[cell]
+        chosen = CELLS[cell]
         seed = self.seeds[0] if seed is None else seed
         return RunConfig(**shared, attention=chosen.attention, loss=chosen.loss, seed=seed)
 
@@ -127,8 +127,8 @@ class Profile(Settings):
             return self.attribute_config()
         if name in SAN_GAL:
             return self.san_gal_config(name, seed)
-        if name not in GRID:
-            known = (*GRID, *SAN_GAL)
+        if name not in CELLS:
+            known = (*CELLS, *SAN_GAL)
             raise ParameterError(f"{name!r} is no run{nearest(name, known)}; there are {', '.join(known)}")
         return self.config(name, seed)
 

@@ -23,6 +23,7 @@ from reidkit.data.layouts import file_list_checksum
 from reidkit.data.resident import Images, load_images
 from reidkit.data.samplers import IdentitySampler, ShuffledSampler
 from reidkit.data.synthped import render
+from reidkit.data.validation import hold_out
 from reidkit.evaluation import Ranking, evaluate_ranking
 from reidkit.experiments.settings import Configuration, ParameterError, Settings, build_root, record_roots
 from reidkit.models.backbone import ResNet50, load_imagenet_weights
@@ -77,7 +78,8 @@ def open_dataset(config: Settings, progress: bool = True) -> Dataset:
     if config.dataset == "synthped" and config.data_root is None:
         with distributed.first_one_first():
             render_synthped(config, progress=progress)
-    return load_dataset(config.dataset, config.root)
+    dataset = load_dataset(config.dataset, config.root)
+    return hold_out(dataset, config.validation_identities) if config.validation_identities else dataset
 
 
 def render_synthped(config: Settings, root: Path | None = None, progress: bool = True) -> Path:
@@ -125,7 +127,8 @@ def train_reid(
         return {"mAP": ranking.mAP, "rank-1": float(ranking.cmc[0])}
 
     workplace = build / "runs" / config.name
-    history, seconds = train(
+    data = file_list_checksum(dataset)
+    trained = train(
         network,
         losses,
         load_images(dataset.train.paths, config.size, device),
@@ -134,7 +137,7 @@ def train_reid(
         config,
         seed=config.seed,
         directory=workplace,
-        identity={"run": config.name},
+        identity={"run": config.name, "data": data},
         name=" ".join(config.title[1:]),
         evaluate=evaluate,
         progress=progress,
@@ -151,7 +154,8 @@ def train_reid(
         records / config.name,
         config=config.determinants,
         metrics=metrics,
-        history=history,
+        history=trained.history,
+        steps=trained.steps.round(4),
         queries=pd.DataFrame(
             {
                 "query": [path.name for path in dataset.query.paths],
@@ -161,10 +165,10 @@ def train_reid(
         ),
         provenance=provenance(
             seed=config.seed,
-            data=file_list_checksum(dataset),
-            device=device_name(device),
+            data=data,
+            device="; ".join(trained.devices),
             seconds={
-                "training": round(seconds, 1),
+                "training": round(trained.seconds, 1),
                 "features": round(extracted - started, 1),
                 "ranking": round(evaluated - extracted, 1),
             },
@@ -175,12 +179,6 @@ def train_reid(
     )
     shutil.rmtree(workplace)
     return record
-
-
-def device_name(device: torch.device) -> str:
-    threads = torch.get_num_threads()
-    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {threads} thread{'s'[: threads > 1]}"
-    return f"{distributed.processes()} × {name}" if distributed.processes() > 1 else name
 
 
 def make_sampler(config: Settings, labels: Tensor, compares: bool) -> Sampler:

@@ -28,7 +28,6 @@ from reidkit.data.synthped import ATTRIBUTE_PARTS, PARTS
 from reidkit.evaluation.attributes import evaluate_attributes
 from reidkit.evaluation.localisation import evaluate_localisation
 from reidkit.experiments.runs import (
-    device_name,
     load_initial_weights,
     load_weights,
     make_sampler,
@@ -43,7 +42,7 @@ from reidkit.gradcam import attribute_heat_maps
 from reidkit.losses import JointLoss, attribute_loss
 from reidkit.models.san_gal import STAGES, AttributeNetwork, AttributeSpatialAttention, SanGalNetwork, SanGalOutput
 from reidkit.records import Record, provenance, write_record
-from reidkit.training import Batch, autocast, choose_device, extract_features, train
+from reidkit.training import Batch, autocast, choose_device, extract_features, precision_of, train
 
 Row = Literal["IDonly", "ID+attr", "ID+attrAttention"]
 Classes = Literal["predicted", "labels"]
@@ -93,7 +92,8 @@ class AttributeConfig(Schedule):
             return {"total": attribute_loss(logits, batch.labels), "accuracy": accuracy}
 
         workplace = build / "runs" / self.name
-        history, seconds = train(
+        data = file_list_checksum(dataset)
+        trained = train(
             network,
             losses,
             load_images(dataset.train.paths, self.size, device),
@@ -102,7 +102,7 @@ class AttributeConfig(Schedule):
             self,
             seed=self.seed,
             directory=workplace,
-            identity={"run": self.name},
+            identity={"run": self.name, "data": data},
             name=" ".join(self.title[1:]),
             progress=progress,
         )
@@ -125,13 +125,14 @@ class AttributeConfig(Schedule):
             metrics={name: round(value, 6) for name, value in metrics.items()},
             provenance=provenance(
                 seed=self.seed,
-                data=file_list_checksum(dataset),
-                device=device_name(device),
-                seconds={"training": round(seconds, 1), "evaluation": round(time.perf_counter() - started, 1)},
+                data=data,
+                device="; ".join(trained.devices),
+                seconds={"training": round(trained.seconds, 1), "evaluation": round(time.perf_counter() - started, 1)},
                 parameters=sum(parameter.numel() for parameter in network.parameters()),
                 images={split: len(getattr(dataset, split)) for split in ("train", "query", "gallery")},
             ),
-            history=history,
+            history=trained.history,
+            steps=trained.steps.round(4),
             **measured,
         )
         shutil.rmtree(workplace)
@@ -299,6 +300,7 @@ def build_attribute_network(config: AttributeConfig, attributes: Attributes) -> 
             [len(group.fields) for group in attributes.groups],
             config.width_multiplier,
             config.last_stride,
+            config.residual_scale,
         )
     load_initial_weights(network.backbone, config)
     return network
@@ -322,6 +324,7 @@ def build_san_gal(config: SanGalConfig, num_classes: int, attributes: Attributes
             class_counts=[len(group.classes) for group in attributes.groups] if attributes and heads else (),
             width_multiplier=config.width_multiplier,
             last_stride=config.last_stride,
+            residual_scale=config.residual_scale,
             sigmoids=config.sigmoids,
             scaling=config.scaling,
             attended=config.attended,
@@ -427,7 +430,7 @@ def attribute_scores(network: AttributeNetwork, dataset: Dataset, config: Attrib
     for split in (dataset.query, dataset.gallery):
         images = load_images(split.paths, config.size, device)
         for pixels in images.batches(list(torch.arange(len(images)).split(256))):
-            with autocast(device, config.precision):
+            with autocast(device, precision_of(config.precision, device)):
                 logits = network(normalise(resize(pixels, config.size)))
             parts.append([group.float().softmax(1).cpu() for group in logits])
     probabilities = [torch.cat(group) for group in zip(*parts, strict=True)]

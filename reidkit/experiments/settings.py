@@ -43,6 +43,12 @@ class Settings(TrainingSettings):
     synthped_test_identities: int | None = Field(None, ge=2, description="SynthPed only; null: the preset's")
     width_multiplier: float = Field(1.0, gt=0, le=2, description="of every channel count of ResNet-50")
     last_stride: Literal[1, 2] = Field(1, description="stride of ResNet-50's last stage")
+    residual_scale: float = Field(
+        1.0, ge=0, le=1, description="weight of each residual branch's last batch norm at the start; not with weights"
+    )
+    validation_identities: int = Field(
+        0, ge=0, description="training identities held out as query and gallery in place of the test images; 0: none"
+    )
     weights: str | None = Field(None, description="null, imagenet (torchvision's), or a local file of weights")
     sampling: Literal["auto", "shuffled", "identities"] = Field(
         "auto", description="of batches: identities is P×K; auto: P×K where the loss compares images, else shuffled"

@@ -191,6 +191,20 @@ class NonLocal(nn.Module):
         return x + seen
 
 
+class ConstantGate(nn.Module):
+    """Half of the input: a gate that attends to nothing. A control, not a module of anybody's.
+
+    Gates of sigmoids start near 1/2 and so halve the residual branch whatever they see; what a network gains from that
+    alone, it gains from this.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / 2
+
+
 @dataclass(frozen=True)
 class Placement:
     """Which module goes where: in the last `blocks[i]` residual blocks of stage i + 1."""
@@ -209,4 +223,5 @@ ATTENTION: dict[str, Placement] = {
     "cbam": Placement(CBAM, "attention", EVERY_BLOCK),
     "danet": Placement(DualAttention, "output", (0, 0, 0, 1)),
     "nonlocal": Placement(NonLocal, "output", (0, 2, 3, 0)),
+    "half": Placement(ConstantGate, "attention", EVERY_BLOCK),
 }

@@ -50,11 +50,20 @@ class ResNet50(nn.Module):
 
     h, w are H/16, W/16 with `last_stride=1`, the choice of re-ID baselines, or H/32, W/32 with torchvision's 2.
     `attention` is a key of `ATTENTION`; `width_multiplier` scales every width, kept at multiples of 8.
+    `residual_scale` is the weight gamma with which the last batch norm of every residual branch starts: 1 as in
+    torchvision, 0 as in Goyal et al., "Accurate, Large Minibatch SGD", 2017, Sect. 5.1, so that every block starts as
+    its skip connection. A gate behind that batch norm scales the branch too (SE and ECA by about 1/2, CBAM by 1/4).
     Parameters are named as torchvision's, so that its weights load directly. The maps that change scale are the
     outputs of `layer2`, `layer3` and `layer4`.
     """
 
-    def __init__(self, attention: str = "none", last_stride: int = 1, width_multiplier: float = 1.0) -> None:
+    def __init__(
+        self,
+        attention: str = "none",
+        last_stride: int = 1,
+        width_multiplier: float = 1.0,
+        residual_scale: float = 1.0,
+    ) -> None:
         super().__init__()
         if attention not in ATTENTION:
             raise ValueError(f"attention is {attention!r}: expected one of {', '.join(ATTENTION)}")
@@ -77,6 +86,7 @@ class ResNet50(nn.Module):
                 module = placement.module(width * Bottleneck.expansion) if index >= depth - attended else nn.Identity()
                 places = {"attention": nn.Identity(), "output": nn.Identity(), placement.place: module}
                 blocks.append(Bottleneck(channels, width, stride if index == 0 else 1, **places))
+                nn.init.constant_(blocks[-1].bn3.weight, residual_scale)
                 channels = width * Bottleneck.expansion
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages

@@ -23,9 +23,16 @@ class LinearClassifier(nn.Linear):
         super().__init__(in_features, num_classes, bias=False)
         nn.init.normal_(self.weight, std=0.001)
 
-    def forward(self, embedding: Tensor, labels: Tensor | None = None) -> Tensor:
-        """`labels` are accepted and not needed, so that both classifiers are called alike."""
+    def scores(self, embedding: Tensor) -> Tensor:
+        """Embeddings (N, in_features) -> what a class is predicted by (N, num_classes): here the logits themselves."""
         return super().forward(embedding)
+
+    def logits(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """What the cross-entropy takes; `labels` are accepted and not needed, so that both classifiers are alike."""
+        return scores
+
+    def forward(self, embedding: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.scores(embedding)
 
 
 class CosinesToWeights(torch.autograd.Function):
@@ -78,6 +85,10 @@ class CircleSoftmax(nn.Module):
         """
         cosines = self.cosines(embedding)
         return self.scale * cosines if labels is None or not self.training else self.logits(cosines, labels)
+
+    def scores(self, embedding: Tensor) -> Tensor:
+        """What a class is predicted by: the cosines, before the margin."""
+        return self.cosines(embedding)
 
     def cosines(self, embedding: Tensor) -> Tensor:
         """Embeddings (N, in_features) -> cosines to every class weight (N, num_classes); 0 for a zero vector."""

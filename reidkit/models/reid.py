@@ -16,6 +16,7 @@ class Output(NamedTuple):
     features: Tensor  # (N, C) pooled, before BNNeck: the triplet loss
     embedding: Tensor  # (N, C) after BNNeck: retrieval
     logits: Tensor  # (N, num_classes): cross-entropy
+    scores: Tensor  # (N, num_classes): what a class is predicted by, the logits before any margin
 
 
 class ReIDNetwork(nn.Module):
@@ -34,9 +35,10 @@ class ReIDNetwork(nn.Module):
         last_stride: int = 1,
         circle_scale: float = 64.0,
         circle_margin: float = 0.35,
+        residual_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.backbone = ResNet50(attention, last_stride, width_multiplier)
+        self.backbone = ResNet50(attention, last_stride, width_multiplier, residual_scale)
         channels = self.backbone.out_channels
         self.neck = BNNeck(channels)
         self.classifier: LinearClassifier | CircleSoftmax
@@ -48,11 +50,13 @@ class ReIDNetwork(nn.Module):
             raise ValueError(f"classifier is {classifier!r}: expected 'linear' or 'circle'")
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Output | Tensor:
-        """Images (N, 3, H, W), labels (N,) int64 in [0, num_classes)."""
+        """Images (N, 3, H, W), labels (N,) int64 in [0, num_classes), needed by the circle classifier in training."""
         maps = self.backbone(images)  # (N, C, h, w)
         # Pooled to float32 also under autocast, because distances between features need the digits.
         features = average(maps, 2, 3, dtype=torch.float32).flatten(1)  # (N, C)
         embedding: Tensor = self.neck(features)
         if not self.training:
             return embedding
-        return Output(features, embedding, self.classifier(embedding, labels))
+        scores = self.classifier.scores(embedding)
+        logits = self.classifier(embedding) if labels is None else self.classifier.logits(scores, labels)
+        return Output(features, embedding, logits, scores)

@@ -47,6 +47,7 @@ class AttributeNetwork(nn.Module):
         field_counts: Sequence[int] | None = None,
         width_multiplier: float = 1.0,
         last_stride: int = 1,
+        residual_scale: float = 1.0,
     ) -> None:
         super().__init__()
         field_counts = [1] * len(class_counts) if field_counts is None else field_counts
@@ -59,7 +60,7 @@ class AttributeNetwork(nn.Module):
             # With two classes the two counts coincide, and so do their meanings: the group is one attribute.
             attributes += [Attribute(group, None if fields == 1 else class_) for class_ in range(1, fields + 1)]
         self.attributes = tuple(attributes)
-        self.backbone = ResNet50("none", last_stride, width_multiplier)
+        self.backbone = ResNet50("none", last_stride, width_multiplier, residual_scale)
         self.heads = AttributeHeads(self.backbone.out_channels, class_counts)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -183,12 +184,13 @@ class SanGalNetwork(nn.Module):
         class_counts: Sequence[int] = (),
         width_multiplier: float = 1.0,
         last_stride: int = 1,
+        residual_scale: float = 1.0,
         sigmoids: Literal[1, 2] = 2,
         scaling: Literal["raw", "minmax"] = "raw",
         attended: Literal["last", "first"] = "last",
     ) -> None:
         super().__init__()
-        self.backbone = ResNet50("none", last_stride, width_multiplier)
+        self.backbone = ResNet50("none", last_stride, width_multiplier, residual_scale)
         self.attention = nn.ModuleDict(
             {stage: AttributeSpatialAttention(sigmoids, scaling, attended) for stage in STAGES if attention}
         )

@@ -200,5 +200,5 @@ def test_average_sums_in_the_type_it_is_asked_for() -> None:
     assert x.grad.dtype == torch.float16
 
 
-def test_table_names_the_six_of_the_paper() -> None:
-    assert list(ATTENTION) == ["none", "se", "eca", "cbam", "danet", "nonlocal"]
+def test_table_names_the_six_of_the_paper_and_the_control() -> None:
+    assert list(ATTENTION) == ["none", "se", "eca", "cbam", "danet", "nonlocal", "half"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights, resnet50
@@ -215,3 +216,39 @@ def test_no_network_connection_is_explained(network: ResNet50, monkeypatch: pyte
     monkeypatch.setattr(ResNet50_Weights, "get_state_dict", offline)
     with pytest.raises(WeightsError, match=r"could not download .*give its path"):
         load_imagenet_weights(network, "imagenet")
+
+
+@pytest.mark.parametrize("attention", ["none", "se", "eca", "cbam", "half"])
+def test_residual_branches_start_at_the_scale_that_is_set(attention: str) -> None:
+    images = torch.randn(2, 3, 32, 16)
+    whole = ResNet50(attention, width_multiplier=0.125, residual_scale=1.0)
+    absent = ResNet50(attention, width_multiplier=0.125, residual_scale=0.0)
+    absent.load_state_dict({k: v for k, v in whole.state_dict().items() if "bn3" not in k}, strict=False)
+    for block in absent.layer2:
+        x = torch.randn(2, block.conv1.in_channels, 8, 4)
+        assert torch.equal(block(x), F.relu(block.downsample(x)))  # nothing but the skip connection
+    assert not torch.equal(whole(images), absent(images))
+
+
+@pytest.mark.parametrize(
+    ("attention", "scale"), [("none", 1.0), ("half", 0.5), ("se", 0.5), ("eca", 0.5), ("cbam", 0.25)]
+)
+def test_a_gate_scales_the_branch_at_the_start(attention: str, scale: float) -> None:
+    torch.manual_seed(0)
+    network = ResNet50(attention, width_multiplier=0.25).train()
+    ratios = []
+    for block in (*network.layer1, *network.layer2, *network.layer3):
+        block.attention.register_forward_hook(
+            lambda _, given, made: ratios.append((made.std() / given[0].std()).item())
+        )
+    network(torch.randn(8, 3, 64, 32))
+    assert len(ratios) == 13
+    assert sum(ratios) / len(ratios) == pytest.approx(scale, rel=0.15)
+
+
+def test_loaded_weights_leave_nothing_of_the_scale(tmp_path: Path) -> None:
+    donor, network = ResNet50(), ResNet50(residual_scale=0.0)
+    path = tmp_path / "donor.pth"
+    torch.save(donor.state_dict(), path)
+    load_imagenet_weights(network, path)
+    assert torch.equal(network.layer1[0].bn3.weight, donor.layer1[0].bn3.weight)
