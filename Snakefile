@@ -6,23 +6,26 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
-import torch
 import yaml
 from filelock import FileLock, Timeout
-
-from reidkit.experiments import Profile, SanGalConfig, build_root, record_roots, validate
 
 if not workflow.configfiles:
     raise WorkflowError("name a parameter file: snakemake --configfile parameters/synthped.yaml --cores all book")
 
-PROFILE = validate(Profile, config, source=str(workflow.configfiles[0]))
-ROOT = Path(os.path.relpath(build_root()))
-BUILD = ROOT / PROFILE.profile
-PARAMETERS = BUILD / "parameters.yaml"
-RECORDS = Path(os.path.relpath(record_roots()[0]))
+ROOT = Path(os.environ.get("REIDKIT_BUILD", "build"))
+ASKED = ROOT / "plans" / f"{Path(workflow.configfiles[0]).stem}.json"  # what the package says is to be made
+
+
+def write_if_changed(file, text):
+    """Only where it differs, so that the file's age tells when its content changed."""
+    if not file.is_file() or file.read_text() != text:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
 
 if workflow.is_main_process:  # one at a time; unlike Snakemake's own lock, this one ends with a process that is killed
     ROOT.mkdir(parents=True, exist_ok=True)
@@ -32,36 +35,24 @@ if workflow.is_main_process:  # one at a time; unlike Snakemake's own lock, this
     except Timeout:
         print(f"Another make is at work in {ROOT}: waiting until it is done.", file=sys.stderr, flush=True)
         lock.acquire()
+    asking = [sys.executable, "-m", "reidkit", "plan", str(workflow.configfiles[0]), "--json"]
+    asking += [f"--set={key}={json.dumps(config[key])}" for key in workflow.config_settings.config]
+    answer = subprocess.run(asking, stdout=subprocess.PIPE, text=True)
+    if answer.returncode:
+        sys.exit(answer.returncode)  # it has said why
+    write_if_changed(ASKED, answer.stdout)
 
-
-def write_if_changed(file, values):
-    """As YAML, and only where it differs, so that the file's age tells when its content changed."""
-    text = yaml.safe_dump(values, sort_keys=False)
-    if not file.is_file() or file.read_text() != text:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-
-
-RUNS, OWNER = {}, {}  # by name: the configuration, and the parameter file that plans it
-HEATMAPS = {}  # by name of the attribute network's run: the parameter file
-for plan, file in ((PROFILE, PARAMETERS), (PROFILE.other(), BUILD / "companion.yaml")):
-    if plan is None:
-        continue
-    for run in (*plan.configs(), *plan.san_gal_configs()):
-        RUNS[run.name], OWNER[run.name] = run, file
-    if plan.san_gal is not None:
-        HEATMAPS[plan.attribute_config().name] = file
-    write_if_changed(file, json.loads(plan.model_dump_json(exclude_unset=True)))
+PLAN = json.loads(ASKED.read_text())
+BUILD, RECORDS, PARAMETERS = (Path(PLAN[key]) for key in ("build", "records", "parameters"))
+RUNS = PLAN["runs"]
+MADE = [RECORDS / name / "record.json" for name, run in RUNS.items() if not run["published"]]
 CONFIG = BUILD / "_config.yml"
 site = yaml.safe_load(Path("_config.yml").read_text())
 if repository := os.environ.get("REPOSITORY"):  # where this book's source can be found: pages get launch buttons
     site["repository"] = {"url": repository, "path_to_book": "book", "branch": os.environ.get("BRANCH") or "main"}
     site["launch_buttons"] = {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"}
     site["sphinx"]["config"]["extensions"].append("reidkit.report.launch")
-write_if_changed(CONFIG, site)
-DATA = {run.root.name: OWNER[name] for name, run in RUNS.items() if run.dataset == "synthped"}
-# A published record stands for a run that need not be repeated.
-PUBLISHED = {name for name, run in RUNS.items() if (record_roots()[1] / name / "record.json").is_file()}
+write_if_changed(CONFIG, yaml.safe_dump(site, sort_keys=False))
 
 TOC = yaml.safe_load(Path("book/_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
@@ -102,9 +93,9 @@ rule zip:  # the site, the records that its numbers come from, and a checksum of
     input:
         BUILD / "html" / "index.html",
     output:
-        BUILD / f"reid-book-{PROFILE.profile}.zip",
+        BUILD / f"reid-book-{BUILD.name}.zip",
     params:
-        folder=BUILD / f"reid-book-{PROFILE.profile}",
+        folder=BUILD / f"reid-book-{BUILD.name}",
         build=BUILD,
     shell:
         """
@@ -121,7 +112,7 @@ rule pdf:  # the whole book on one page, printed by a browser
         index=BUILD / "html" / "index.html",
         config=CONFIG,
     output:
-        BUILD / f"reid-book-{PROFILE.profile}.pdf",
+        BUILD / f"reid-book-{BUILD.name}.pdf",
     params:
         source=BUILD / "source",
         print=BUILD / "print",
@@ -143,9 +134,9 @@ rule pdf:  # the whole book on one page, printed by a browser
 
 def rendered(run):
     """What a run needs on the disk of a rendered data set; a real one is the reader's affair."""
-    if run.dataset != "synthped" or run.data_root is not None:
+    if run["data"] is None:
         return []
-    return [ancient(ROOT / "data" / run.root.name / "synthped.json")]  # its age says nothing: run names hold the renderer
+    return [ancient(ROOT / "data" / run["data"] / "synthped.json")]  # its age says nothing: run names hold the renderer
 
 
 rule data_set:
@@ -155,7 +146,7 @@ rule data_set:
         # Not taken away before the start, or a render that is cut short would leave a folder that nobody may replace.
         update(ROOT / "data" / "{folder}" / "synthped.json"),
     params:
-        owner=lambda wildcards: DATA[wildcards.folder],
+        owner=lambda wildcards: PLAN["data"][wildcards.folder],
     shell:
         "reidkit data render {params.owner} && touch {output}"
 
@@ -167,32 +158,31 @@ rule run:
     output:
         RECORDS / "{run}" / "record.json",
     params:
-        owner=lambda wildcards: OWNER[wildcards.run],
-        cell=lambda wildcards: RUNS[wildcards.run].cell,
-        seed=lambda wildcards: RUNS[wildcards.run].seed,
+        owner=lambda wildcards: RUNS[wildcards.run]["owner"],
+        row=lambda wildcards: RUNS[wildcards.run]["row"],
+        seed=lambda wildcards: RUNS[wildcards.run]["seed"],
     threads: 1  # on a CPU, runs side by side waste less than one on all cores
     resources:
-        gpu=1 if torch.cuda.is_available() else 0,  # `make book GPUS=N` runs N at a time
+        gpu=PLAN["gpu"],  # `make book GPUS=N` runs N at a time
     shell:
-        "OMP_NUM_THREADS=1 reidkit run {params.owner} --cell {params.cell} --seed {params.seed}"
+        "OMP_NUM_THREADS=1 reidkit run {params.owner} --row {params.row} --seed {params.seed}"
 
 
 def heatmaps_of(run):
     """The stored heat maps that a run reads."""
-    needed = isinstance(run, SanGalConfig) and run.attributes is not None and not run.online
-    return [ROOT / "heatmaps" / run.attributes.name / "done"] if needed else []
+    return [] if run["guide"] is None else [ROOT / "heatmaps" / run["guide"] / "done"]
 
 
 rule heatmaps:
     input:
-        lambda wildcards: [] if wildcards.run in PUBLISHED else [RECORDS / wildcards.run / "record.json"],
+        lambda wildcards: [] if RUNS[wildcards.run]["published"] else [RECORDS / wildcards.run / "record.json"],
     output:
         touch(ROOT / "heatmaps" / "{run}" / "done"),  # beside the maps: Snakemake removes the outputs of what it stops
     params:
-        owner=lambda wildcards: HEATMAPS[wildcards.run],
+        owner=lambda wildcards: PLAN["heatmaps"][wildcards.run],
     threads: 1
     resources:
-        gpu=1 if torch.cuda.is_available() else 0,
+        gpu=PLAN["gpu"],
     shell:
         "OMP_NUM_THREADS=1 reidkit heatmaps {params.owner}"
 
@@ -201,8 +191,8 @@ rule notebook:
     input:
         chapter="book/{page}.md",
         parameters=PARAMETERS,
-        records=[RECORDS / name / "record.json" for name in RUNS if name not in PUBLISHED],
-        heatmaps=[done for name, run in RUNS.items() if name not in PUBLISHED for done in heatmaps_of(run)],
+        records=MADE,
+        heatmaps=[done for run in RUNS.values() if not run["published"] for done in heatmaps_of(run)],
         published=sorted(Path("book/records").glob("*/record.json")),
         package=sorted(path for path in Path("reidkit").rglob("*.py")),
     output:
@@ -229,7 +219,7 @@ rule run_pages:
     input:
         toc="book/_toc.yml",
         parameters=PARAMETERS,
-        records=[RECORDS / name / "record.json" for name in RUNS if name not in PUBLISHED],
+        records=MADE,
         published=sorted(Path("book/records").glob("*/record.json")),
         package=sorted(path for path in Path("reidkit").rglob("*.py")),
     output:

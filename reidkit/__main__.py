@@ -1,35 +1,21 @@
-"""The command line: `reidkit`, or `python -m reidkit`."""
+"""The command line: `reidkit`, or `python -m reidkit`. What is slow to import is imported by who needs it."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
-from reidkit import distributed
-from reidkit.data import DatasetError
-from reidkit.experiments import (
-    GRID,
-    SAN_GAL,
-    Configuration,
-    ParameterError,
-    Profile,
-    nearest,
-    parameter_file,
-    record_roots,
-)
-from reidkit.experiments import run as load_or_train
-from reidkit.models.backbone import WeightsError
-from reidkit.records import RecordError
-from reidkit.training import CheckpointError, TrainingError
+from reidkit.errors import UserError
+
+if TYPE_CHECKING:
+    from reidkit.profile import Profile
+    from reidkit.records import Record
 
 app = typer.Typer(
     help="Attention in person re-identification: data, runs, tables and checks behind the book.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 data = typer.Typer(help="Render SynthPed; check a data set.", no_args_is_help=True)
 app.add_typer(data, name="data")
@@ -40,15 +26,29 @@ Change = Annotated[
 ]
 
 
-def changes(settings: list[str] | None) -> dict[str, Any]:
-    """KEY=VALUE arguments as parameters, the values read as YAML."""
-    found = {}
+DataRoot = Annotated[Path | None, typer.Option(help="the data set's folder; the profile's unless given")]
+Rows = Annotated[
+    list[str] | None,
+    typer.Option("--row", "--cell", help="such as cbam/ce+tri+cir or ID+attr; repeatable; `reidkit rows` lists them"),
+]
+
+
+def read_profile(name: str, settings: list[str] | None = None, data_root: Path | None = None) -> "Profile":
+    """A profile with KEY=VALUE arguments for parameters, the values read as YAML."""
+    import yaml
+
+    from reidkit.profile import Profile
+    from reidkit.settings import ParameterError
+
+    changes: dict[str, Any] = {}
     for setting in settings or []:
         key, separator, value = setting.partition("=")
         if not separator:
             raise ParameterError(f"--set {setting}: expected KEY=VALUE")
-        found[key.strip()] = yaml.safe_load(value)
-    return found
+        changes[key.strip()] = yaml.safe_load(value)
+    if data_root is not None:
+        changes["data_root"] = str(data_root.expanduser().resolve())
+    return Profile.read(name, **changes)
 
 
 @data.command()
@@ -59,7 +59,8 @@ def render(
     root: Annotated[Path | None, typer.Option(help="where to; where the profile's runs look unless given")] = None,
 ) -> None:
     """Render SynthPed in Market-1501's layout, with attribute files and part maps."""
-    from reidkit.experiments import render_synthped
+    from reidkit.profile import Profile
+    from reidkit.runs import render_synthped
 
     options = {"synthped_preset": preset, "synthped_seed": seed}
     plan = Profile.read(profile, **{key: value for key, value in options.items() if value is not None})
@@ -82,26 +83,26 @@ def check(
 @app.command()
 def run(
     profile: ProfileArgument = "synthped",
-    cell: Annotated[
-        list[str] | None,
-        typer.Option(help="attention/loss, such as cbam/ce+tri+cir, or a run of SAN-GAL, such as ID+attr; repeatable"),
-    ] = None,
+    row: Rows = None,
     seed: Annotated[list[int] | None, typer.Option(help="repeatable; the profile's unless given")] = None,
     records: Annotated[Path | None, typer.Option(help="where to write records; build/records unless given")] = None,
+    data_root: DataRoot = None,
     set_: Change = None,
 ) -> None:
     """Load the finished records of a profile's runs, or train what is missing. Interrupted runs are resumed.
 
     A run that outgrows a GPU: torchrun --nproc-per-node 4 -m reidkit run PROFILE. Each takes its share of every batch.
     """
+    from reidkit import distributed, runs
+
     distributed.join()
-    plan = Profile.read(profile, **changes(set_))
-    chosen: Sequence[Configuration] = [*plan.configs(), *plan.san_gal_configs()]
-    if cell or seed:
-        cells = cell or dict.fromkeys(config.cell for config in chosen)
-        chosen = [plan.any_config(name, number) for number in seed or (None,) for name in cells]
+    plan = read_profile(profile, set_, data_root)
+    chosen = plan.configs()
+    if row or seed:
+        rows = row or dict.fromkeys(planned.row for planned in plan.planned())
+        chosen = [plan.config(name, number) for number in seed or (None,) for name in rows]
     for config in chosen:
-        finished = load_or_train(config, records=records)
+        finished = runs.run(config, records=records)
         shown = "  ".join(f"{key} {100 * value:.2f}" for key, value in finished.metrics.items())
         if distributed.rank() == 0:
             print(f"{finished.record.name}: {shown}")
@@ -113,37 +114,38 @@ def heatmaps(
     split: Annotated[
         list[str] | None, typer.Option(help="train, query or gallery; repeatable, all unless given")
     ] = None,
+    data_root: DataRoot = None,
     set_: Change = None,
 ) -> None:
     """Store the attribute heat maps of a profile's images, training the attribute network first where it is missing."""
-    from reidkit.experiments.san_gal import Classes, heat_map_folder, heat_maps
+    from reidkit import runs
 
-    plan = Profile.read(profile, **changes(set_))
-    config = plan.attribute_config()
-    wanted: list[tuple[str, Classes]] = [(name, "predicted") for name in ("train", "query", "gallery")]
-    if plan.san_gal is not None and "labelled-classes" in plan.san_gal.readings:
-        wanted.append(("train", "labels"))
+    plan = read_profile(profile, set_, data_root)
+    config = plan.config("attributes")
+    wanted: dict[tuple[str, runs.MapClasses], None] = {(name, "predicted"): None for name in runs.SPLITS}
+    wanted |= {("train", guided.map_classes): None for guided in plan.configs() if guided.guide}
+    runs.with_weights(config)
     for name, classes in wanted:
         if not split or name in split:
-            made = heat_maps(config, name, classes)
-            print(f"{heat_map_folder(config, name, classes)}: {len(made):,} images, {made.nbytes / 1e6:.0f} MB")
+            made = runs.heat_maps(config, name, classes)
+            print(f"{runs.heat_map_folder(config, name, classes)}: {len(made):,} images, {made.nbytes / 1e6:.0f} MB")
 
 
 @app.command()
 def evaluate(
     profile: ProfileArgument,
-    cell: Annotated[str, typer.Option(help="attention/loss, or a row of SAN-GAL; `reidkit cells` lists them")],
+    row: Annotated[str, typer.Option("--row", "--cell", help="of a run that ranks; `reidkit rows` lists them")],
     seed: Annotated[int | None, typer.Option(help="the profile's first unless given")] = None,
+    data_root: DataRoot = None,
     set_: Change = None,
 ) -> None:
     """Evaluate the stored weights of a finished run anew, on the data set as it is on this disk."""
-    from reidkit.experiments import measure, open_dataset
+    from reidkit import runs
 
-    config = Profile.read(profile, **changes(set_)).any_config(cell, seed)
-    dataset = open_dataset(config)
-    query, gallery = config.features(dataset)
-    _, metrics = measure(query, gallery, dataset)
-    for name, value in metrics.items():
+    config = read_profile(profile, set_, data_root).config(row, seed)
+    dataset = runs.open_dataset(config)
+    query, gallery = runs.features(config, dataset)
+    for name, value in runs.measure(query, gallery, dataset).items():
         print(f"{name:16s} {100 * value:6.2f}")
 
 
@@ -156,12 +158,13 @@ def table(
     """Print a table of a paper beside the records, and the commands that would fill what is missing."""
     from reidkit.published import PAPERS
     from reidkit.report import tables
+    from reidkit.settings import ParameterError, nearest
 
     if paper not in PAPERS:
         raise ParameterError(f"{paper!r} is none of the papers, {', '.join(PAPERS)}{nearest(paper, PAPERS)}")
     if number not in PAPERS[paper]:
         raise ParameterError(f"{paper} prints no table {number}; there are {', '.join(map(str, PAPERS[paper]))}")
-    plan = Profile.read(profile)
+    plan = read_profile(profile)
     records = tables.records_of(plan) if paper == "joint-loss" else tables.san_gal_records(plan)
     for chosen in PAPERS[paper][number]:
         print(tables.as_text(chosen, records), end="\n\n")
@@ -171,7 +174,8 @@ def table(
         elif missing := tables.missing_runs(chosen, of_table):
             print(f"Not run with {of_table.profile}. To fill it:")
             for config in missing:
-                print(f"  {config.command(profile if of_table is plan else str(plan.companion))}")
+                file = profile if of_table is plan else plan.companion
+                print(f"  {of_table.command(config.row_name, config.seed, file)}")
             print()
 
 
@@ -183,8 +187,8 @@ def verify(
     data_root: Annotated[Path | None, typer.Option(help="of the data set, for a repetition on real data")] = None,
 ) -> None:
     """Compare a record with another, or with a repetition of its run, and say which metric moved."""
-    from reidkit.experiments import repeat
     from reidkit.records import compare
+    from reidkit.runs import repeat
 
     first = _find_record(record)
     second = _find_record(other) if other else repeat(first, data_root)
@@ -205,9 +209,10 @@ def notebook(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="the executed .ipynb")] = None,
 ) -> None:
     """Execute a chapter with papermill; it is written only if every cell ran."""
+    from reidkit.profile import parameter_file
     from reidkit.report.execute import execute_chapter
 
-    Profile.read(profile)  # what is wrong with it is told before anything runs
+    read_profile(profile)  # what is wrong with it is told before anything runs
     print(execute_chapter(chapter, parameter_file(profile), output or chapter.with_suffix(".ipynb")))
 
 
@@ -220,48 +225,66 @@ def pages(
     """Write a page for every run behind the book, and the table of contents that lists them."""
     from reidkit.report.run_pages import write_pages
 
-    for page in write_pages(Profile.read(profile), source, toc):
+    for page in write_pages(read_profile(profile), source, toc):
         print(page)
 
 
 @app.command()
-def cells() -> None:
-    """List the cells of the ablation grid, which row of Table 1 each one is, and the runs of SAN-GAL."""
-    for cell in GRID.values():
-        print(f"{cell.name:20s} {cell.row or ''}")
-    print("", *SAN_GAL, sep="\n")
+def plan(
+    profile: ProfileArgument = "synthped",
+    as_json: Annotated[bool, typer.Option("--json", help="as the Snakefile reads it")] = False,
+    data_root: DataRoot = None,
+    set_: Change = None,
+) -> None:
+    """Say what has to be made for a profile's book: its runs, which of them are published, and what they need."""
+    import json
+
+    from reidkit import pipeline
+
+    found = pipeline.plan(read_profile(profile, set_, data_root))
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    for name, run in found["runs"].items():
+        print(f"{'published' if run['published'] else 'to be made':11s} {name}")
 
 
-def _find_record(record: Path) -> Any:
-    from reidkit.records import read_record
+@app.command()
+def rows() -> None:
+    """List the rows of every system, and what Table 1 of the joint-loss paper calls those that it prints."""
+    from reidkit.systems import SYSTEMS
+    from reidkit.systems.joint_loss import GRID
 
-    places = [record, *(root / record for root in record_roots())]
-    for place in places:
+    for system in SYSTEMS.values():
+        print(f"{system.title}:")
+        for row in system.rows:
+            printed = GRID[row].row if row in GRID else None
+            print(f"  {row:20s} {printed or ''}".rstrip())
+
+
+def _find_record(record: Path) -> "Record":
+    """A record by its folder, its name or the hash that its name ends in."""
+    from reidkit.places import record_roots
+    from reidkit.records import RecordError, read_record
+
+    roots = record_roots()
+    named = [path for root in roots for path in sorted(root.glob(f"*-{record}")) if record.name == str(record)]
+    for place in (record, *(root / record for root in roots), *named):
         if (place / "record.json").is_file():
             return read_record(place)
-    raise RecordError(f"{record}: no such record; looked in {', '.join(str(place) for place in places)}")
+    raise RecordError(f"{record}: no such record; looked here and in {' and '.join(map(str, roots))}")
 
 
 def main() -> None:
     """Runs the command line; the errors that a user can mend are told in words, with exit code 1."""
     try:
         app()
-    except Exception as error:
-        if not isinstance(error, known_errors()):
-            raise
+    except UserError as error:
         print(f"reidkit: {error}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
-        print("reidkit: interrupted; the same command goes on from the last finished epoch", file=sys.stderr)
+        print("reidkit: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         raise SystemExit(130) from None
-
-
-def known_errors() -> tuple[type[Exception], ...]:
-    from reidkit.report.execute import NotebookError  # its imports take more than a second: only once one is needed
-
-    return (
-        ParameterError, DatasetError, RecordError, TrainingError, CheckpointError, WeightsError, NotebookError,
-    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -9,20 +9,29 @@ import copy
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import partial
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reidkit.models.backbone import Bottleneck
-from reidkit.models.san_gal import STAGES, AttributeNetwork
+from reidkit.models.backbone import STAGES, Bottleneck, ResNet50
+from reidkit.models.heads import Attribute, AttributeHeads
 
 Adjoint = Callable[[Tensor], Tensor]
 """Of a function: from the gradient with respect to its output to that with respect to its input."""
 
 
+class Classifier(Protocol):
+    """What is explained: ResNet-50, its last maps averaged, and a BN–FC per attribute group."""
+
+    backbone: ResNet50
+    heads: AttributeHeads
+    attributes: tuple[Attribute, ...]
+
+
 def attribute_heat_maps(
-    network: AttributeNetwork, images: Tensor, classes: Tensor | None = None, layers: Sequence[str] = STAGES
+    network: Classifier, images: Tensor, classes: Tensor | None = None, layers: Sequence[str] = STAGES
 ) -> dict[str, Tensor]:
     """Where each of the K attributes is seen in each image, Eq. 1 and 2: {layer: (N, K, h, w)}, not negative.
 
@@ -51,8 +60,9 @@ def attribute_heat_maps(
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
         # A copy, so as to change its mode and to listen to it. It computes what the network would, to the last bit:
         # summed in another order, some value near 0 would fall on the other side of its ReLU, and the gradient jump.
-        network = copy.deepcopy(network).eval()
-        network.to(dtype := torch.promote_types(network.backbone.conv1.weight.dtype, torch.float32))
+        network = copy.deepcopy(network)
+        assert isinstance(network, nn.Module)
+        network.eval().to(dtype := torch.promote_types(network.backbone.conv1.weight.dtype, torch.float32))
         stages = {name: getattr(network.backbone, name) for name in STAGES[first:]}
         kept: dict[nn.Module, Tensor] = {}  # what a stage or a block gives, and what a convolution takes
         for name, stage in stages.items():

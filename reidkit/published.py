@@ -1,6 +1,6 @@
 """Every number that the papers print, as data. Nothing in this file was measured by us.
 
-Scores are in per cent, digit for digit as printed. Metrics, data sets and grid cells carry the names that `reidkit`
+Scores are in per cent, digit for digit as printed. Metrics, data sets and rows carry the names that `reidkit`
 uses for them, so that a printed row and a record can be laid side by side.
 
 Paper A: Li & Wang 2021, "Person Re-Identification Based on Joint Loss and Multiple Attention Mechanism".
@@ -10,8 +10,6 @@ Paper B: Hou et al. 2021, "SAN-GAL: Spatial Attention Network Guided by Attribut
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-Cell = tuple[str, str] | str  # what a paper itself ran: (attention, loss) of paper A, a row's name of paper B
-
 
 @dataclass(frozen=True)
 class Row:
@@ -19,7 +17,7 @@ class Row:
 
     method: str
     scores: Mapping[str, float]
-    cell: Cell | None = None  # where the row is the paper's own
+    cell: str | None = None  # the row of `reidkit.systems` that it is, where it is the paper's own
 
 
 @dataclass(frozen=True)
@@ -41,8 +39,8 @@ class Table:
         return tuple(self.rows[0].scores)
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
-        """The paper's own cells that this table reports, in its own order."""
+    def cells(self) -> tuple[str, ...]:
+        """The paper's own rows that this table reports, in its own order."""
         return tuple(row.cell for row in self.rows if row.cell)
 
     def row(self, method: str) -> Row:
@@ -53,12 +51,12 @@ class Table:
         raise KeyError(f"Table {self.number} of {self.paper} has no row {method!r}; it has: {methods}")
 
 
-def _rows(metrics: tuple[str, ...], *printed: tuple[str, tuple[float, ...], Cell | None]) -> tuple[Row, ...]:
+def _rows(metrics: tuple[str, ...], *printed: tuple[str, tuple[float, ...], str | None]) -> tuple[Row, ...]:
     return tuple(Row(method, dict(zip(metrics, scores, strict=True)), cell) for method, scores, cell in printed)
 
 
 LI_WANG = "Li & Wang 2021"
-OURS = ("cbam", "ce+tri+cir")  # the method that the paper proposes
+OURS = "cbam/ce+tri+cir"  # the method that the paper proposes
 
 DATASETS = {
     "market1501": "Market1501",
@@ -74,13 +72,13 @@ TABLE_1 = Table(
     "none",
     _rows(
         ("rank-1", "rank-5", "rank-10", "mAP"),
-        ("Baseline", (83.67, 93.62, 95.78, 65.05), ("none", "ce")),
-        ("Baseline(+Tri)", (84.00, 94.60, 96.53, 66.28), ("none", "ce+tri")),
-        ("Baseline(+SE)", (88.06, 95.93, 97.80, 73.43), ("se", "ce")),
-        ("Baseline(+DANet)", (89.52, 96.85, 97.89, 73.43), ("danet", "ce")),
-        ("Baseline(+Non-local)", (91.69, 96.82, 97.92, 79.38), ("nonlocal", "ce")),
-        ("Baseline(+ECA)", (91.92, 96.38, 97.98, 78.31), ("eca", "ce")),
-        ("Baseline(+Tri Cir)", (91.69, 97.24, 98.28, 78.26), ("none", "ce+tri+cir")),
+        ("Baseline", (83.67, 93.62, 95.78, 65.05), "none/ce"),
+        ("Baseline(+Tri)", (84.00, 94.60, 96.53, 66.28), "none/ce+tri"),
+        ("Baseline(+SE)", (88.06, 95.93, 97.80, 73.43), "se/ce"),
+        ("Baseline(+DANet)", (89.52, 96.85, 97.89, 73.43), "danet/ce"),
+        ("Baseline(+Non-local)", (91.69, 96.82, 97.92, 79.38), "nonlocal/ce"),
+        ("Baseline(+ECA)", (91.92, 96.38, 97.98, 78.31), "eca/ce"),
+        ("Baseline(+Tri Cir)", (91.69, 97.24, 98.28, 78.26), "none/ce+tri+cir"),
         ("Ours", (92.4, 96.82, 98.16, 79.70), OURS),
     ),
 )
@@ -170,6 +168,8 @@ class Setting:
     keys: tuple[str, ...] = ()  # the fields of a run's configuration that hold it
 
 
+FALL = ("schedule", "cosine_from", "decay", "milestones")  # how the learning rate falls
+
 # Section 4, in the paper's order, then what a rerun needs and the paper does not print.
 SETTINGS = (
     Setting("data set of the ablation", "Market1501", ("dataset",)),
@@ -186,7 +186,11 @@ SETTINGS = (
     Setting("optimiser", None, ("optimizer",)),
     Setting("weight decay", None, ("weight_decay",)),
     Setting("epochs", None, ("epochs",)),
-    Setting("learning-rate schedule", None, ("warmup_epochs", "warmup_factor", "milestones", "decay")),
+    Setting(
+        "learning-rate schedule",
+        None,
+        ("warmup_epochs", "warmup_factor", *FALL),
+    ),
     Setting("augmentation", None, ("flip_probability", "padding", "erasing_probability")),
     Setting("label smoothing", None, ("label_smoothing",)),
     Setting("triplet margin", None, ("triplet_margin",)),
@@ -203,7 +207,7 @@ SAN_GAL_OURS = "ID+attrAttention"  # the method that paper B proposes
 
 
 def _halves(
-    number: int, title: str, *printed: tuple[str, tuple[float, float, float, float], Cell | None]
+    number: int, title: str, *printed: tuple[str, tuple[float, float, float, float], str | None]
 ) -> tuple[Table, Table]:
     """A table of paper B as one per data set: rank-1 and mAP on Market1501, then rank-1 and mAP on DukeMTMC-reID."""
     market, duke = (
@@ -297,7 +301,7 @@ SAN_GAL_SETTINGS = (
     Setting("optimiser", "SGD", ("optimizer",)),
     Setting("learning rate", "1e-3", ("learning_rate",)),
     Setting("warm-up", "from 3e-5 in the first training epochs", ("warmup_epochs", "warmup_factor")),
-    Setting("learning-rate schedule", "5e-4, 1e-4, 3e-5 in the 5th, 7th, 15th epoch", ("decay", "milestones")),
+    Setting("learning-rate schedule", "5e-4, 1e-4, 3e-5 in the 5th, 7th, 15th epoch", FALL),
     Setting("epochs", "20", ("epochs",)),
     Setting("momentum", None),
     Setting("batch size", None, ("batch_size",)),
@@ -319,7 +323,7 @@ SAN_GAL_ATTRIBUTE_SETTINGS = (
     Setting("optimiser", None, ("optimizer",)),
     Setting("learning rate", None, ("learning_rate",)),
     Setting("warm-up", None, ("warmup_epochs", "warmup_factor")),
-    Setting("learning-rate schedule", None, ("decay", "milestones")),
+    Setting("learning-rate schedule", None, FALL),
     Setting("batch size", None, ("batch_size",)),
     Setting("augmentation", None, ("flip_probability", "padding", "erasing_probability")),
 )

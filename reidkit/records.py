@@ -21,18 +21,21 @@ from typing import Any
 
 import pandas as pd
 
+from reidkit.errors import UserError
+
 FORMAT = 1
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pandas")
 
 
-class RecordError(Exception):
+class RecordError(UserError):
     """A record that is missing, incomplete, altered or made from other data."""
 
 
 @dataclass(frozen=True)
 class Record:
     directory: Path
-    config: dict[str, Any]  # RunConfig, as plain values
+    system: str  # which of `reidkit.systems.SYSTEMS` made it
+    config: dict[str, Any]  # its configuration, as plain values
     metrics: dict[str, float]  # fractions in 0…1
     tables: dict[str, pd.DataFrame]
     provenance: dict[str, Any]  # commit, dirty, data checksum, versions, device, seconds, …
@@ -74,6 +77,7 @@ def provenance(**measured: Any) -> dict[str, Any]:
 def write_record(
     directory: Path,
     *,
+    system: str,
     config: Mapping[str, Any],
     metrics: Mapping[str, float],
     provenance: Mapping[str, Any],
@@ -98,6 +102,7 @@ def write_record(
         content = {
             "format": FORMAT,
             "name": directory.name,
+            "system": system,
             "config": dict(config),
             "metrics": dict(metrics),
             "provenance": dict(provenance),
@@ -126,6 +131,7 @@ def read_record(directory: Path) -> Record:
             raise RecordError(f"{directory / name}: missing or altered since the record was written; run it again")
     return Record(
         directory=directory,
+        system=content["system"],
         config=content["config"],
         metrics=content["metrics"],
         tables={Path(name).stem: pd.read_csv(directory / name) for name in content["files"]},

@@ -5,105 +5,30 @@ of the progress alone, so that a resumed run needs no other state than the epoch
 """
 
 import contextlib
-import math
 import os
 import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Protocol
 
 import pandas as pd
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from reidkit import distributed
-from reidkit.data.resident import Augmentation, Draw, Images, normalise, resize
-
-Fraction = Field(ge=0.0, le=1.0)
-
-
-class TrainingSettings(BaseModel):
-    """How a network is trained. Defaults are the strong baseline's (Luo et al. 2019) where the papers are silent."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-    image_height: int = Field(256, ge=16, le=1024, description="input height in pixels")
-    image_width: int = Field(128, ge=16, le=1024, description="input width in pixels")
-    epochs: int = Field(120, ge=1, description="passes over the training images")
-    batch_size: int = Field(64, ge=2, description="images in a batch")
-    images_per_identity: int = Field(4, ge=1, description="K of P×K sampling, for losses that compare images")
-    optimizer: Literal["adam", "sgd"] = Field("adam", description="sgd is with a momentum of 0.9")
-    learning_rate: float = Field(3.5e-4, gt=0, description="the highest learning rate")
-    weight_decay: float = Field(5e-4, ge=0, description="the optimiser's L2 penalty")
-    warmup_epochs: float = Field(10, ge=0, description="epochs over which the learning rate rises linearly")
-    warmup_factor: float = Field(0.1, gt=0, le=1, description="the factor on the learning rate at the start")
-    schedule: Literal["milestones", "cosine"] = Field(
-        "milestones", description="how the learning rate falls after the warm-up; cosine: to zero at the end"
-    )
-    milestones: tuple[float, ...] = Field((40, 90), description="epochs at which the learning rate falls")
-    decay: float | tuple[float, ...] = Field(0.1, description="the factor by which it falls, for all or for each")
-    schedule_by: Literal["epoch", "step"] = Field("step", description="how often the learning rate is set")
-    flip_probability: float = Field(0.5, ge=0, le=1, description="share of images mirrored")
-    padding: int = Field(10, ge=0, description="pixels padded before the random crop")
-    erasing_probability: float = Field(0.5, ge=0, le=1, description="share of images with a box erased")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto",
-        description="of the network's arithmetic; auto: bf16 where the device has instructions for it, else fp32",
-    )
-    channels_last: bool = Field(True, description="memory format of images and weights")
-    compile: bool = Field(False, description="torch.compile the network (pays on a GPU only)")
-    deterministic: bool = Field(
-        True, description="the same numbers again on the same machine, a little slower on a GPU"
-    )
-    evaluate_every: int = Field(0, ge=0, description="epochs between evaluations for the history; 0: at the end only")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: the GPU where there is one")
-
-    @model_validator(mode="after")
-    def _check_decay(self) -> Self:
-        if isinstance(self.decay, tuple) and len(self.decay) != len(self.milestones):
-            raise ValueError(f"decay has {len(self.decay)} factors for {len(self.milestones)} milestones")
-        for factor in self.decay if isinstance(self.decay, tuple) else (self.decay,):
-            if not 0 < factor <= 1:
-                raise ValueError(f"decay {factor} is not above 0 and at most 1")
-        if self.schedule == "cosine" and self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"warmup_epochs {self.warmup_epochs} leave nothing of the {self.epochs} epochs to a cosine"
-            )
-        return self
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.image_height, self.image_width
-
-    def augmentation(self) -> Augmentation:
-        return Augmentation(self.size, self.flip_probability, self.padding, self.erasing_probability)
-
-    def learning_rate_at(self, progress: float) -> float:
-        """The learning rate after `progress` epochs: linear warm-up, then a fall at each milestone or along a cosine.
-
-        The cosine is Loshchilov & Hutter's (ICLR 2017, Eq. 5) without restarts, from the warm-up's end to zero.
-        """
-        if self.schedule_by == "epoch":
-            progress = int(progress)
-        warmup = min(1.0, progress / self.warmup_epochs) if self.warmup_epochs else 1.0
-        factor = self.warmup_factor + (1 - self.warmup_factor) * warmup
-        if self.schedule == "cosine":
-            done = max(0.0, progress - self.warmup_epochs) / (self.epochs - self.warmup_epochs)
-            return self.learning_rate * factor * (1 + math.cos(math.pi * done)) / 2
-        decays = self.decay if isinstance(self.decay, tuple) else (self.decay,) * len(self.milestones)
-        fallen = [decay for decay, milestone in zip(decays, self.milestones, strict=True) if progress >= milestone]
-        return self.learning_rate * factor * math.prod(fallen)
+from reidkit.data.resident import Draw, Images, normalise, resize
+from reidkit.errors import UserError
+from reidkit.settings import Settings
 
 
-class TrainingError(Exception):
+class TrainingError(UserError):
     """Training cannot go on; the last good checkpoint is kept."""
 
 
-class CheckpointError(Exception):
+class CheckpointError(UserError):
     """A checkpoint or a weights file that is not what this run needs."""
 
 
@@ -144,7 +69,7 @@ def train(
     images: Images,
     labels: Tensor,
     sampler: Sampler,
-    settings: TrainingSettings,
+    settings: Settings,
     *,
     seed: int,
     directory: Path,
@@ -282,7 +207,7 @@ def train(
 def extract_features(
     network: nn.Module,
     images: Images,
-    settings: TrainingSettings,
+    settings: Settings,
     *,
     given: Callable[[Tensor, Tensor], Any] | None = None,
     batch_size: int = 256,

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from reidkit import distributed
-from reidkit.experiments import Profile, project_root
+from reidkit.places import project_root
+from reidkit.profile import Profile
 from reidkit.records import read_records
 
 # Of a network without batch norm and a loss that is a mean over images, the mean of the shares is the whole.
@@ -22,7 +23,7 @@ from torch import nn
 from reidkit import distributed
 from reidkit.data.resident import ResidentImages
 from reidkit.data.samplers import ShuffledSampler
-from reidkit.training import TrainingSettings, train
+from reidkit.training import Settings, train
 
 class Images(ResidentImages):
     def __init__(self):
@@ -32,16 +33,16 @@ class Images(ResidentImages):
 distributed.join()
 torch.manual_seed(0)
 network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 5))
-settings = TrainingSettings(
+settings = Settings(
     image_height=16, image_width=16, epochs=2, batch_size=8, precision="fp32", channels_last=False, padding=2
 )
 
 def losses(batch):
     return {"total": nn.functional.cross_entropy(network(batch.images), batch.labels)}
 
-history, _ = train(network, losses, Images(), torch.arange(24) % 5, ShuffledSampler(24, 8), settings, seed=0,
+trained = train(network, losses, Images(), torch.arange(24) % 5, ShuffledSampler(24, 8), settings, seed=0,
                    directory=Path(sys.argv[1]), identity={}, progress=False)
-history.to_csv(Path(sys.argv[1]) / f"history-{distributed.rank()}.csv", index=False)
+trained.history.to_csv(Path(sys.argv[1]) / f"history-{distributed.rank()}.csv", index=False)
 torch.save(network.state_dict(), Path(sys.argv[1]) / f"network-{distributed.rank()}.pt")
 """
 
@@ -85,7 +86,7 @@ def test_torchrun_leaves_one_record(tmp_path: Path, synthped: Path, cell: str) -
     arguments = ["-m", "reidkit", "run", "smoke", "--cell", cell, "--set", f"data_root={synthped}"]
     done = launch(arguments, 2, REIDKIT_BUILD=str(tmp_path))
     assert done.returncode == 0, done.stderr[-3000:]
-    config = Profile.read("smoke", data_root=str(synthped)).any_config(cell, None)
+    config = Profile.read("smoke", data_root=str(synthped)).config(cell, None)
     (record,) = [record for record in read_records(tmp_path / "records") if record.name == config.name]
     assert record.provenance["device"].startswith("2 × ")
     assert len(record.history) == config.epochs
@@ -101,7 +102,7 @@ def test_processes_that_do_not_divide_a_batch_are_told_so(tmp_path: Path, synthp
         [*arguments, "--set", "images_per_identity=1", "--set", "batch_size=15"], 2, REIDKIT_BUILD=str(tmp_path)
     )
     assert done.returncode != 0
-    assert "reidkit: none ce seed0: batches of 15 images cannot be divided among 2 processes" in done.stderr
+    assert "reidkit: none-ce seed0: batches of 15 images cannot be divided among 2 processes" in done.stderr
     assert not read_records(tmp_path / "records")
 
 

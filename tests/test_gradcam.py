@@ -21,7 +21,8 @@ from pytorch_grad_cam.utils.image import scale_cam_image  # type: ignore[import-
 from torch import Tensor, nn
 
 from reidkit.gradcam import attribute_heat_maps, probability_gradient
-from reidkit.models.san_gal import STAGES, AttributeNetwork
+from reidkit.models.backbone import STAGES
+from reidkit.systems.attributes import AttributeNetwork
 
 CLASSES, FIELDS = [2, 4, 3], [1, 1, 2]  # as Market-1501's hat, age and colours: 4 attributes
 GROUPS, FIXED = [0, 1, 2, 2], [None, None, 1, 2]  # the group of each attribute, and its class if it has one of its own

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reidkit.experiments import Profile
-from reidkit.experiments import run as load_or_train
+from reidkit.profile import Profile
+from reidkit.runs import run as load_or_train
 
 
 def reidkit(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -28,8 +28,8 @@ def test_run_table_evaluate_and_verify(build: Path, synthped: Path, tmp_path: Pa
     assert table.returncode == 0, table.stderr
     assert "83.67" in table.stdout
     assert "other setting" in table.stdout
-    assert f"reidkit run {profile} --cell cbam/ce+tri+cir --seed 0" in table.stdout
-    assert "--cell none/ce --seed" not in table.stdout
+    assert f"reidkit run {profile} --row cbam/ce+tri+cir --seed 0" in table.stdout
+    assert "--row none/ce --seed" not in table.stdout
 
     evaluated = reidkit("evaluate", str(profile), "--cell", "none/ce")
     mean = load_or_train(config.config("none/ce")).metrics["mAP"]
@@ -48,9 +48,9 @@ def test_run_table_evaluate_and_verify(build: Path, synthped: Path, tmp_path: Pa
         (["run", "smoke", "--set", "epochs"], "expected KEY=VALUE"),
         (["run", "smoke", "--cell", "cbma/ce"], "did you mean 'cbam/ce'"),
         (["table", "1", "smok"], "did you mean 'smoke'"),
-        (["verify", "nowhere"], "nowhere: no such record; looked in"),
+        (["verify", "nowhere"], "nowhere: no such record; looked here and in"),
         (["evaluate", "market1501", "--cell", "none/ce"], "Market-1501-v15.09.15"),
-        (["evaluate", "smoke", "--cell", "attributes"], "the attribute network ranks nothing"),
+        (["evaluate", "smoke", "--cell", "attributes"], "attributes: it ranks nothing"),
         (["data", "render", "market1501"], "not rendered"),
     ],
 )

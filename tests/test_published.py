@@ -3,12 +3,14 @@
 import pytest
 
 from reidkit import published
-from reidkit.experiments import GRID, ROWS, TABLE_1, AttributeConfig, RunConfig, SanGalConfig
 from reidkit.published import JOINT_LOSS, OURS, SAN_GAL_OURS, SAN_GAL_TABLES
+from reidkit.systems.attributes import AttributeConfig
+from reidkit.systems.joint_loss import GRID, TABLE_1, RunConfig
+from reidkit.systems.san_gal import ROWS, SanGalConfig
 
 
 def test_table_1_is_the_eight_cells_that_the_grid_names() -> None:
-    rows = {row.method: f"{row.cell[0]}/{row.cell[1]}" for row in published.TABLE_1.rows if row.cell}
+    rows = {row.method: row.cell for row in published.TABLE_1.rows if row.cell}
     assert rows == {GRID[name].row: name for name in TABLE_1}
     assert len(rows) == len(published.TABLE_1.rows) == 8
 

@@ -11,6 +11,7 @@ from reidkit.records import Record, RecordError, compare, provenance, read_recor
 
 def write(directory: Path, **changes: Any) -> Record:
     values: dict[str, Any] = {
+        "system": "joint-loss",
         "config": {"attention": "none", "seed": 0},
         "metrics": {"mAP": 0.25, "rank-1": 0.5},
         "history": pd.DataFrame({"epoch": [1, 2], "total": [3.0, 2.0]}),

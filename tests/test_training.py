@@ -15,9 +15,9 @@ from reidkit.data.samplers import ShuffledSampler
 from reidkit.training import (
     Batch,
     CheckpointError,
+    Settings,
     Training,
     TrainingError,
-    TrainingSettings,
     extract_features,
     load_checkpoint,
     precision_of,
@@ -26,7 +26,7 @@ from reidkit.training import (
     train,
 )
 
-SETTINGS = TrainingSettings(
+SETTINGS = Settings(
     image_height=16,
     image_width=16,
     epochs=3,
@@ -53,7 +53,7 @@ def images() -> ResidentImages:
 
 
 def train_small(
-    directory: Path, settings: TrainingSettings = SETTINGS, stop_in_epoch: int | None = None, spoil: bool = False
+    directory: Path, settings: Settings = SETTINGS, stop_in_epoch: int | None = None, spoil: bool = False
 ) -> tuple[Training, dict[str, Tensor]]:
     torch.manual_seed(0)
     network = nn.Sequential(
@@ -200,22 +200,22 @@ def test_a_failing_write_leaves_the_checkpoint_before(tmp_path: Path, monkeypatc
 
 
 def test_learning_rate_by_hand() -> None:
-    settings = TrainingSettings(learning_rate=1.0, warmup_epochs=10, warmup_factor=0.1, milestones=(40, 90), decay=0.1)
+    settings = Settings(learning_rate=1.0, warmup_epochs=10, warmup_factor=0.1, milestones=(40, 90), decay=0.1)
     expected = {0: 0.1, 5: 0.55, 10: 1.0, 39.9: 1.0, 40: 0.1, 89.9: 0.1, 90: 0.01, 119.9: 0.01}
     assert {at: round(settings.learning_rate_at(at), 12) for at in expected} == expected
     by_epoch = settings.model_copy(update={"schedule_by": "epoch"})
     assert by_epoch.learning_rate_at(5.9) == by_epoch.learning_rate_at(5) == settings.learning_rate_at(5)
-    assert TrainingSettings(warmup_epochs=0, milestones=()).learning_rate_at(0) == 3.5e-4
+    assert Settings(warmup_epochs=0, milestones=()).learning_rate_at(0) == 3.5e-4
 
 
 def test_the_cosine_falls_from_the_end_of_the_warm_up_to_zero() -> None:
-    settings = TrainingSettings(learning_rate=2.0, epochs=30, warmup_epochs=10, warmup_factor=0.1, schedule="cosine")
+    settings = Settings(learning_rate=2.0, epochs=30, warmup_epochs=10, warmup_factor=0.1, schedule="cosine")
     expected = {0: 0.2, 5: 1.1, 10: 2.0, 20: 1.0, 15: 1 + math.cos(math.pi / 4), 30: 0.0}
     assert {at: round(settings.learning_rate_at(at), 9) for at in expected} == {
         at: round(rate, 9) for at, rate in expected.items()
     }
-    with pytest.raises(ValueError, match="leave nothing of the 5 epochs"):
-        TrainingSettings(epochs=5, warmup_epochs=5, schedule="cosine")
+    with pytest.raises(ValueError, match="leave nothing of 5 epochs"):
+        Settings(epochs=5, warmup_epochs=5, schedule="cosine")
 
 
 def test_features_come_in_order_and_from_evaluation_mode(tmp_path: Path) -> None:

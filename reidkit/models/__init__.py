@@ -1,23 +1,17 @@
-"""Networks: ResNet-50 with attention modules, the heads on top of it, and the networks of both papers."""
+"""What networks are made of: ResNet-50, attention modules and heads. `reidkit.systems` puts them together."""
 
 from reidkit.models.attention import ATTENTION
-from reidkit.models.backbone import ResNet50, WeightsError, load_imagenet_weights
-from reidkit.models.heads import BNNeck, CircleSoftmax, LinearClassifier
-from reidkit.models.reid import Output, ReIDNetwork
-from reidkit.models.san_gal import AttributeNetwork, AttributeSpatialAttention, SanGalNetwork, SanGalOutput
+from reidkit.models.backbone import STAGES, ResNet50, WeightsError, load_imagenet_weights
+from reidkit.models.heads import AttributeHeads, BNNeck, CircleSoftmax, LinearClassifier
 
 __all__ = [
     "ATTENTION",
-    "AttributeNetwork",
-    "AttributeSpatialAttention",
+    "STAGES",
+    "AttributeHeads",
     "BNNeck",
     "CircleSoftmax",
     "LinearClassifier",
-    "Output",
-    "ReIDNetwork",
     "ResNet50",
-    "SanGalNetwork",
-    "SanGalOutput",
     "WeightsError",
     "load_imagenet_weights",
 ]

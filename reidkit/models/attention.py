@@ -207,21 +207,23 @@ class ConstantGate(nn.Module):
 
 @dataclass(frozen=True)
 class Placement:
-    """Which module goes where: in the last `blocks[i]` residual blocks of stage i + 1."""
+    """Which module goes where: in the last `blocks[i]` residual blocks of stage i + 1. Figures call it by its title."""
 
+    title: str
     module: Callable[[int], nn.Module]
     place: Literal["attention", "output"]  # before the residual addition (Fig. 3), or after the block's final ReLU
     blocks: tuple[int, int, int, int]
+    control: bool = False  # nobody's attention, but what tells it from something else
 
 
 EVERY_BLOCK = (3, 4, 6, 3)
 
 ATTENTION: dict[str, Placement] = {
-    "none": Placement(lambda channels: nn.Identity(), "attention", (0, 0, 0, 0)),
-    "se": Placement(SqueezeExcitation, "attention", EVERY_BLOCK),
-    "eca": Placement(EfficientChannelAttention, "attention", EVERY_BLOCK),
-    "cbam": Placement(CBAM, "attention", EVERY_BLOCK),
-    "danet": Placement(DualAttention, "output", (0, 0, 0, 1)),
-    "nonlocal": Placement(NonLocal, "output", (0, 2, 3, 0)),
-    "half": Placement(ConstantGate, "attention", EVERY_BLOCK),
+    "none": Placement("none", lambda channels: nn.Identity(), "attention", (0, 0, 0, 0)),
+    "se": Placement("SE", SqueezeExcitation, "attention", EVERY_BLOCK),
+    "eca": Placement("ECA", EfficientChannelAttention, "attention", EVERY_BLOCK),
+    "cbam": Placement("CBAM", CBAM, "attention", EVERY_BLOCK),
+    "danet": Placement("DANet", DualAttention, "output", (0, 0, 0, 1)),
+    "nonlocal": Placement("Non-local", NonLocal, "output", (0, 2, 3, 0)),
+    "half": Placement("constant ½", ConstantGate, "attention", EVERY_BLOCK, control=True),
 }

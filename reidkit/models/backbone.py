@@ -6,7 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reidkit.errors import UserError
 from reidkit.models.attention import ATTENTION, EVERY_BLOCK
+
+STAGES = ("layer2", "layer3", "layer4")
+"""The stages after which a map's scale has changed (SAN-GAL, Sect. 3.1): where heat maps are taken and used."""
 
 
 def convolution(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
@@ -106,8 +110,14 @@ class ResNet50(nn.Module):
         return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
 
-class WeightsError(Exception):
+class WeightsError(UserError):
     """Weights that are missing, unreadable, or made for another network."""
+
+
+def load_initial_weights(network: ResNet50, source: str | None) -> None:
+    """What a network starts from beside random numbers: None for nothing else, or as of `load_imagenet_weights`."""
+    if source is not None:
+        load_imagenet_weights(network, source if source == "imagenet" else Path(source).expanduser())
 
 
 def load_imagenet_weights(network: ResNet50, source: str | Path = "imagenet") -> None:

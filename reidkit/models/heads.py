@@ -1,6 +1,7 @@
-"""What stands on the pooled features: BNNeck, and the linear and the circle classifier."""
+"""What stands on the pooled features: BNNeck, the linear and the circle classifier, and attribute heads."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,11 +28,8 @@ class LinearClassifier(nn.Linear):
         """Embeddings (N, in_features) -> what a class is predicted by (N, num_classes): here the logits themselves."""
         return super().forward(embedding)
 
-    def logits(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """What the cross-entropy takes; `labels` are accepted and not needed, so that both classifiers are alike."""
-        return scores
-
     def forward(self, embedding: Tensor, labels: Tensor | None = None) -> Tensor:
+        """`labels` are accepted and not needed, so that both classifiers are called alike."""
         return self.scores(embedding)
 
 
@@ -116,3 +114,21 @@ class CircleSoftmax(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[1]}, {self.weight.shape[0]}, scale={self.scale}, margin={self.margin}"
+
+
+class Attribute(NamedTuple):
+    """One attribute of the attribute file: a heat map each."""
+
+    group: int  # the softmax that decides it
+    class_: int | None  # the class of that softmax that it stands for; None: the one at hand, labelled or predicted
+
+
+class AttributeHeads(nn.ModuleList):
+    """One BN–FC per attribute group on pooled features (SAN-GAL, Sect. 3.1); the softmax is left to the loss."""
+
+    def __init__(self, channels: int, class_counts: Sequence[int]) -> None:
+        super().__init__(nn.Sequential(nn.BatchNorm1d(channels), nn.Linear(channels, n)) for n in class_counts)
+
+    def forward(self, features: Tensor) -> list[Tensor]:
+        """Features (N, C) -> logits (N, classes) of each group."""
+        return [head(features) for head in self]

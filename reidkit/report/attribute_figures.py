@@ -11,11 +11,10 @@ from torch import Tensor
 
 from reidkit.data import AttributeGroup, Attributes, DatasetError
 from reidkit.data.attributes import GROUPS
-from reidkit.experiments import AttributeConfig, open_dataset
-from reidkit.experiments.san_gal import attributes_of
-from reidkit.models.san_gal import AttributeNetwork
 from reidkit.report.drawings import observe, shape
 from reidkit.report.figures import WIDTH, Drawing, style
+from reidkit.runs import attributes_of, open_dataset
+from reidkit.systems.attributes import AttributeConfig, AttributeNetwork
 
 LEVELS = {"identity": "people", "image": "images"}
 BLUE, ORANGE = "#0072b2", "#d55e00"

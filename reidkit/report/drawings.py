@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from reidkit.models.attention import ATTENTION, CBAM, ChannelAttention, SpatialAttention
 from reidkit.models.backbone import Bottleneck
-from reidkit.models.reid import ReIDNetwork
 from reidkit.report import figures
 from reidkit.report.figures import WIDTH, Drawing
+from reidkit.systems.joint_loss import ReIDNetwork
 
 Shape = tuple[int, ...]
 Point = tuple[float, float]

@@ -14,10 +14,12 @@ import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
 
+from reidkit.errors import UserError
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-class NotebookError(Exception):
+class NotebookError(UserError):
     """A chapter that cannot be executed; the message says where its partial notebook is kept."""
 
 

@@ -27,33 +27,32 @@ from torch import Tensor
 from reidkit.data import Dataset
 from reidkit.data.resident import normalise, resize
 from reidkit.evaluation import top_matches
-from reidkit.experiments import (
-    GRID,
-    READINGS,
-    ROWS,
-    AttributeConfig,
-    Configuration,
-    Profile,
-    RunConfig,
-    SanGalConfig,
-    build_root,
+from reidkit.models.backbone import STAGES
+from reidkit.places import build_root
+from reidkit.profile import Plan, Profile
+from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1, TABLE_1, TABLE_3, TABLE_4, Row, Table
+from reidkit.records import Record
+from reidkit.report import tables
+from reidkit.report.display import run_link
+from reidkit.report.figures import ATTENTION, example_queries
+from reidkit.report.inline import STYLE, Line, Sheet, data_uri, difference_chart, line_chart
+from reidkit.report.samples import picture
+from reidkit.runs import (
+    attributes_of,
     check_data,
+    features,
     find_record,
+    heat_map_folder,
+    heat_maps,
     load_network,
     open_dataset,
     run,
     weights_path,
 )
-from reidkit.experiments.san_gal import attribute_names, attributes_of, heat_map_folder, heat_maps
-from reidkit.models.san_gal import STAGES
-from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1, TABLE_1, TABLE_3, TABLE_4, Row, Table
-from reidkit.published import Cell as PrintedCell
-from reidkit.records import Record
-from reidkit.report import tables
-from reidkit.report.display import run_link
-from reidkit.report.figures import ATTENTION, LOSSES, example_queries
-from reidkit.report.inline import STYLE, Line, Sheet, data_uri, difference_chart, line_chart
-from reidkit.report.samples import picture
+from reidkit.settings import Configuration
+from reidkit.systems.attributes import attribute_names
+from reidkit.systems.joint_loss import GRID, LOSSES, RunConfig
+from reidkit.systems.san_gal import READINGS, ROWS, SanGalConfig
 
 RANKS = 20  # of the CMC curve
 RESULTS = 8  # of a ranked list
@@ -96,10 +95,9 @@ class Experiment:
     def records(self) -> dict[str, list[Record]]:
         """By cell, the records of the profile's seeds; none where it was not run."""
         plan = self.profile
-        seeds = plan.seeds if self.paper == "Joint loss" or plan.san_gal is None else plan.san_gal.seeds
+        seeds = plan.systems.get("joint-loss" if self.paper == "Joint loss" else "san-gal", Plan()).seeds
         return {
-            cell: [record for seed in seeds if (record := find_record(plan.any_config(cell, seed)))]
-            for cell in self.cells
+            cell: [record for seed in seeds if (record := find_record(plan.config(cell, seed)))] for cell in self.cells
         }
 
     @property
@@ -111,7 +109,7 @@ class Experiment:
         """`tables.compare` of every cell; "not printed" is the verdict on those that the paper does not have."""
         own = {row.cell: row for row in self.table.rows}
         unknown = dict.fromkeys(self.table.metrics, np.nan)
-        rows = [replace(own.get(self.key(cell), Row("", unknown, self.key(cell))), method=cell) for cell in self.cells]
+        rows = [replace(own.get(cell, Row("", unknown, cell)), method=cell) for cell in self.cells]
         found = tables.compare(replace(self.table, rows=tuple(rows)), itertools.chain(*self.records.values()))
         found["cell"] = found["method"]
         found["method"] = found["cell"].map(self.label)
@@ -121,14 +119,9 @@ class Experiment:
     def scores(self, cell: str) -> tables.Comparison:
         return self.comparison[self.comparison["cell"] == cell]
 
-    def key(self, cell: str) -> PrintedCell:
-        """What the printed tables call a cell."""
-        attention, _, loss = cell.partition("/")
-        return (attention, loss) if self.paper == "Joint loss" else cell
-
     def label(self, cell: str) -> str:
         """A cell in words, with what the paper calls it."""
-        printed = next((row.method for row in self.table.rows if row.cell == self.key(cell)), "")
+        printed = next((row.method for row in self.table.rows if row.cell == cell), "")
         first, _, second = cell.partition("/")
         if self.paper == "SAN-GAL":
             return printed or f"{first}, {second.replace('-', ' ')}"
@@ -137,7 +130,7 @@ class Experiment:
     def config(self, cell: str) -> Configuration:
         """The run of a cell, with the seed of its first record if it has one."""
         records = self.records[cell]
-        return self.profile.any_config(cell, records[0].config["seed"] if records else None)
+        return self.profile.config(cell, records[0].config["seed"] if records else None)
 
     def base(self, cell: str, of: str) -> list[Record]:
         """The records of the cell `of` that `cell` is compared with: of the same seeds where they are there."""
@@ -157,8 +150,12 @@ def experiments(profile: Profile) -> list[Experiment]:
     stands_for = [tables.TOY_COPY_OF[p.synthped_preset] if p.dataset == "synthped" else p.dataset for p in plans]
     places = list(zip(plans, stands_for, strict=True))
     return [
-        *(Experiment("Joint loss", grids[data], plan) for plan, data in places if plan.cell_names),
-        *(Experiment("SAN-GAL", halves[data], plan) for plan, data in places if plan.san_gal and data in halves),
+        *(Experiment("Joint loss", grids[data], plan) for plan, data in places if plan.rows("joint-loss")),
+        *(
+            Experiment("SAN-GAL", halves[data], plan)
+            for plan, data in places
+            if "san-gal" in plan.systems and data in halves
+        ),
     ]
 
 
@@ -222,7 +219,7 @@ def cell_panel(experiment: Experiment, cell: str, links: bool = True) -> str:
     title = f"<p><strong>{html.escape(experiment.label(cell))}</strong></p>"
     records = experiment.records[cell]
     if not records:
-        command = html.escape(experiment.config(cell).command(experiment.profile.profile))
+        command = html.escape(experiment.profile.command(cell, experiment.config(cell).seed))
         printed = _scores(experiment, cell) if experiment.scores(cell)["paper"].notna().any() else ""
         return _block(f"{title}{printed}<p>Not run. This runs it: <code>{command}</code></p>")
     bases = {"the baseline": experiment.cells[0]}
@@ -237,7 +234,7 @@ def cell_panel(experiment: Experiment, cell: str, links: bool = True) -> str:
         f'<a href="runs/{record.name}.html">{record.name}</a>' if links else f"<code>{record.name}</code>"
         for record in records
     )
-    other = "; ".join(tables.departures(records[0].config, experiment.table))
+    other = "; ".join(tables.departures(records[0], experiment.table))
     setting = f"Another setting than the paper's: {html.escape(other)}." if other else "The paper's setting."
     return _block(
         f"{title}{_scores(experiment, cell)}<details><summary>Where the numbers come from</summary><p>From {names}. "
@@ -415,7 +412,7 @@ def pictures(experiment: Experiment, name: str) -> Pictures | None:
         tiles = {-1: picture(dataset.query.paths[query])}
         tiles |= {i: picture(dataset.gallery.paths[i]) for i in dict.fromkeys(shown) if i >= 0}
         sheets.append(Sheet(f"{name}-{place}", tiles))
-    heat = _heat(plan.attribute_config(), dataset, queries, name) if experiment.paper == "SAN-GAL" else []
+    heat = _heat(plan.config("attributes"), dataset, queries, name) if experiment.paper == "SAN-GAL" else []
     return Pictures(dataset, queries, top, tuple(sheets), heat)
 
 
@@ -428,7 +425,7 @@ def top_results(config: Configuration, dataset: Dataset, queries: Sequence[int])
         if kept["queries"] == names:
             return torch.tensor(kept["top"])
     at, query, gallery = torch.tensor(queries), dataset.query, dataset.gallery
-    first, second = config.features(dataset)
+    first, second = features(config, dataset)
     top = top_matches(first[at], second, query.ids[at], gallery.ids, query.cameras[at], gallery.cameras, k=RESULTS)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
@@ -443,7 +440,7 @@ def _can_rank(config: Configuration) -> bool:
     return weights_path(config).is_file() and (guide is None or _has_heat_maps(guide))
 
 
-def _has_heat_maps(config: AttributeConfig) -> bool:
+def _has_heat_maps(config: Configuration) -> bool:
     folders = (heat_map_folder(config, split) / "meta.json" for split in ("query", "gallery"))
     return find_record(config) is not None and weights_path(config).is_file() and all(map(os.path.isfile, folders))
 
@@ -474,7 +471,7 @@ def list_panel(found: Pictures, cell: str, place: int, record: Record) -> str:
     )
 
 
-def _heat(config: AttributeConfig, dataset: Dataset, queries: Sequence[int], name: str) -> list[list[str]]:
+def _heat(config: Configuration, dataset: Dataset, queries: Sequence[int], name: str) -> list[list[str]]:
     """By query and stage, the stored heat maps of all attributes over the query's picture, each on its own scale."""
     if not _has_heat_maps(config):
         return []
@@ -516,8 +513,12 @@ def explorer(chosen: Sequence[Experiment], links: bool = True) -> VBox:
     if not chosen:
         raise ValueError("no experiment to explore: the profile runs neither paper's ablation")
     make = _Widgets()
+    modules = list(dict.fromkeys(cell.attention for cell in GRID.values()))
     experiment_choice = make.choice("Data", [experiment.name for experiment in chosen])
-    attention, loss = make.choice("Attention", ATTENTION.values()), make.choice("Loss", LOSSES.values())
+    attention, loss = (
+        make.choice("Attention", [ATTENTION[name] for name in modules]),
+        make.choice("Loss", LOSSES.values()),
+    )
     query, stage = make.choice("Query", QUERIES), make.choice("Stage", STAGES)
     runs: Dropdown | None = None
     pages = []
@@ -535,7 +536,7 @@ def explorer(chosen: Sequence[Experiment], links: bool = True) -> VBox:
                 parts += maps if cell.startswith(SAN_GAL_OURS) else []
             columns[cell] = make.column(*parts)
         if experiment.paper == "Joint loss":
-            rows = [make.stack(loss, [columns[f"{a}/{b}"] for b in LOSSES]) for a in ATTENTION]
+            rows = [make.stack(loss, [columns[f"{a}/{b}"] for b in LOSSES]) for a in modules]
             controls = [attention, loss, make.stack(attention, rows)]
         else:
             runs = runs or make.choice("Run", map(experiment.label, experiment.cells))
@@ -603,7 +604,7 @@ def training(profile: Profile, trained: Callable[[], None]) -> VBox:
         output.clear_output()
         try:
             with output:  # which shows the progress bar, and in a notebook what goes wrong
-                print(run(profile.any_config(missing.value)).record.name)
+                print(run(profile.config(missing.value)).record.name)
                 trained()
         finally:
             refresh()
@@ -646,8 +647,8 @@ def rank_picture(config: RunConfig, file: bytes) -> str:
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         return f"<p>This is no picture that can be read: {html.escape(str(error))}</p>"
     dataset = open_dataset(config)
-    (gallery,) = config.features(dataset, ("gallery",))
-    network = load_network(config, len(dataset.train.identities))
+    (gallery,) = features(config, dataset, ("gallery",))
+    network = load_network(config, dataset)
     with torch.inference_mode():
         feature = network(normalise(resize(torch.from_numpy(given).permute(2, 0, 1)[None], config.size)))  # (1, C)
     similar = torch.nn.functional.cosine_similarity(feature, gallery).topk(min(RESULTS, len(gallery)))

@@ -20,27 +20,21 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from PIL import Image
 from torch import Tensor
 
+from reidkit import models
 from reidkit.data import Dataset, Split
 from reidkit.evaluation import top_matches
-from reidkit.experiments import RunConfig, check_data, find_record, open_dataset, weights_path
-from reidkit.models.san_gal import STAGES
+from reidkit.models.backbone import STAGES
 from reidkit.records import Record
 from reidkit.report.tables import LABELS
+from reidkit.runs import check_data, features, find_record, open_dataset, weights_path
+from reidkit.systems.joint_loss import LOSSES, RunConfig
 
 WIDTH = 5.2  # inches; `numbered_figure` shows an inch as 100 pixels
 RIGHT, WRONG = (
     "#d62728",
     "#1f5fd0",
 )  # red frames for right matches and blue ones for wrong, as in the paper's Fig. 6
-ATTENTION = {
-    "none": "none",
-    "se": "SE",
-    "eca": "ECA",
-    "cbam": "CBAM",
-    "danet": "DANet",
-    "nonlocal": "Non-local",
-}
-LOSSES = {"ce": "CE", "ce+tri": "CE + Tri", "ce+tri+cir": "CE + Tri + Cir"}
+ATTENTION = {name: placement.title for name, placement in models.ATTENTION.items()}
 Drawing = tuple[Figure, str]
 
 
@@ -308,13 +302,13 @@ def ranked_lists_of(config: RunConfig, quantiles: Sequence[float] = (0.9, 0.5, 0
     """
     record = find_record(config)
     if record is None:
-        return notice(f"Not run yet:\n{config.cell}, seed {config.seed} of this profile.")
+        return notice(f"Not run yet:\n{config.row_name}, seed {config.seed} of this profile.")
     if not weights_path(config).is_file():
         return notice(f"The record is here, but not the weights of\n{config.name}\nthat this figure needs.")
     dataset = open_dataset(config)
     check_data(record, dataset)
     query, gallery = dataset.query, dataset.gallery
-    query_features, gallery_features = config.features(dataset)
+    query_features, gallery_features = features(config, dataset)
     top = top_matches(query_features, gallery_features, query.ids, gallery.ids, query.cameras, gallery.cameras, k=k)
     return ranked_lists(dataset, top, example_queries(record, quantiles), k)
 

@@ -23,13 +23,21 @@ from reidkit.data import AttributeGroup, Dataset, Split
 from reidkit.data.resident import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Draw, load_images, normalise, resize
 from reidkit.data.synthped import ATTRIBUTE_PARTS, PARTS
 from reidkit.evaluation.localisation import evaluate_localisation
-from reidkit.experiments import AttributeConfig, check_data, find_record, open_dataset, weights_path
-from reidkit.experiments.san_gal import attribute_names, attributes_of, heat_map_folder, load_attribute_network
 from reidkit.gradcam import attribute_heat_maps
-from reidkit.models.san_gal import STAGES, AttributeNetwork
+from reidkit.models.backbone import STAGES
 from reidkit.report.attribute_figures import ORANGE, title_of
 from reidkit.report.figures import WIDTH, Drawing, style
 from reidkit.report.samples import GAP, Picture, part_map
+from reidkit.runs import (
+    attributes_of,
+    check_data,
+    find_record,
+    heat_map_folder,
+    load_network,
+    open_dataset,
+    weights_path,
+)
+from reidkit.systems.attributes import AttributeConfig, AttributeNetwork, attribute_names
 
 HEAT = plt.get_cmap("inferno")
 OPACITY = 0.6  # of the heat on a grey picture
@@ -82,7 +90,7 @@ def explain(config: AttributeConfig, most: int = 150) -> Explained | None:
     dataset = open_dataset(config)
     check_data(record, dataset)
     attributes = attributes_of(dataset)
-    network = load_attribute_network(config, attributes)
+    network = load_network(config, dataset)
     count = len(dataset.query)
     chosen = torch.linspace(0, count - 1, min(most, count)).round().long()
     paths = tuple(dataset.query.paths[i] for i in chosen.tolist())

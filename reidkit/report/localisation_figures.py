@@ -12,7 +12,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from reidkit.data import AttributeGroup
-from reidkit.models.san_gal import STAGES
+from reidkit.models.backbone import STAGES
 from reidkit.report.attribute_figures import BLUE, ORANGE, listed, title_of
 from reidkit.report.figures import WIDTH, Drawing, style
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from reidkit.experiments import ParameterError, Profile, nearest
+from reidkit.profile import Profile
+from reidkit.settings import ParameterError, nearest
 
 
 def notebook_profile(namespace: Mapping[str, Any]) -> Profile:

@@ -8,11 +8,15 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from reidkit.experiments import Configuration, Profile, find_record, record_roots
+from reidkit.places import record_roots
+from reidkit.profile import Profile
 from reidkit.records import Record, read_records
 from reidkit.report import tables
 from reidkit.report.explorer import training_charts
 from reidkit.report.inline import STYLE
+from reidkit.runs import find_record
+from reidkit.settings import Configuration
+from reidkit.systems import SYSTEMS
 
 FOLDER = "runs"  # of the pages, beside the chapters
 
@@ -26,9 +30,9 @@ def records_behind(profile: Profile) -> dict[str, Record]:
 def planned(profile: Profile) -> list[Configuration]:
     """The runs of a profile and of its companion, and those of SynthPed that some chapters show with any data."""
     plans = [plan for plan in (profile, profile.other()) if plan]
-    if profile.dataset != "synthped" or profile.san_gal is None:
+    if profile.dataset != "synthped" or "san-gal" not in profile.systems:
         plans.append(Profile.read("synthped"))
-    return [config for plan in plans for config in (*plan.configs(), *plan.san_gal_configs())]
+    return [config for plan in plans for config in plan.configs()]
 
 
 def write_pages(profile: Profile, source: Path, toc: Path) -> list[Path]:
@@ -93,7 +97,7 @@ def page(record: Record, title: str) -> str:
         "## Parameters",
         "What decided the numbers, beside the paper's setting as this book reads it: what the paper prints and, where "
         "it prints nothing, the declared choice.",
-        _pipes(_parameters(record.config)),
+        _pipes(_parameters(record.system, record.config)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -106,19 +110,18 @@ def titles(records: Mapping[str, Record]) -> dict[str, str]:
         config = record.config
         toy = config["dataset"] == "synthped"
         data = f"SynthPed, {config['synthped_preset']}" if toy else tables.DATASETS[config["dataset"]]
-        found[name] = f"{tables.run_name(config)} on {data}, seed {config['seed']}{apart[record.name]}"
+        found[name] = f"{tables.row_of(record)} on {data}, seed {config['seed']}{apart[record.name]}"
     return found
 
 
-def _parameters(config: Mapping[str, Any], of: str = "") -> list[dict[str, str]]:
-    kind = tables.kind_of(config)
-    reading = kind.model_validate({}).model_dump(mode="json")
+def _parameters(system: str, config: Mapping[str, Any], of: str = "") -> list[dict[str, str]]:
+    fields, reading = SYSTEMS[system].configuration.model_fields, tables.reading_of(system)
     rows = []
     for key, value in config.items():
         if isinstance(value, Mapping):
-            rows += _parameters(value, f"{key}.")
+            rows += _parameters(key, value, f"{key}.")
         else:
-            known = kind.model_fields.get(key)
+            known = fields.get(key)
             rows.append(
                 {
                     "Parameter": f"`{of}{key}`",

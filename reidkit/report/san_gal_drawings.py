@@ -15,10 +15,12 @@ from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from reidkit.gradcam import attribute_heat_maps
-from reidkit.models.san_gal import STAGES, AttributeNetwork, AttributeSpatialAttention, SanGalNetwork
+from reidkit.models.backbone import STAGES
 from reidkit.report import drawings, figures
 from reidkit.report.drawings import ROW, TIMES, Call, Chart, Shape, Text, observe, shape
 from reidkit.report.figures import WIDTH, Drawing
+from reidkit.systems.attributes import AttributeNetwork
+from reidkit.systems.san_gal import AttributeSpatialAttention, SanGalNetwork
 
 
 @dataclass(frozen=True)

@@ -13,23 +13,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reidkit.experiments import (
-    GRID,
-    READINGS,
-    SAN_GAL,
-    AttributeConfig,
-    Configuration,
-    Profile,
-    RunConfig,
-    SanGalConfig,
-    Settings,
-    find_record,
-)
-from reidkit.experiments.san_gal import READING_KEYS
-from reidkit.models.san_gal import STAGES
-from reidkit.published import SAN_GAL_OURS, SETTINGS, Cell, Setting, Table
+from reidkit.models.backbone import STAGES
+from reidkit.profile import Plan, Profile
+from reidkit.published import SAN_GAL_OURS, SETTINGS, Setting, Table
 from reidkit.records import Record, RecordError
 from reidkit.report.display import run_link, without_roles
+from reidkit.runs import find_record
+from reidkit.settings import Configuration, Settings
+from reidkit.systems import ROWS, SYSTEMS
+from reidkit.systems.joint_loss import GRID
+from reidkit.systems.san_gal import READING_KEYS, READINGS
 
 TOLERANCE = 0.5  # points by which an interval is widened before it decides
 RESAMPLES = 2000
@@ -47,8 +40,15 @@ DATASETS = {
 }
 Comparison = pd.DataFrame  # what `compare` returns
 
-# In which the runs of one setting may differ: what makes a cell, and the seed. (Whose heat maps, is checked apart.)
-_CELL = {"attention", "loss", "row", "attributes", "seed", *(key for reading in READINGS.values() for key in reading)}
+# In which the runs of one setting may differ: the seed, and what makes a row and shows in its name.
+# (Whose heat maps, is checked apart.)
+_ROW = {"attributes", "seed"} | {
+    key
+    for system in SYSTEMS.values()
+    for row, settings in system.rows.items()
+    if system.configuration.model_construct(**settings).row_name == row
+    for key in settings
+}
 _SPREAD = ("std", "5 %", "95 %")  # what is told of the attention values
 
 
@@ -70,33 +70,34 @@ def verdict(published: float, low: float, high: float, departures: Sequence[str]
     return "better" if published < low else "worse"
 
 
-def departures(config: Mapping[str, Any], table: Table) -> tuple[str, ...]:
+def departures(record: Record, table: Table) -> tuple[str, ...]:
     """In which ways a run is not the experiment of a printed table; empty where it is.
 
     The yardstick is what the paper prints (data set, initial weights, ResNet-50, 256×128, learning rate, …) and, where
-    it prints nothing, the declared reading: the defaults of `RunConfig`, or of `SanGalConfig` and `AttributeConfig`.
+    it prints nothing, the declared reading: the defaults of the system's settings, or what it has in their place.
     """
+    config = record.config
     found = []
     if config["dataset"] != table.dataset:
         found.append(
             "toy data (SynthPed)" if config["dataset"] == "synthped" else f"data set {DATASETS[config['dataset']]}"
         )
-    if kind_of(config) is SanGalConfig and "/" in (cell := str(cell_of(config))):
-        found.append(f"the reading {cell.partition('/')[2]}")
-    found += _departures(config, table.weights)
-    for other in _departures(config["attributes"], table.weights) if config.get("attributes") else []:
+    if record.system == "san-gal" and "/" in (row := row_of(record)):
+        found.append(f"the reading {row.partition('/')[2]}")
+    found += _departures(record.system, config, table.weights)
+    for other in _departures("attributes", config["attributes"], table.weights) if config.get("attributes") else []:
         if other not in found:
             found.append(f"attribute network: {other}")
     return tuple(found)
 
 
-def _departures(config: Mapping[str, Any], weights: str) -> list[str]:
-    config, reading = _complete(config), _READINGS[kind_of(config)]
+def _departures(system: str, config: Mapping[str, Any], weights: str) -> list[str]:
+    config, reading = _complete(system, config), reading_of(system)
     found = []
     for keys, words in _WORDS.items():
         if {*keys} <= reading.keys():
             before, value, after = words.split("|")
-            run, paper = (value.format(*(_text(values[key]) for key in keys)) for values in (config, reading))
+            run, paper = (value.format(*_values(keys, values)) for values in (config, reading))
             if run != paper:
                 found.append(f"{before}{run}{after}, not {paper}")
     if (config["weights"] is None) != (weights == "none"):
@@ -104,9 +105,23 @@ def _departures(config: Mapping[str, Any], weights: str) -> list[str]:
     return found
 
 
+_FALL = ("schedule", "cosine_from", "decay", "milestones")  # told together
+
+
+def _values(keys: Sequence[str], values: Mapping[str, Any]) -> list[str]:
+    """Some settings in words."""
+    if keys != _FALL:
+        return [_text(values[key]) for key in keys]
+    if values["schedule"] == "cosine":
+        start = max(values["cosine_from"], values["warmup_epochs"])
+        return [f"along a cosine from epoch {start:g}"]
+    return [f"× {_text(values['decay'])} at epochs {_text(values['milestones'])}"]
+
+
 # Every setting that belongs to the method, by the words that tell its value (between the bars).
 _WORDS: dict[tuple[str, ...], str] = {
     ("width_multiplier",): "width × |{}|",
+    ("residual_scale",): "residual branches start at × |{}|",
     ("last_stride",): "last stride |{}|",
     ("image_height", "image_width"): "|{}×{}| pixels",
     ("epochs",): "epochs |{}|",
@@ -116,7 +131,7 @@ _WORDS: dict[tuple[str, ...], str] = {
     ("optimizer",): "optimiser |{}|",
     ("learning_rate",): "learning rate |{}|",
     ("warmup_epochs", "warmup_factor"): "warm-up to epoch |{} from × {}|",
-    ("decay", "milestones"): "learning rate × |{} at epochs {}|",
+    _FALL: "learning rate |{}|",
     ("weight_decay",): "weight decay |{}|",
     ("flip_probability",): "flip |{}|",
     ("padding",): "pad-crop |{}|",
@@ -140,29 +155,24 @@ def _text(value: Any) -> str:
     return f"{value:g}"
 
 
-_READINGS: dict[type[Configuration], dict[str, Any]] = {
-    kind: kind.model_validate({}).model_dump(mode="json") for kind in (RunConfig, SanGalConfig, AttributeConfig)
-}
+def defaults_of(system: str) -> dict[str, Any]:
+    """The settings of a system that nothing changes, as plain values."""
+    return SYSTEMS[system].configuration.model_validate({}).model_dump(mode="json")
 
 
-def kind_of(config: Mapping[str, Any]) -> type[Configuration]:
-    """The kind of run that a record's configuration is of."""
-    return SanGalConfig if "row" in config else RunConfig if "loss" in config else AttributeConfig
+def reading_of(system: str) -> dict[str, Any]:
+    """The settings of a system's paper, as plain values: what it prints and, where it prints nothing, our reading."""
+    return defaults_of(system) | dict(SYSTEMS[system].reading)
 
 
-def _complete(config: Mapping[str, Any]) -> dict[str, Any]:
+def _complete(system: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """A record's configuration with the defaults of parameters that are younger than the record."""
-    return _READINGS[kind_of(config)] | dict(config)
+    return defaults_of(system) | dict(config)
 
 
-def run_name(config: Mapping[str, Any]) -> str:
-    """What `reidkit run --cell` calls a record's run."""
-    return kind_of(config).model_construct(**config).cell
-
-
-def cell_of(config: Mapping[str, Any]) -> Cell:
-    """The cell of a record's run; a reading of SAN-GAL is one too, and none stands in a printed table."""
-    return (config["attention"], config["loss"]) if kind_of(config) is RunConfig else run_name(config)
+def row_of(record: Record) -> str:
+    """The row that a record's run is of, as far as its settings tell: a control may look like its row."""
+    return SYSTEMS[record.system].configuration.model_construct(**record.config).row_name
 
 
 # ------------------------------------------------------------------------------------------------------ measurements
@@ -220,16 +230,16 @@ def bootstrap_interval(
 # --------------------------------------------------------------------------------------------------------- comparison
 
 
-def records_of(profile: Profile) -> list[Record]:
-    """The finished records of a profile's joint-loss runs, in its order."""
-    return _found(profile.configs())
+def records_of(profile: Profile, system: str = "joint-loss") -> list[Record]:
+    """The finished records of a profile's rows of one system, in its order, but for controls that look like a row."""
+    rows = profile.planned(system)
+    return _found(planned.config for planned in rows if planned.config.row_name == planned.row)
 
 
 def san_gal_records(profile: Profile) -> list[Record]:
     """The finished records of SAN-GAL's rows and readings in a profile and its companion: both sides of its tables."""
     plans = [plan for plan in (profile, profile.other()) if plan]
-    configs = (config for plan in plans for config in plan.san_gal_configs())
-    return _found(config for config in configs if isinstance(config, SanGalConfig))
+    return [record for plan in plans for record in records_of(plan, "san-gal")]
 
 
 def plan_of(table: Table, profile: Profile) -> Profile | None:
@@ -240,10 +250,8 @@ def plan_of(table: Table, profile: Profile) -> Profile | None:
 
 def missing_runs(table: Table, profile: Profile) -> list[Configuration]:
     """The runs of a profile, one per row and seed of `table`, that have no record."""
-    names = [cell if isinstance(cell, str) else "/".join(cell) for cell in table.cells]
-    plan = profile.san_gal if names[0] in SAN_GAL else None
-    seeds = plan.seeds if plan else profile.seeds
-    configs = (profile.any_config(name, seed) for name in names for seed in seeds)
+    plan = profile.systems.get(ROWS[table.cells[0]].name, Plan())
+    configs = (profile.config(row, seed) for row in table.cells for seed in plan.seeds)
     return [config for config in configs if find_record(config) is None]
 
 
@@ -271,7 +279,7 @@ def compare(table: Table, records: Iterable[Record]) -> Comparison:
             )
         for metric, paper in row.scores.items():
             if seeds:
-                judged = verdict(paper, low[metric], high[metric], departures(seeds[0].config, table))
+                judged = verdict(paper, low[metric], high[metric], departures(seeds[0], table))
             else:
                 judged = "not run" if row.cell else ""
             rows.append(
@@ -407,8 +415,9 @@ def grid(records: Iterable[Record], metric: str = "mAP") -> pd.DataFrame:
         index=list(dict.fromkeys(cell.attention for cell in GRID.values())),
         columns=list(dict.fromkeys(cell.loss for cell in GRID.values())),
     )
-    for cell, seeds in by_cell(records).items():
-        frame.loc[cell[0], cell[1]] = 100 * query_scores(seeds)[metric].mean()
+    for row, seeds in by_cell(records).items():
+        attention, _, loss = row.partition("/")
+        frame.loc[attention, loss] = 100 * query_scores(seeds)[metric].mean()
     return frame
 
 
@@ -417,23 +426,23 @@ def of_data(table: Table, records: Iterable[Record]) -> list[Record]:
     return [record for record in records if _stands_for(record.config) == table.dataset]
 
 
-def by_cell(records: Iterable[Record]) -> dict[Cell, list[Record]]:
+def by_cell(records: Iterable[Record]) -> dict[str, list[Record]]:
     """Records by their cell. Raises RecordError where they differ in more than cell and seed."""
-    cells: dict[Cell, list[Record]] = {}
+    cells: dict[str, list[Record]] = {}
     first: dict[str, Record] = {}  # the first record of all, and the first that attends to attributes
     for record in records:
-        if kind_of(record.config) is AttributeConfig:
+        if not SYSTEMS[record.system].ranks:
             raise RecordError(f"{record.name}: the attribute network's run is no row of a table; leave it out")
         for part in ("", "attributes") if record.config.get("attributes") else ("",):
             other = first.setdefault(part, record)
-            one, two = (_complete(r.config[part] if part else r.config) for r in (other, record))
-            keys = [key for key in one | two if key not in _CELL and one.get(key) != two.get(key)]
+            one, two = (_complete(part or r.system, r.config[part] if part else r.config) for r in (other, record))
+            keys = [key for key in one | two if key not in _ROW and one.get(key) != two.get(key)]
             if keys:
                 raise RecordError(
                     f"{other.name} and {record.name} are of different settings ({', '.join(keys)}) and do not "
                     "belong in one table: pass the records of one profile, as `records_of(profile)` gives them"
                 )
-        seeds = cells.setdefault(cell_of(record.config), [])
+        seeds = cells.setdefault(row_of(record), [])
         if any(record.config["seed"] == other.config["seed"] for other in seeds):
             raise RecordError(f"{record.name}: the same run and seed twice would count twice")
         seeds.append(record)
@@ -506,15 +515,15 @@ def settings(runs: Mapping[str, Configuration], printed: Sequence[Setting] = SET
 
     Where it prints nothing, our reading stands in brackets.
     """
-    reading = type(next(iter(runs.values()))).model_validate({})
+    reading = reading_of(next(iter(runs.values())).system)
 
     def paper(setting: Setting) -> str:
-        read = _chosen(setting, reading)
+        read = _chosen(setting, {"dataset": "synthped", **reading})
         return setting.printed or ("not printed" if read == "–" else f"not printed ({read})")
 
     rows = [
         {"Setting": setting.name, "Paper": paper(setting)}
-        | {label: _chosen(setting, config) for label, config in runs.items()}
+        | {label: _chosen(setting, config.determinants) for label, config in runs.items()}
         for setting in printed
     ]
     return pd.DataFrame(rows)
@@ -577,7 +586,7 @@ def setting_note(table: Table, records: Iterable[Record]) -> str:
     counted = (
         f"{seeds[0]} seed" + ("s" if seeds[0] > 1 else "") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
     )
-    other = dict.fromkeys(words for group in cells.values() for words in departures(group[0].config, table))
+    other = dict.fromkeys(words for group in cells.values() for words in departures(group[0], table))
     note = (
         f"Here: {counted} per row, {len(query_scores([first])):,} queries; intervals by bootstrap over the queries "
         f"({RESAMPLES:,} resamples). "
@@ -598,7 +607,7 @@ def provenance(records: Iterable[Record]) -> pd.DataFrame:
         rows.append(
             {
                 "Record": run_link(record.name),
-                "Run": run_name(record.config) + apart[record.name],
+                "Run": row_of(record) + apart[record.name],
                 "Seed": str(record.config["seed"]),
                 "Data": f"{record.config.get('synthped_preset') or record.config['dataset']} `{origin['data'][:8]}`",
                 "Commit": f"`{commit}`",
@@ -614,7 +623,7 @@ def told_apart(records: Iterable[Record]) -> dict[str, str]:
     """By name, what tells a record from others of its cell, data and seed, such as `, sampling identities`."""
     alike: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
-        key = (run_name(record.config), *map(record.config.get, ("dataset", "synthped_preset", "seed")))
+        key = (row_of(record), *map(record.config.get, ("dataset", "synthped_preset", "seed")))
         alike.setdefault(key, []).append(record)
     found = {}
     for group in alike.values():
@@ -660,8 +669,7 @@ _CHOICES = {
 }
 
 
-def _chosen(setting: Setting, config: Configuration) -> str:
-    values = config.determinants
+def _chosen(setting: Setting, values: Mapping[str, Any]) -> str:
     if setting.keys == ("dataset",):
         return DATASETS[values["dataset"]]
     if setting.keys == ("weights",):
@@ -669,7 +677,7 @@ def _chosen(setting: Setting, config: Configuration) -> str:
     if setting.name == "momentum" and values["optimizer"] != "sgd":
         return "–"
     words = [
-        text.replace("|", "").format(*(_text(values[key]) for key in keys))
+        text.replace("|", "").format(*_values(keys, values))
         for keys, text in _WORDS.items()
         if {*keys} <= {*setting.keys}
     ]

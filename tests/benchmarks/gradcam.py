@@ -16,7 +16,8 @@ from pytorch_grad_cam.utils.image import scale_cam_image  # type: ignore[import-
 from torch import Tensor, nn
 
 from reidkit.gradcam import attribute_heat_maps
-from reidkit.models.san_gal import STAGES, AttributeNetwork
+from reidkit.models.backbone import STAGES
+from reidkit.systems.attributes import AttributeNetwork
 from tests.benchmarks.harness import best_times, conditions, markdown
 
 CLASSES, FIELDS = [2] * 9 + [4, 9, 10], [1] * 10 + [8, 9]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from reidkit.losses import JointLoss
-from reidkit.models import ReIDNetwork
-from reidkit.training import TrainingSettings, autocast
+from reidkit.systems.joint_loss import ReIDNetwork
+from reidkit.training import Settings, autocast
 from tests.benchmarks.harness import best_times, conditions, markdown, verdict
 
 IDENTITIES = 751  # of Market-1501's training set
@@ -30,7 +30,7 @@ def training_step(
     torch.manual_seed(0)
     network = ReIDNetwork(IDENTITIES, width_multiplier=width).to(memory_format=memory_format).train()
     images = images.contiguous(memory_format=memory_format)
-    settings, criterion = TrainingSettings(), JointLoss()
+    settings, criterion = Settings(), JointLoss()
     optimizer = torch.optim.Adam(
         (parameter for parameter in network.parameters() if parameter.requires_grad),
         lr=settings.learning_rate,
@@ -50,7 +50,7 @@ def training_step(
 def measure(width: float, size: tuple[int, int], batch: int, rounds: int) -> list[object]:
     images = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(batch // 4).repeat_interleave(4)
-    settings = TrainingSettings()
+    settings = Settings()
     ours_format = torch.channels_last if settings.channels_last else torch.contiguous_format
     functions = {
         "plain": training_step(width, images, labels, "fp32", torch.contiguous_format),

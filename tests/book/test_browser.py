@@ -15,8 +15,10 @@ import yaml
 from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect, sync_playwright
 
-from reidkit.experiments import GRID, Profile, find_record
+from reidkit.profile import Profile
 from reidkit.report.figures import ATTENTION, LOSSES
+from reidkit.runs import find_record
+from reidkit.systems.joint_loss import GRID
 from tests.book.conftest import Make
 
 ROOT = Path(__file__).parents[2]

@@ -13,10 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from reidkit.data import AttributeGroup
-from reidkit.experiments import READINGS, AttributeConfig, Configuration, RunConfig, SanGalConfig
-from reidkit.models.san_gal import STAGES
+from reidkit.models.backbone import STAGES
 from reidkit.records import Record
 from reidkit.report.localisation_figures import MEASURES
+from reidkit.settings import Configuration
+from reidkit.systems import joint_loss
+from reidkit.systems.attributes import AttributeConfig
+from reidkit.systems.joint_loss import RunConfig
+from reidkit.systems.san_gal import READINGS, SanGalConfig
 
 mpl.use("agg")
 MakeRecord = Callable[..., Record]
@@ -70,7 +74,7 @@ def check_drawing(figure: Figure) -> None:
 
 @pytest.fixture
 def make_record() -> MakeRecord:
-    """Of a cell of the joint-loss grid; `changes` are settings."""
+    """Of a cell of the joint-loss grid, in the paper's setting; `changes` are others."""
 
     def make(
         attention: str = "none",
@@ -81,7 +85,7 @@ def make_record() -> MakeRecord:
         quality: float = 0.6,
         **changes: Any,
     ) -> Record:
-        settings = {"dataset": "market1501", "data_root": Path("nowhere"), **changes}
+        settings = {"dataset": "market1501", "data_root": Path("nowhere"), **joint_loss.SYSTEM.reading, **changes}
         config = RunConfig.model_validate({"attention": attention, "loss": loss, "seed": seed, **settings})
         return _record(config, [seed, len(attention), len(loss)], queries, quality)
 
@@ -128,6 +132,7 @@ def _record(config: Configuration, entropy: list[int], queries: int, quality: fl
     hits = {f"rank-{k}": float((rank[1:] <= k).mean()) for k in (1, 5, 10)}
     return Record(
         directory=Path(config.name),
+        system=config.system,
         config=config.determinants,
         metrics={"mAP": float(precision[1:].mean()), **hits},
         tables={

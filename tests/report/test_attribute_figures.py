@@ -9,10 +9,10 @@ import torch
 from matplotlib.patches import Rectangle
 
 from reidkit.data.attributes import GROUPS
-from reidkit.experiments import Profile
 from reidkit.losses import attribute_loss
-from reidkit.models.san_gal import AttributeNetwork
+from reidkit.profile import Profile
 from reidkit.report import attribute_figures as shown
+from reidkit.systems.attributes import AttributeNetwork
 from tests.report.conftest import GROUP_LIST, check_page
 
 
@@ -126,7 +126,7 @@ def test_the_balanced_chart_is_sorted_by_gain(scores: pd.DataFrame) -> None:
 
 
 def test_attributes_of_a_data_set_that_is_not_here(tmp_path: Path) -> None:
-    config = Profile.read("market1501-small", data_root=str(tmp_path)).attribute_config()
+    config = Profile.read("market1501-small", data_root=str(tmp_path)).config("attributes")
     assert shown.attributes_at_hand(config) is None
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from reidkit.models import ReIDNetwork
 from reidkit.report import drawings
 from reidkit.report.drawings import Trace, trace
+from reidkit.systems.joint_loss import ReIDNetwork
 from tests.report.conftest import check_drawing, written
 
 Draw = Callable[[Trace], drawings.Drawing]

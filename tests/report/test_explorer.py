@@ -18,12 +18,13 @@ import torch
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from reidkit.experiments import GRID, Profile, RunConfig, find_record, open_dataset, run, weights_path
-from reidkit.experiments.san_gal import heat_maps
+from reidkit.profile import Profile
 from reidkit.published import SAN_GAL_OURS, TABLE_1
 from reidkit.report import explorer, inline, tables
 from reidkit.report.explorer import QUERIES, RESULTS, Experiment
 from reidkit.report.figures import ATTENTION, LOSSES
+from reidkit.runs import find_record, heat_maps, open_dataset, run, weights_path
+from reidkit.systems.joint_loss import GRID
 from tests.report.conftest import MakeRecord
 
 RUN = ("none/ce", "se/ce", "attributes", "IDonly", SAN_GAL_OURS)  # what the fixture `plan` has trained
@@ -36,9 +37,9 @@ def plan(synthped: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         patch.setenv("REIDKIT_BUILD", str(tmp_path_factory.mktemp("explorer")))
         plan = Profile.read("smoke", data_root=str(synthped), precision="fp32")
         for name in RUN:
-            run(plan.any_config(name), progress=False)
+            run(plan.config(name), progress=False)
         for split in ("query", "gallery"):
-            heat_maps(plan.attribute_config(), split, progress=False)
+            heat_maps(plan.config("attributes"), split, progress=False)
         yield plan
 
 
@@ -133,7 +134,7 @@ def test_every_choice_shows_its_own_run(experiments: list[Experiment], links: li
             for record in experiment.records[cell]:
                 assert record.name in text
             if not experiment.records[cell]:
-                assert f"reidkit run {experiment.profile.profile} --cell {cell} --seed 0" in text
+                assert f"reidkit run {experiment.profile.profile} --row {cell} --seed 0" in text
                 assert "<svg" not in text
             else:
                 assert "CMC curve" in text
@@ -168,7 +169,7 @@ def test_scores_are_those_of_the_table(experiments: list[Experiment]) -> None:
     experiment = experiments[0]
     printed = tables.compare(TABLE_1, [record for records in experiment.records.values() for record in records])
     for line in printed.to_dict("records"):
-        scores = experiment.scores("/".join(line["cell"])).set_index("metric").loc[line["metric"]]
+        scores = experiment.scores(line["cell"]).set_index("metric").loc[line["metric"]]
         for column in ("paper", "ours", "low", "high", "verdict"):
             assert scores[column] == line[column] or np.isnan(line[column])
 
@@ -265,7 +266,7 @@ def test_ranked_lists_are_kept_until_the_weights_change(
     def never(*_: object) -> None:
         raise AssertionError("the features were extracted again")
 
-    monkeypatch.setattr(RunConfig, "features", never)
+    monkeypatch.setattr(explorer, "features", never)
     again = explorer.top_results(config, found.dataset, found.queries)
     assert torch.equal(again, found.top["none/ce"])
     with pytest.raises(AssertionError, match="extracted again"):

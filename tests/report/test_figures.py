@@ -12,10 +12,10 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from reidkit.data import Dataset, Split
-from reidkit.experiments import RunConfig
-from reidkit.models.san_gal import STAGES
+from reidkit.models.backbone import STAGES
 from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1, TABLE_1
 from reidkit.report import figures, tables
+from reidkit.systems.joint_loss import RunConfig
 from tests.report.conftest import MakeRecord
 
 

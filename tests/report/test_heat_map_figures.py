@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from reidkit.data import load_dataset
 from reidkit.data.resident import Augmentation
 from reidkit.data.synthped import ATTRIBUTE_PARTS, PARTS
-from reidkit.experiments import Profile, run, weights_path
-from reidkit.experiments.san_gal import attribute_names, heat_map_folder, heat_maps
+from reidkit.profile import Profile
 from reidkit.report import heat_map_figures as shown
 from reidkit.report.figures import Drawing
+from reidkit.runs import heat_map_folder, heat_maps, run, weights_path, with_weights
+from reidkit.systems.attributes import attribute_names
 from tests.report.conftest import check_page
 
 
@@ -24,7 +25,7 @@ def explained(synthped: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Of a barely trained network on a small render."""
     patch = pytest.MonkeyPatch()
     patch.setenv("REIDKIT_BUILD", str(tmp_path_factory.mktemp("explained")))
-    config = Profile.read("smoke", data_root=str(synthped)).attribute_config()
+    config = Profile.read("smoke", data_root=str(synthped)).config("attributes")
     assert shown.explain(config) is None  # no record
     run(config, progress=False)
     yield shown.explain(config, most=12)
@@ -136,8 +137,9 @@ def test_the_moved_sheet_says_what_is_left(explained: shown.Explained) -> None:
 
 
 def test_stored_maps_are_weighed(build: Path, synthped: Path) -> None:
-    config = Profile.read("smoke", data_root=str(synthped)).attribute_config()
+    config = Profile.read("smoke", data_root=str(synthped)).config("attributes")
     assert set(shown.stored_table({"here": config})["Images"]) == {"not stored here"}
+    with_weights(config, progress=False)
     maps = heat_maps(config, "query", progress=False)
     table = shown.stored_table({"here": config}).set_index("Images of")
     assert table.loc["train", "Images"] == "not stored here"

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from reidkit.data.attributes import GROUPS
-from reidkit.models.san_gal import STAGES
+from reidkit.models.backbone import STAGES
 from reidkit.report import localisation_figures as shown
 from reidkit.report.figures import Drawing
 from tests.report.conftest import GROUP_LIST, MakeLocalisation, check_page

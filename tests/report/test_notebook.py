@@ -8,9 +8,10 @@ import papermill
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
-from reidkit.experiments import ParameterError, parameter_file
+from reidkit.profile import parameter_file
 from reidkit.report.execute import NotebookError, declared_parameters, execute_chapter
 from reidkit.report.notebook import notebook_profile
+from reidkit.settings import ParameterError
 
 HEADER = """---
 kernelspec:
@@ -49,7 +50,7 @@ def outputs(path: Path) -> str:
 def test_a_chapter_gets_what_its_parameters_cell_declares(tmp_path: Path) -> None:
     assert declared_parameters(jupytext.read(chapter(tmp_path))) == ["profile", "epochs"]
     mine = tmp_path / "mine.yaml"
-    mine.write_text("profile: mine\nepochs: 7\nseeds: [3]\n")
+    mine.write_text("profile: mine\nepochs: 7\nbatch_size: 8\n")
     result = execute_chapter(chapter(tmp_path), mine, tmp_path / "out" / "chapter.ipynb")
     assert outputs(result) == "mine 7\n"
     assert [path.name for path in result.parent.iterdir()] == ["chapter.ipynb"]
@@ -90,5 +91,5 @@ def test_variables_that_are_not_parameters() -> None:
     settings = notebook_profile(namespace)
     assert settings.profile == "smoke"
     assert notebook_profile(namespace | {"settings": settings}) == settings  # the cell may be run again
-    with pytest.raises(ParameterError, match="'sedes'; did you mean 'seeds'"):
-        notebook_profile(namespace | {"sedes": [1]})
+    with pytest.raises(ParameterError, match="'epohcs'; did you mean 'epochs'"):
+        notebook_profile(namespace | {"epohcs": 1})

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reidkit.experiments import Profile, project_root
+from reidkit.places import project_root
+from reidkit.profile import Profile
 from reidkit.records import Record, read_records, write_record
 from reidkit.report import tables
 from reidkit.report.run_pages import page, titles, write_pages
@@ -30,11 +31,12 @@ ORIGIN = {
 @pytest.fixture
 def planned(build: Path, make_record) -> tuple[Profile, Record]:  # type: ignore[no-untyped-def]
     """A profile, and the record of one of its runs."""
-    profile = Profile.read("smoke", san_gal=None)
+    profile = Profile.read("smoke", systems={"joint-loss": {"rows": "table 1"}})
     config = profile.config("cbam/ce+tri+cir")
     like = make_record("cbam", "ce+tri+cir")
     record = write_record(
         build / "records" / config.name,
+        system=config.system,
         config=config.determinants,
         metrics=like.metrics,
         provenance=ORIGIN,

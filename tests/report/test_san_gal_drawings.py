@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reidkit.models.san_gal import STAGES, AttributeNetwork, SanGalNetwork
+from reidkit.models.backbone import STAGES
 from reidkit.report import san_gal_drawings as drawings
 from reidkit.report.san_gal_drawings import DualTraced, trace
+from reidkit.systems.attributes import AttributeNetwork
+from reidkit.systems.san_gal import SanGalNetwork
 from tests.report.conftest import check_drawing, written
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reidkit.experiments import READINGS, ROWS, AttributeConfig, Configuration, Profile, RunConfig, SanGalConfig
-from reidkit.models.san_gal import STAGES
+from reidkit.models.backbone import STAGES
+from reidkit.profile import Profile
 from reidkit.published import (
     PAPERS,
     SAN_GAL_ATTRIBUTE_SETTINGS,
@@ -24,9 +24,14 @@ from reidkit.published import (
     TABLE_3,
     Table,
 )
-from reidkit.records import RecordError
+from reidkit.records import Record, RecordError
 from reidkit.report import tables
 from reidkit.report.tables import bootstrap_interval, compare, departures, query_scores, verdict
+from reidkit.settings import Configuration
+from reidkit.systems import SYSTEMS
+from reidkit.systems.attributes import AttributeConfig
+from reidkit.systems.joint_loss import RunConfig
+from reidkit.systems.san_gal import READINGS, ROWS, SanGalConfig
 from tests.report.conftest import MakeRecord
 
 CELLS = [row.cell for row in TABLE_1.rows if row.cell]
@@ -61,35 +66,41 @@ def test_verdict_is_the_rule_in_whole_hundredths(offset: int, low: int, length: 
 def test_records_older_than_a_parameter_count_as_its_default(make_record: MakeRecord) -> None:
     old = make_record("se")
     old = dataclasses.replace(old, config={key: value for key, value in old.config.items() if key != "sampling"})
-    assert departures(old.config, TABLE_1) == ()
+    assert departures(old, TABLE_1) == ()
     assert compare(TABLE_1, [old, make_record()])["seeds"].sum() == 8
     with pytest.raises(RecordError, match=r"different settings \(sampling\)"):
         compare(TABLE_1, [old, make_record(sampling="identities")])
 
 
+def of(config: Configuration) -> Record:
+    """A record of a configuration, of which only that counts."""
+    return Record(Path(config.name), config.system, config.determinants, {}, {}, {})
+
+
 def test_departures_of_the_papers_setting_and_of_others() -> None:
-    full = RunConfig.model_validate({"dataset": "market1501", "data_root": Path("x")})
-    assert departures(full.determinants, TABLE_1) == ()
-    assert departures(full.determinants, TABLE_2) == ("no ImageNet weights",)
+    reading = SYSTEMS["joint-loss"].reading
+    full = RunConfig.model_validate({"dataset": "market1501", "data_root": Path("x"), **reading})
+    assert departures(of(full), TABLE_1) == ()
+    assert departures(of(full), TABLE_2) == ("no ImageNet weights",)
     pretrained = full.model_copy(update={"weights": "imagenet"})
-    assert departures(pretrained.determinants, TABLE_1) == ("ImageNet weights",)
-    assert departures(pretrained.determinants, TABLE_2) == ()
-    assert departures(full.determinants, TABLE_3) == ("data set Market-1501", "no ImageNet weights")
+    assert departures(of(pretrained), TABLE_1) == ("ImageNet weights",)
+    assert departures(of(pretrained), TABLE_2) == ()
+    assert departures(of(full), TABLE_3) == ("data set Market-1501", "no ImageNet weights")
     small = full.model_copy(
-        update={"width_multiplier": 0.25, "image_height": 128, "image_width": 64, "milestones": (5.0,)}
+        update={"width_multiplier": 0.25, "image_height": 128, "image_width": 64, "schedule": "milestones"}
     )
-    assert departures(small.determinants, TABLE_1) == (
+    assert departures(of(small), TABLE_1) == (
         "width × 0.25, not 1",
         "128×64 pixels, not 256×128",
-        "learning rate × 0.1 at epochs 5, not 0.1 at epochs 40 and 90",
+        "learning rate × 0.1 at epochs 40 and 90, not along a cosine from epoch 30",
     )
-    assert departures(RunConfig().determinants, TABLE_1)[0] == "toy data (SynthPed)"
+    assert departures(of(RunConfig()), TABLE_1)[0] == "toy data (SynthPed)"
 
 
 @pytest.mark.parametrize("kind", [RunConfig, SanGalConfig, AttributeConfig])
 def test_every_setting_is_either_part_of_the_yardstick_or_known_not_to_be(kind: type[Configuration]) -> None:
     judged = {key for keys in tables._WORDS if {*keys} <= {*kind.model_fields} for key in keys} | {"dataset", "weights"}
-    data = {"data_root", *(key for key in kind.model_fields if key.startswith("synthped_"))}
+    data = {"data_root", "validation_identities", *(key for key in kind.model_fields if key.startswith("synthped_"))}
     computing = {
         "precision",
         "channels_last",
@@ -99,7 +110,7 @@ def test_every_setting_is_either_part_of_the_yardstick_or_known_not_to_be(kind: 
         "schedule_by",
         "device",
     }
-    assert judged | data | computing | (tables._CELL & kind.model_fields.keys()) == set(kind.model_fields)
+    assert judged | data | computing | (tables._ROW & kind.model_fields.keys()) == set(kind.model_fields)
 
 
 def test_bootstrap_interval_against_a_naive_loop() -> None:
@@ -154,7 +165,7 @@ def test_records_that_do_not_add_up_are_refused(make_record: MakeRecord) -> None
     with pytest.raises(RecordError, match="ranks other queries"):
         query_scores([record, make_record(seed=1, queries=150)])
     with pytest.raises(RecordError, match=r"different settings \(epochs\)"):
-        compare(TABLE_1, [record, make_record("se", epochs=5, milestones=(40.0, 90.0))])
+        compare(TABLE_1, [record, make_record("se", epochs=50)])
     with pytest.raises(RecordError, match="would count twice"):
         compare(TABLE_1, [record, record])
 
@@ -166,7 +177,7 @@ def test_a_row_without_a_record_holds_no_number(make_record: MakeRecord) -> None
         make_record("none", seed=1),
         make_record("eca", "ce+tri"),
     ]
-    run = {("se", "ce"), ("none", "ce")}
+    run = {"se/ce", "none/ce"}
     comparison = compare(TABLE_1, records)
     for _, line in comparison.iterrows():
         has_record = line["cell"] in run
@@ -181,7 +192,7 @@ def test_a_row_without_a_record_holds_no_number(make_record: MakeRecord) -> None
 
 
 def test_every_shown_number_of_ours_is_a_records_own(make_record: MakeRecord) -> None:
-    records = {cell: [make_record(*cell, seed=seed) for seed in (0, 1)] for cell in CELLS}
+    records = {cell: [make_record(*cell.split("/"), seed=seed) for seed in (0, 1)] for cell in CELLS}
     comparison = compare(TABLE_1, [record for seeds in records.values() for record in seeds])
     for _, line in comparison.iterrows():
         seeds = records[line["cell"]]
@@ -242,7 +253,7 @@ def test_grid_holds_what_was_run_and_nan_elsewhere(make_record: MakeRecord) -> N
 
 def test_agreement_counts_pairs_as_a_naive_loop_does(make_record: MakeRecord) -> None:
     qualities = dict(zip(CELLS, (0.5, 0.52, 0.4, 0.6, 0.61, 0.62, 0.45, 0.8), strict=True))
-    records = [make_record(*cell, quality=quality) for cell, quality in qualities.items()]
+    records = [make_record(*cell.split("/"), quality=quality) for cell, quality in qualities.items()]
     found = tables.agreement(TABLE_1, records)
     scored = {row.method: query_scores([r])["mAP"].to_numpy() for row, r in zip(TABLE_1.rows, records, strict=True)}
     printed = {row.method: row.scores["mAP"] for row in TABLE_1.rows}
@@ -265,7 +276,7 @@ def test_settings_say_what_the_paper_prints_and_what_a_run_used() -> None:
     small = RunConfig.model_validate({"epochs": 12, "width_multiplier": 0.25})
     shown = tables.settings({"A": RunConfig(), "B": small}).set_index("Setting")
     assert shown.loc["input size", "Paper"] == "256×128"
-    assert shown.loc["epochs"].tolist() == ["not printed (120)", "120", "12"]
+    assert shown.loc["epochs"].tolist() == ["not printed (60)", "120", "12"]
     assert shown.loc["backbone", "B"] == "width × 0.25"
     assert shown.loc["augmentation", "A"] == "flip 0.5; pad-crop 10; random erasing 0.5"
     assert shown.loc["data set of the ablation", "A"] == "SynthPed (toy data)"
@@ -318,7 +329,7 @@ def test_provenance_names_the_record_of_every_hash_in_the_table(make_record: Mak
 
 
 def test_missing_runs_are_those_without_a_record(monkeypatch: pytest.MonkeyPatch, make_record: MakeRecord) -> None:
-    profile = Profile.model_validate({"cells": ("none/ce",), "seeds": (0, 1)})
+    profile = Profile.model_validate({"systems": {"joint-loss": {"rows": ("none/ce",), "seeds": (0, 1)}}})
     have = {profile.config("none/ce", 1).name, profile.config("se/ce", 0).name}
     monkeypatch.setattr(tables, "find_record", lambda config: make_record() if config.name in have else None)
     missing = [(config.attention, config.loss, config.seed) for config in tables.missing_runs(TABLE_1, profile)]
@@ -330,7 +341,7 @@ def test_missing_runs_are_those_without_a_record(monkeypatch: pytest.MonkeyPatch
 
 
 def test_console_text_lines_up(make_record: MakeRecord) -> None:
-    text = tables.as_text(TABLE_1, [make_record(*cell) for cell in CELLS])
+    text = tables.as_text(TABLE_1, [make_record(*cell.split("/")) for cell in CELLS])
     block = text.split("\n\n")[1].splitlines()
     assert len(block) == 9
     assert len({line.index("  ", 20) for line in block}) <= 2
@@ -344,18 +355,19 @@ def test_departures_of_san_gal_name_the_reading_and_what_is_the_attribute_networ
     make_san_gal_record: MakeRecord,
 ) -> None:
     for row in ROWS:
-        assert departures(make_san_gal_record(row).config, MARKET) == ()
-    assert departures(make_san_gal_record().config, DUKE) == ("data set Market-1501",)
-    assert departures(make_san_gal_record(f"{SAN_GAL_OURS}/first-half").config, MARKET) == ("the reading first-half",)
-    unnamed = make_san_gal_record(SAN_GAL_OURS).config | {"attended": "first", "classes": "labels"}
+        assert departures(make_san_gal_record(row), MARKET) == ()
+    assert departures(make_san_gal_record(), DUKE) == ("data set Market-1501",)
+    assert departures(make_san_gal_record(f"{SAN_GAL_OURS}/first-half"), MARKET) == ("the reading first-half",)
+    unnamed = make_san_gal_record(SAN_GAL_OURS)
+    unnamed = dataclasses.replace(unnamed, config=unnamed.config | {"attended": "first", "classes": "labels"})
     assert departures(unnamed, MARKET) == ("the reading attended=first-classes=labels",)
     shorter = {"epochs": 5, "batch_size": 32, "milestones": (4.0,), "decay": 0.1}
     record = make_san_gal_record(SAN_GAL_OURS, batch_size=32, epochs=8, attributes=shorter)
-    assert departures(record.config, MARKET) == (
+    assert departures(record, MARKET) == (
         "epochs 8, not 20",
         "batch size 32, not 64",
         "attribute network: epochs 5, not 10",  # its batch size is the other network's, and not told twice
-        "attribute network: learning rate × 0.1 at epochs 4, not 0.5, 0.2 and 0.3 at epochs 5, 7 and 15",
+        "attribute network: learning rate × 0.1 at epochs 4, not × 0.5, 0.2 and 0.3 at epochs 5, 7 and 15",
     )
 
 
@@ -387,7 +399,7 @@ def test_cells_are_rows_and_readings_of_one_setting_of_both_networks(make_san_ga
         tables.by_cell([ours, make_san_gal_record(f"{SAN_GAL_OURS}/online", attributes=other)])
     with pytest.raises(RecordError, match=r"different settings \(batch_size\)"):
         tables.by_cell([ours, make_san_gal_record(batch_size=32)])
-    attribute_run = dataclasses.replace(ours, config=ours.config["attributes"])
+    attribute_run = dataclasses.replace(ours, system="attributes", config=ours.config["attributes"])
     with pytest.raises(RecordError, match="attribute network's run is no row"):
         tables.by_cell([attribute_run])
 
@@ -481,7 +493,7 @@ def test_records_and_plans_of_both_sides_of_san_gals_tables(
     asked: list[Configuration] = []
     monkeypatch.setattr(tables, "find_record", lambda config: asked.append(config) or make_record())
     tables.san_gal_records(profile)
-    planned = [*profile.san_gal_configs(), *companion.san_gal_configs()]
+    planned = [*profile.configs("attributes", "san-gal"), *companion.configs("attributes", "san-gal")]
     assert [config.name for config in asked] == [c.name for c in planned if isinstance(c, SanGalConfig)]
     assert tables.plan_of(MARKET, profile) is profile
     assert tables.plan_of(DUKE, profile) == companion
@@ -492,27 +504,27 @@ def test_records_and_plans_of_both_sides_of_san_gals_tables(
 def test_missing_runs_of_san_gal_are_rows_with_its_own_seeds(
     monkeypatch: pytest.MonkeyPatch, make_record: MakeRecord
 ) -> None:
-    profile = Profile.model_validate({"seeds": (7,), "san_gal": {"seeds": (0, 1), "reid": {"weights": None}}})
-    have = {profile.san_gal_config("ID+attr", 1).name}
+    profile = Profile.model_validate({"systems": {"joint-loss": {"seeds": (7,)}, "san-gal": {"seeds": (0, 1)}}})
+    have = {profile.config("ID+attr", 1).name}
     monkeypatch.setattr(tables, "find_record", lambda config: make_record() if config.name in have else None)
-    missing = [(config.cell, config.seed) for config in tables.missing_runs(MARKET, profile)]
+    missing = [(config.row_name, config.seed) for config in tables.missing_runs(MARKET, profile)]
     assert missing == [(row, seed) for row in ROWS for seed in (0, 1) if (row, seed) != ("ID+attr", 1)]
     market, _ = SAN_GAL_TABLE_2
-    assert [config.cell for config in tables.missing_runs(market, profile)] == [SAN_GAL_OURS] * 2
+    assert [config.row_name for config in tables.missing_runs(market, profile)] == [SAN_GAL_OURS] * 2
     assert {config.seed for config in tables.missing_runs(TABLE_1, profile)} == {7}
 
 
 def test_settings_of_both_networks_of_san_gal() -> None:
     market = Profile.read("market1501")
-    shown = tables.settings({"A": market.san_gal_config(SAN_GAL_OURS)}, SAN_GAL_SETTINGS).set_index("Setting")
+    shown = tables.settings({"A": market.config(SAN_GAL_OURS)}, SAN_GAL_SETTINGS).set_index("Setting")
     assert shown.loc["input size"].tolist() == ["256×128", "256×128 pixels"]
     assert shown.loc["initial weights"].tolist() == ["pre-trained", "imagenet"]
     assert shown.loc["momentum"].tolist() == ["not printed (0.9)", "0.9"]
     assert shown.loc["epochs"].tolist() == ["20", "20"]
     assert shown.loc["warm-up", "A"] == "to epoch 1 from × 0.03"
-    adam = Profile.read("synthped").san_gal_config("IDonly")
+    adam = Profile.read("synthped").config("IDonly")
     assert tables.settings({"A": adam}, SAN_GAL_SETTINGS).set_index("Setting").loc["momentum", "A"] == "–"
-    shown = tables.settings({"A": market.attribute_config()}, SAN_GAL_ATTRIBUTE_SETTINGS).set_index("Setting")
+    shown = tables.settings({"A": market.config("attributes")}, SAN_GAL_ATTRIBUTE_SETTINGS).set_index("Setting")
     assert shown.loc["epochs", "A"] == "10"
 
 

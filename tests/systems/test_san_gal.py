@@ -10,22 +10,30 @@ import yaml
 from reidkit.data import DatasetError
 from reidkit.data.heat_maps import HeatMapError, HeatMaps
 from reidkit.data.resident import load_images, normalise, resize
-from reidkit.experiments import READINGS, SAN_GAL, AttributeConfig, ParameterError, Profile, SanGalConfig, repeat, run
-from reidkit.experiments.runs import measure, open_dataset, save_weights, weights_path
-from reidkit.experiments.san_gal import (
-    DualTrace,
-    attribute_names,
+from reidkit.gradcam import attribute_heat_maps
+from reidkit.models.backbone import STAGES
+from reidkit.profile import Profile
+from reidkit.records import compare
+from reidkit.runs import (
     attributes_of,
-    build_attribute_network,
-    build_san_gal,
+    features,
+    gather,
     heat_map_folder,
     heat_maps,
-    load_attribute_network,
-    localisation,
+    load_network,
+    measure,
+    open_dataset,
+    repeat,
+    run,
+    save_weights,
+    weights_path,
+    with_weights,
 )
-from reidkit.gradcam import attribute_heat_maps
-from reidkit.models.san_gal import STAGES
-from reidkit.records import compare
+from reidkit.settings import ParameterError
+from reidkit.systems import ROWS, attributes, san_gal
+from reidkit.systems.attributes import AttributeConfig, attribute_names, localisation
+from reidkit.systems.san_gal import CONTROLS, READINGS, DualTrace, SanGalConfig
+from reidkit.systems.system import Classes
 from reidkit.training import CheckpointError
 
 
@@ -35,17 +43,17 @@ def smoke(build: Path, synthped: Path) -> Profile:
 
 
 def test_every_row_and_reading_trains_and_is_a_run_of_its_own(smoke: Profile) -> None:
-    runs = {name: run(smoke.any_config(name), progress=False) for name in SAN_GAL}
-    assert len({finished.record.name for finished in runs.values()}) == len(SAN_GAL) == 4 + len(READINGS)
+    rows = [row for row, system in ROWS.items() if system.name in {"attributes", "san-gal"}]
+    runs = {name: run(smoke.config(name), progress=False) for name in rows}
+    assert len({finished.record.name for finished in runs.values()}) == len(rows) == 4 + len(READINGS) + len(CONTROLS)
     for name, finished in runs.items():
-        assert finished.config.cell == name
-        assert finished.record.provenance["dirty"] in (True, False, None)
+        assert finished.config.row_name == name
         if name != "attributes":
             assert len(finished.record.queries) == len(open_dataset(smoke).query)
             assert finished.history["mAP"].notna().all()  # evaluate_every: 1
             dataset = open_dataset(smoke)  # the stored weights and heat maps are those that were evaluated
-            assert measure(*finished.config.features(dataset), dataset)[1] == finished.metrics
-    assert set(runs["attributes"].record.tables) == {"history", "attributes", "localisation"}
+            assert measure(*features(finished.config, dataset), dataset) == finished.metrics
+    assert set(runs["attributes"].record.tables) == {"history", "steps", "attributes", "localisation"}
     assert "attributes" in runs["ID+attr"].history.columns
     assert "attributes" not in runs["IDonly"].history.columns
     spread = runs["ID+attrAttention"].record.table("attention").set_index("stage")
@@ -57,25 +65,24 @@ def test_every_row_and_reading_trains_and_is_a_run_of_its_own(smoke: Profile) ->
 
 
 def test_id_only_is_the_joint_loss_papers_baseline_where_both_are_trained_alike(smoke: Profile) -> None:
-    ours = run(
-        smoke.san_gal_config("IDonly").model_copy(update={"triplet": False, "warmup_factor": 0.1}), progress=False
-    )
+    ours = run(smoke.config("IDonly").model_copy(update={"triplet": False, "warmup_factor": 0.1}), progress=False)
     theirs = run(smoke.config("none/ce"), progress=False)
     assert ours.metrics == theirs.metrics
 
 
 def test_the_same_seed_gives_the_same_record(smoke: Profile) -> None:
-    first = run(smoke.san_gal_config("ID+attrAttention"), progress=False).record
+    first = run(smoke.config("ID+attrAttention"), progress=False).record
     again = repeat(first, data_root=smoke.root, progress=False)
     assert all(line.first == line.second for line in compare(first, again))
     assert first.table("attention").equals(again.table("attention"))
 
 
 def test_stored_maps_are_the_networks_own(smoke: Profile) -> None:
-    config = smoke.attribute_config()
+    config = smoke.config("attributes")
+    with_weights(config, progress=False)
     stored = heat_maps(config, "query", progress=False)
     dataset = open_dataset(config)
-    network = load_attribute_network(config, attributes_of(dataset))
+    network = load_network(config, dataset)
     assert len(stored) == len(dataset.query)
     images = load_images(dataset.query.paths, config.size)
     indexes = torch.tensor([3, 0])
@@ -88,7 +95,8 @@ def test_stored_maps_are_the_networks_own(smoke: Profile) -> None:
 
 
 def test_heat_maps_of_labels_differ_from_those_of_predictions(smoke: Profile) -> None:
-    config = smoke.attribute_config()
+    config = smoke.config("attributes")
+    with_weights(config, progress=False)
     maps = [heat_maps(config, "train", classes, progress=False) for classes in ("predicted", "labels")]
     first, second = (stored[torch.arange(len(stored))]["layer4"] for stored in maps)
     assert not first.equal(second)
@@ -98,9 +106,8 @@ def test_heat_maps_of_labels_differ_from_those_of_predictions(smoke: Profile) ->
 
 def test_online_maps_are_those_of_the_stored_kind(smoke: Profile) -> None:
     """The dual-trace network computes for a batch what would have been stored for it, and discards the gradients."""
-    config = smoke.san_gal_config("ID+attrAttention/online")
-    attributes = attributes_of(open_dataset(config))
-    network = build_san_gal(config, 8, attributes)
+    config = smoke.config("ID+attrAttention/online")
+    network = san_gal.build(config, Classes(8, attributes_of(open_dataset(config)).groups))
     assert isinstance(network, DualTrace)
     images = torch.randn(4, 3, 64, 32, generator=torch.Generator().manual_seed(0))
     maps = attribute_heat_maps(network.attributes, images)
@@ -118,10 +125,11 @@ def test_online_maps_are_those_of_the_stored_kind(smoke: Profile) -> None:
 
 
 def test_maps_of_another_network_are_refused(smoke: Profile) -> None:
-    config = smoke.attribute_config()
+    config = smoke.config("attributes")
+    with_weights(config, progress=False)
     heat_maps(config, "query", progress=False)
     state = weights_path(config)
-    other = build_attribute_network(config, attributes_of(open_dataset(config)))
+    other = attributes.build(config, Classes(8, attributes_of(open_dataset(config)).groups))
     save_weights(state, other, config)
     with pytest.raises(HeatMapError, match="network"):
         heat_maps(config, "query", progress=False)
@@ -130,25 +138,26 @@ def test_maps_of_another_network_are_refused(smoke: Profile) -> None:
 
 
 def test_weights_of_another_run_are_refused(smoke: Profile) -> None:
-    config = smoke.attribute_config()
+    config = smoke.config("attributes")
     run(config, progress=False)
     other = config.model_copy(update={"seed": 5})
     weights_path(other).write_bytes(weights_path(config).read_bytes())
     with pytest.raises(CheckpointError, match="are of the run"):
-        load_attribute_network(other, attributes_of(open_dataset(config)))
+        load_network(other, open_dataset(config))
 
 
 def test_localisation_counts_an_image_where_the_attribute_is_in_sight(smoke: Profile) -> None:
-    config = smoke.attribute_config()
+    config = smoke.config("attributes")
     dataset = open_dataset(config)
-    attributes = attributes_of(dataset)
-    found = localisation(build_attribute_network(config, attributes).eval(), dataset, config)
-    assert set(found["attribute"]) == set(attribute_names(attributes))
+    material = gather(config, dataset, torch.device("cpu"), ("query",))
+    found = localisation(attributes.build(config, material.classes).eval(), material, config)
+    known = attributes_of(dataset)
+    assert set(found["attribute"]) == set(attribute_names(known))
     energy = found[(found["stage"] == "layer4") & (found["measure"] == "energy")].set_index("attribute")
     carried = 0
     for name in ("hat", "backpack", "bag", "handbag"):
-        group = next(i for i, group in enumerate(attributes.groups) if group.name == name)
-        owners = attributes.test.labels_of(dataset.query.ids)[:, group] == 1
+        group = next(i for i, group in enumerate(known.groups) if group.name == name)
+        owners = known.test.labels_of(dataset.query.ids)[:, group] == 1
         assert (energy.loc[name, "images"] > 0) <= owners.any()
         assert energy.loc[name, "images"] <= owners.sum()
         carried += energy.loc[name, "images"]
@@ -165,17 +174,17 @@ def test_a_data_set_without_attributes_is_named(smoke: Profile, synthped: Path) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("rows: [IDolny]", "san_gal: 'IDolny' is none of its rows; did you mean 'IDonly'"),
-        ("readings: [one-sigmod]", "'one-sigmod' is none of its readings; did you mean 'one-sigmoid'"),
-        ("reid: {epohcs: 3}", "san_gal.reid: unknown parameter 'epohcs'; did you mean 'epochs'"),
-        ("attributes: {epochs: 0}", "san_gal.attributes: epochs: .*greater than or equal to 1"),
-        ("reid: {decay: [0.5, 0.5]}", "decay has 2 factors for 3 milestones"),
-        ("raws: []", "san_gal"),
+        ("san-gal: {rows: [IDolny]}", "systems.san-gal: 'IDolny' is none of its rows; did you mean 'IDonly'"),
+        ("san-gal: {settings: {epohcs: 3}}", "systems.san-gal.settings: unknown parameter 'epohcs'; did you mean 'ep"),
+        ("attributes: {settings: {epochs: 0}}", "systems.attributes.settings: epochs: .*greater than or equal to 1"),
+        ("san-gal: {settings: {decay: [0.5, 0.5]}}", "decay has 2 factors for 3 milestones"),
+        ("san-gal: {raws: []}", "systems"),
+        ("sangal: {}", "systems: 'sangal' is none; did you mean 'san-gal'"),
     ],
 )
 def test_a_bad_parameter_of_san_gal_is_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump({"san_gal": yaml.safe_load(text)}))
+    path.write_text(yaml.safe_dump({"systems": yaml.safe_load(text)}))
     with pytest.raises(ParameterError, match=message):
         Profile.read(path)
 
@@ -193,3 +202,26 @@ def test_only_the_attended_row_has_an_attribute_network() -> None:
         SanGalConfig(row="ID+attrAttention")
     with pytest.raises(ValueError, match="needs a run of the attribute network"):
         SanGalConfig(row="IDonly", attributes=AttributeConfig())
+
+
+def test_control_maps_are_as_strong_as_the_stored_ones_and_know_nothing_of_the_image() -> None:
+    class Stored:
+        maps = torch.rand(7, 3, 8, 4, generator=torch.Generator().manual_seed(0))
+
+        def __len__(self) -> int:
+            return 7
+
+        def __getitem__(self, indexes: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"layer4": self.maps[indexes]}
+
+    stored, everyone = Stored(), torch.arange(7)
+    shuffled = san_gal.ControlMaps(stored, "shuffled", seed=0)[everyone]["layer4"]
+    theirs = (shuffled[:, None] == stored.maps).flatten(2).all(2)  # whose maps each image has
+    assert theirs.sum(0).tolist() == theirs.sum(1).tolist() == [1] * 7
+    assert not theirs.diagonal().any()
+    centre = san_gal.ControlMaps(stored, "centre", seed=0)[everyone[2:4]]["layer4"]
+    torch.testing.assert_close(centre.amax((2, 3)), stored.maps[2:4].amax((2, 3)))
+    torch.testing.assert_close(centre, centre.flip(2, 3))
+    assert (centre[:, :, 0, 0] < 0.1 * centre[:, :, 4, 2]).all()
+    constant = san_gal.ControlMaps(stored, "constant", seed=0)[everyone]["layer4"]
+    torch.testing.assert_close(constant, stored.maps.mean((2, 3), keepdim=True).expand(7, 3, 8, 4))

@@ -12,16 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from reidkit.losses import JointLoss, attribute_loss
-from reidkit.models import (
-    AttributeNetwork,
-    AttributeSpatialAttention,
-    Output,
-    ReIDNetwork,
-    SanGalNetwork,
-    SanGalOutput,
-    load_imagenet_weights,
-)
-from reidkit.models.san_gal import STAGES, Attribute
+from reidkit.models import load_imagenet_weights
+from reidkit.models.backbone import STAGES
+from reidkit.models.heads import Attribute
+from reidkit.systems.attributes import AttributeNetwork
+from reidkit.systems.joint_loss import Output, ReIDNetwork
+from reidkit.systems.san_gal import AttributeSpatialAttention, SanGalNetwork, SanGalOutput
 
 LABELS = torch.arange(3).repeat_interleave(2)
 READINGS: list[dict[str, Any]] = [{}, {"sigmoids": 1}, {"scaling": "minmax"}, {"attended": "first"}]

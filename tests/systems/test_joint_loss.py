@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from reidkit.losses import JointLoss
-from reidkit.models import ATTENTION, CircleSoftmax, LinearClassifier, Output, ReIDNetwork
+from reidkit.models import ATTENTION, CircleSoftmax, LinearClassifier
+from reidkit.systems.joint_loss import Output, ReIDNetwork
 
 LABELS = torch.arange(3).repeat_interleave(2)
 

@@ -1,0 +1,69 @@
+"""What has to be made for a profile's book, as plain data: all that the Snakefile knows."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from reidkit.places import build_root, record_roots
+from reidkit.profile import Profile
+
+
+def plan(profile: Profile) -> dict[str, Any]:
+    """The runs, data sets and heat maps behind the book of a profile and its companion.
+
+    - `build`: the book's folder; `records`: where runs leave theirs; both relative to the working directory.
+    - `parameters`: the parameter file that chapters get, written here as validated, like the companion's beside it.
+    - `data`: by folder of a rendered data set, the parameter file of who needs it.
+    - `runs`: by name, the parameter file, row and seed of a run; the rendered `data` that it needs, or null; the run
+      that `guide`s it with heat maps, or null; and whether it is `published`, so that it need not be made.
+    - `heatmaps`: by name of a run that guides others, the parameter file.
+    - `gpu`: how many a run takes.
+    """
+    root = Path(os.path.relpath(build_root()))
+    build = root / profile.profile
+    runs: dict[str, dict[str, Any]] = {}
+    data: dict[str, str] = {}
+    heat_maps: dict[str, str] = {}
+    for part, name in ((profile, "parameters.yaml"), (profile.other(), "companion.yaml")):
+        if part is None:
+            continue
+        file = str(build / name)
+        write_if_changed(
+            Path(file), yaml.safe_dump(json.loads(part.model_dump_json(exclude_unset=True)), sort_keys=False)
+        )
+        for planned in part.planned():
+            config, guide = planned.config, planned.config.guide
+            rendered = config.root.name if config.dataset == "synthped" and config.data_root is None else None
+            if rendered is not None:
+                data[rendered] = file
+            if guide is not None:
+                heat_maps[guide.name] = file
+            runs[config.name] = {
+                "owner": file,
+                "row": planned.row,
+                "seed": planned.seed,
+                "data": rendered,
+                "guide": None if guide is None else guide.name,
+                "published": (record_roots()[1] / config.name / "record.json").is_file(),
+            }
+    return {
+        "build": str(build),
+        "root": str(root),
+        "records": os.path.relpath(record_roots()[0]),
+        "parameters": str(build / "parameters.yaml"),
+        "data": data,
+        "runs": runs,
+        "heatmaps": heat_maps,
+        "gpu": int(torch.cuda.is_available()),
+    }
+
+
+def write_if_changed(file: Path, text: str) -> None:
+    """Writes a text only where it differs, so that the file's age tells when its content changed."""
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")

@@ -1,0 +1,20 @@
+"""Where things lie: the project, what can be made again, and the records of finished runs."""
+
+import os
+from pathlib import Path
+
+
+def project_root() -> Path:
+    """The checkout that this package lies in; the working directory where it was installed without one."""
+    checkout = Path(__file__).resolve().parents[1]
+    return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
+
+
+def build_root() -> Path:
+    """Where everything that can be made again goes: `build/`, or what REIDKIT_BUILD names."""
+    return Path(os.environ.get("REIDKIT_BUILD", project_root() / "build"))
+
+
+def record_roots() -> tuple[Path, Path]:
+    """Where records are looked for: working ones first, then the published ones."""
+    return build_root() / "records", project_root() / "book" / "records"

@@ -1,0 +1,128 @@
+"""A profile: one file of `parameters/`, which says on which data, at which size and for how long the book is run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from reidkit.places import project_root
+from reidkit.settings import Configuration, ParameterError, Settings, nearest, validate
+from reidkit.systems import ROWS, SYSTEMS
+
+
+class Plan(BaseModel):
+    """What a profile runs of one system, and what differs there from the profile's other settings."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    rows: str | tuple[str, ...] | None = Field(None, description="rows, or the names of several; null: all of them")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="a run for each row and seed")
+    settings: dict[str, Any] = Field({}, description="the settings of this system that differ")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run of a profile, by the row that it is of."""
+
+    row: str
+    seed: int
+    config: Configuration
+
+
+class Profile(Settings):
+    """A file of `parameters/`: settings that all runs share, and by system which rows are run with which seeds."""
+
+    profile: str = Field("synthped", description="the profile's name, and its folder below build/")
+    systems: dict[str, Plan] = Field({"joint-loss": Plan(rows="table 1")}, description="what is run, by system")
+    companion: str | None = Field(None, description="the profile of the same systems on another data set; null: none")
+
+    @model_validator(mode="after")
+    def _check_plans(self) -> Self:
+        for name in self.systems:
+            if name not in SYSTEMS:
+                raise ValueError(f"systems: {name!r} is none{nearest(name, SYSTEMS)}; there are {', '.join(SYSTEMS)}")
+        try:
+            list(self.planned())
+        except ParameterError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @classmethod
+    def read(cls, path: str | Path, **changes: Any) -> Self:
+        """A profile from a YAML file (or the name of one in `parameters/`), with some parameters changed.
+
+        Raises ParameterError, naming the key, the file and the nearest valid name, before anything runs.
+        """
+        file = parameter_file(path)
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            known = sorted(p.stem for p in (project_root() / "parameters").glob("*.yaml"))
+            raise ParameterError(
+                f"{file}: no such parameter file; there are {', '.join(known)}{nearest(file.stem, known)}"
+            ) from error
+        except yaml.YAMLError as error:
+            raise ParameterError(f"{file}: not valid YAML: {error}") from error
+        if not isinstance(content, dict):
+            raise ParameterError(f"{file}: expected `key: value` lines, found {type(content).__name__}")
+        return validate(cls, content | changes, source=str(file))
+
+    def config(self, row: str, seed: int | None = None) -> Configuration:
+        """The run of a row; with the first seed of its system's plan unless one is given.
+
+        Raises ParameterError for a row that no system has, and for settings that do not fit it.
+        """
+        if row not in ROWS:
+            raise ParameterError(f"{row!r} is no row of any system{nearest(row, ROWS)}; there are {', '.join(ROWS)}")
+        system = ROWS[row]
+        plan = self.systems.get(system.name, Plan())
+        # The settings that the profile names; each system has defaults of its own for the others.
+        given = self.model_dump(mode="json", include=set(Settings.model_fields), exclude_unset=True)
+        values = given | plan.settings | dict(system.rows[row])
+        values["seed"] = plan.seeds[0] if seed is None else seed
+        if values.get("row") == "ID+attrAttention":
+            values["attributes"] = self.config("attributes").model_dump(mode="json")
+        return validate(system.configuration, values, f"systems.{system.name}.settings")
+
+    def rows(self, system: str) -> tuple[str, ...]:
+        """The rows of a system that the profile runs; none of one that it does not name."""
+        if system not in self.systems:
+            return ()
+        chosen, known = self.systems[system].rows, SYSTEMS[system]
+        if chosen is None:
+            return tuple(known.rows)
+        rows: list[str] = []
+        for name in (chosen,) if isinstance(chosen, str) else chosen:
+            if name not in known.rows and name not in known.row_groups:
+                names = (*known.row_groups, *known.rows)
+                raise ParameterError(f"systems.{system}: {name!r} is none of its rows{nearest(name, names)}")
+            rows += known.row_groups.get(name, (name,))
+        return tuple(dict.fromkeys(rows))
+
+    def planned(self, *systems: str) -> Iterator[Planned]:
+        """The runs of some systems, or of all: seed by seed, so that all rows are there before the second begins."""
+        for system in systems or self.systems:
+            for seed in self.systems[system].seeds if system in self.systems else ():
+                for row in self.rows(system):
+                    yield Planned(row, seed, self.config(row, seed))
+
+    def configs(self, *systems: str) -> list[Configuration]:
+        """The configurations of `planned`."""
+        return [planned.config for planned in self.planned(*systems)]
+
+    def other(self) -> "Profile | None":
+        """The companion profile."""
+        return Profile.read(self.companion) if self.companion else None
+
+    def command(self, row: str, seed: int, file: str | None = None) -> str:
+        """The command that makes the record of a run; `file` where the profile was read from one of its own."""
+        return f"reidkit run {file or self.profile} --row {row} --seed {seed}"
+
+
+def parameter_file(profile: str | Path) -> Path:
+    """The file of a profile: a path that ends in .yaml as it is, a name in `parameters/`."""
+    file = Path(profile)
+    return file if file.suffix in {".yaml", ".yml"} else project_root() / "parameters" / f"{profile}.yaml"

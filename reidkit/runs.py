@@ -1,0 +1,440 @@
+"""The one sequence: data → network → training → measurement → weights → record.
+
+`run` loads its outcome or goes through it. Systems are called here and never call back: what a run needs beside images,
+and the run that it needs before itself, it says in its configuration.
+"""
+
+import contextlib
+import hashlib
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import filelock
+import pandas as pd
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from reidkit import distributed
+from reidkit.data import Attributes, Dataset, DatasetError, Split, load_dataset
+from reidkit.data.heat_maps import HeatMaps, store_heat_maps
+from reidkit.data.layouts import file_list_checksum
+from reidkit.data.resident import load_images, normalise, resize
+from reidkit.data.samplers import IdentitySampler, ShuffledSampler
+from reidkit.data.synthped import render, renderer
+from reidkit.data.validation import hold_out
+from reidkit.gradcam import attribute_heat_maps
+from reidkit.places import build_root, record_roots
+from reidkit.records import Record, RecordError, provenance, read_record, write_record
+from reidkit.settings import REVISION, Configuration, ParameterError, Settings, validate
+from reidkit.systems import SYSTEMS
+from reidkit.systems.system import Batch, Maps, Material, Model, embed, ranking_metrics
+from reidkit.training import Batch as Step
+from reidkit.training import CheckpointError, Sampler, choose_device, train
+
+SPLITS = ("train", "query", "gallery")
+MapClasses = Literal["predicted", "labels"]
+
+
+@dataclass(frozen=True)
+class Run:
+    config: Configuration
+    record: Record
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Fractions by name; of a run that ranks mAP, mAP (trapezoid), mINP, rank-1, rank-5 and rank-10."""
+        return self.record.metrics
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row per epoch: learning rate, the losses and their total, accuracy."""
+        return self.record.history
+
+
+def run(config: Configuration, *, records: Path | None = None, progress: bool = True) -> Run:
+    """Loads the finished record of `config`, or trains, measures and writes it to `records` (`build/records`).
+
+    The run that guides it, if one does, comes first. An interrupted run goes on from its last checkpoint. Where another
+    process trains the same run, this one says so and waits for its record. Raises a UserError that says what to do.
+    """
+    records = records or build_root() / "records"
+    found = find_record(config)
+    if not distributed.agreed(found is not None):
+        if config.guide is not None:
+            with_weights(config.guide, records, progress)
+        with OnlyOne(config.name) if distributed.rank() == 0 else contextlib.nullcontext():
+            found = find_record(config)  # another process may have finished it meanwhile
+            if not distributed.agreed(found is not None):
+                found = make(config, records, progress)
+                distributed.wait()
+    return Run(config, read_record(records / config.name) if found is None else found)
+
+
+def with_weights(config: Configuration, records: Path | None = None, progress: bool = True) -> None:
+    """As `run`, and sees to it that the weights are on this machine, which published records come without."""
+    if not distributed.agreed(weights_path(config).is_file()):
+        with OnlyOne(config.name) if distributed.rank() == 0 else contextlib.nullcontext():
+            if not distributed.agreed(weights_path(config).is_file()):
+                make(config, records or build_root() / "records", progress)
+                distributed.wait()
+
+
+def make(config: Configuration, records: Path, progress: bool = True, build: Path | None = None) -> Record | None:
+    """Trains and measures a run and writes its record, whatever is there; None where another process writes it.
+
+    Its checkpoint and its weights go below `build`, the build folder unless given.
+    """
+    system = SYSTEMS[config.system]
+    device = choose_device(config.device)
+    dataset = open_dataset(config, progress)
+    data = file_list_checksum(dataset)
+    material = gather(config, dataset, device, progress=progress)
+    network = system.build(config, material.classes)
+    network = network.to(device)
+    if config.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    if config.compile:
+        network.compile()
+    build = build or build_root()
+    workplace = build / "runs" / config.name
+    trained = train(
+        network,
+        losses_of(network, config, material),
+        material.images["train"],
+        labels_of(material),
+        make_sampler(config, dataset.train.labels()),
+        config,
+        seed=config.seed,
+        directory=workplace,
+        identity={"run": config.name, "data": data},
+        name=" ".join(config.title[1:]),
+        evaluate=(lambda: _scores(system.measure(network, material, config).metrics)) if system.ranks else None,
+        progress=progress,
+    )
+    if distributed.rank() > 0:
+        return None
+    started = time.perf_counter()
+    measured = system.measure(network, material, config)
+    seconds = {"training": round(trained.seconds, 1), "measurement": round(time.perf_counter() - started, 1)}
+    save_weights(weights_path(config, build), network, config)
+    record = write_record(
+        records / config.name,
+        system=system.name,
+        config=config.determinants,
+        metrics=measured.metrics,
+        provenance=provenance(
+            seed=config.seed,
+            data=data,
+            device="; ".join(trained.devices),
+            seconds=seconds,
+            parameters=sum(parameter.numel() for parameter in network.parameters()),
+            images={split: len(getattr(dataset, split)) for split in SPLITS},
+        ),
+        history=trained.history,
+        steps=trained.steps.round(4),
+        **measured.tables,
+    )
+    shutil.rmtree(workplace)
+    return record
+
+
+def _scores(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What the history tells of an evaluation."""
+    return {name: metrics[name] for name in ("mAP", "rank-1")}
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+def open_dataset(config: Settings, progress: bool = True) -> Dataset:
+    """The data set of a run; SynthPed is rendered first where it is missing."""
+    if config.dataset == "synthped" and config.data_root is None:
+        with distributed.first_one_first():
+            render_synthped(config, progress=progress)
+    dataset = load_dataset(config.dataset, config.root)
+    return hold_out(dataset, config.validation_identities) if config.validation_identities else dataset
+
+
+def render_synthped(config: Settings, root: Path | None = None, progress: bool = True) -> Path:
+    """Renders the SynthPed of a profile or run where its runs look for it, or at `root`, unless it is there."""
+    if config.dataset != "synthped":
+        raise ParameterError(f"dataset is {config.dataset}, which is real and not rendered; use a profile of synthped")
+    try:
+        return render(
+            root or config.root,
+            config.synthped_preset,
+            seed=config.synthped_seed,
+            train_identities=config.synthped_train_identities,
+            test_identities=config.synthped_test_identities,
+            progress=progress,
+        )
+    except (ValueError, FileExistsError) as error:
+        raise ParameterError(str(error)) from error
+
+
+def attributes_of(dataset: Dataset) -> Attributes:
+    """The attribute labels of a data set. Raises DatasetError where it has none."""
+    if dataset.attributes is None:
+        raise DatasetError(
+            f"{dataset.root}: no attribute labels; this run needs market_attribute.mat or duke_attribute.mat there, in "
+            "its folder `attribute`, or beside it (Lin et al. 2019 publish them)"
+        )
+    return dataset.attributes
+
+
+def gather(
+    config: Configuration,
+    dataset: Dataset,
+    device: torch.device,
+    splits: Sequence[str] = SPLITS,
+    progress: bool = True,
+) -> Material:
+    """What a run works with: the images of some splits on the device, and what else its configuration needs."""
+    maps: dict[str, Maps] = {}
+    if (guide := config.guide) is not None:
+        for split in splits:  # no label is known of a test image
+            classes = config.map_classes if split == "train" else "predicted"
+            stored = heat_maps(guide, split, classes, progress=progress)
+            maps[split] = SYSTEMS[config.system].guided(config, stored)
+    return Material(
+        dataset,
+        {split: load_images(getattr(dataset, split).paths, config.size, device) for split in splits},
+        attributes_of(dataset) if "attributes" in config.needs else None,
+        maps,
+    )
+
+
+def labels_of(material: Material) -> Tensor:
+    """What training learns of each image, int64 (N, 1 + G): the identity's class, and its class in each group."""
+    train = material.dataset.train
+    identities = train.labels()[:, None]
+    if material.attributes is None:
+        return identities
+    return torch.cat([identities, material.attributes.train.labels_of(train.ids)], 1)
+
+
+def losses_of(network: Model, config: Configuration, material: Material) -> Callable[[Step], Mapping[str, Tensor]]:
+    """The losses of a step of the training loop: the network's own, of a batch with all that it needs."""
+    maps, augmentation = material.maps.get("train"), config.augmentation()
+
+    def losses(step: Step) -> Mapping[str, Tensor]:
+        still = {} if maps is None else maps[step.indexes]
+        batch = Batch(
+            step.images,
+            step.labels[:, 0],
+            step.labels[:, 1:] if material.attributes else None,
+            {name: augmentation.move_maps(values, step.draw) for name, values in still.items()},
+            step.progress,
+        )
+        return network.losses(batch)
+
+    return losses
+
+
+def make_sampler(config: Configuration, labels: Tensor) -> Sampler:
+    """The sampler that the settings ask for; P×K by default where the loss compares images."""
+    sampling = config.sampling
+    if sampling == "auto":
+        sampling = "identities" if config.compares else "shuffled"
+    if sampling == "shuffled":
+        return ShuffledSampler(len(labels), config.batch_size)
+    return IdentitySampler(labels, config.batch_size // config.images_per_identity, config.images_per_identity)
+
+
+def heat_maps(
+    config: Configuration, split: str, classes: MapClasses = "predicted", *, progress: bool = True
+) -> HeatMaps:
+    """The stored heat maps of a split under the trained attribute network of a finished run; what is missing is made.
+
+    `classes`: whose probability is explained, the class that the network predicts or that the labels name. Raises
+    CheckpointError where the network's weights are not on this machine.
+    """
+    dataset = open_dataset(config, progress)
+    attributes = attributes_of(dataset)
+    device = choose_device(config.device)
+    network = load_network(config, dataset).to(device)
+    images: Split = getattr(dataset, split)
+    labels = (attributes.train if split == "train" else attributes.test).labels_of(images.ids)  # (N, G)
+
+    def produce(indexes: Tensor, pixels: Tensor) -> Mapping[str, Tensor]:
+        chosen = labels[indexes].to(device) if classes == "labels" else None
+        return attribute_heat_maps(network, normalise(resize(pixels, config.size)), chosen)
+
+    with distributed.first_one_first():
+        return store_heat_maps(
+            heat_map_folder(config, split, classes),
+            load_images(images.paths, config.size, device),
+            produce,
+            key={
+                "network": hashlib.sha256(weights_path(config).read_bytes()).hexdigest(),
+                "images": f"{split} of {file_list_checksum(dataset)}",
+                "size": f"{config.image_height}x{config.image_width}",
+                "classes": classes,
+            },
+            progress=progress,
+            name=f"heat maps, {split}",
+            device=device,
+        )
+
+
+def heat_map_folder(config: Configuration, split: str, classes: MapClasses = "predicted") -> Path:
+    return build_root() / "heatmaps" / config.name / (split if classes == "predicted" else f"{split}-{classes}")
+
+
+# ------------------------------------------------------------------------------------------------------------- records
+
+
+def find_record(config: Configuration) -> Record | None:
+    """The finished record of a configuration, or None."""
+    for root in record_roots():
+        if (root / config.name / "record.json").is_file():
+            return read_record(root / config.name)
+    return None
+
+
+def configuration_of(record: Record, data_root: Path | None = None) -> Configuration:
+    """The configuration that a record was made with, its data at `data_root`; what is younger has its default.
+
+    Raises RecordError for a record of a system that this version does not have.
+    """
+    if record.system not in SYSTEMS:
+        raise RecordError(f"{record.name}: of the system {record.system!r}; this version has {', '.join(SYSTEMS)}")
+    values = _without(record.config, {"revision", "renderer"})
+    if data_root is not None:
+        for config in (values, values.get("attributes")):
+            if config is not None:
+                config["data_root"] = str(data_root.resolve())
+    return validate(SYSTEMS[record.system].configuration, values, source=record.name)
+
+
+def _without(values: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
+    """`values` and the dictionaries in it, without some keys."""
+    return {k: _without(v, keys) if isinstance(v, Mapping) else v for k, v in values.items() if k not in keys}
+
+
+def repeat(record: Record, data_root: Path | None = None, progress: bool = True) -> Record:
+    """Trains the run of a record once more, from scratch and apart from it, and returns the new record."""
+    made = {"revision": record.config["revision"], "renderer": record.config.get("renderer")}
+    here = {"revision": REVISION, "renderer": renderer() if record.config["dataset"] == "synthped" else None}
+    for key in made:
+        if made[key] != here[key]:
+            raise RecordError(
+                f"{record.name}: made by {key} {made[key]} of the code, this is {key} {here[key]}; "
+                f"check out commit {record.provenance['commit']} to repeat it"
+            )
+    config = configuration_of(record, data_root)
+    apart = build_root() / "repeated" / record.name
+    shutil.rmtree(apart, ignore_errors=True)
+    again = make(config, apart / "records", progress, apart)
+    assert again is not None, "a run is repeated by one process"
+    return again
+
+
+def check_data(record: Record, dataset: Dataset) -> None:
+    """Raises RecordError where a record was made from other files than those of `dataset`."""
+    made, found = record.provenance["data"], file_list_checksum(dataset)
+    if made != found:
+        raise RecordError(
+            f"{record.name}: made from files with checksum {made[:12]}…, but {dataset.root} has {found[:12]}…: "
+            "the data set was changed or is another version"
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------- weights
+
+
+def features(config: Configuration, dataset: Dataset, splits: Sequence[str] = ("query", "gallery")) -> list[Tensor]:
+    """Features (N, D) of some splits under the trained network of a finished run.
+
+    Raises CheckpointError where its weights are not on this machine, ParameterError for a run that ranks nothing.
+    """
+    if not SYSTEMS[config.system].ranks:
+        raise ParameterError(f"{config.row_name}: it ranks nothing; name a run that does")
+    device = choose_device(config.device)
+    network = load_network(config, dataset).to(device)
+    if config.channels_last:  # as in training, so that every digit is the same
+        network = network.to(memory_format=torch.channels_last)
+    material = gather(config, dataset, device, splits, progress=False)
+    return [embed(network, material, config, split) for split in splits]
+
+
+def measure(query: Tensor, gallery: Tensor, dataset: Dataset) -> dict[str, float]:
+    """The metrics of a record from features (N, D) of its query and gallery."""
+    return ranking_metrics(query, gallery, dataset)[1]
+
+
+def load_network(config: Configuration, dataset: Dataset) -> Any:
+    """The trained network of a finished run, in evaluation mode on the CPU. Raises CheckpointError where none is."""
+    system = SYSTEMS[config.system]
+    attributes = attributes_of(dataset) if "attributes" in config.needs else None
+    network = system.build(config.from_scratch(), Material(dataset, {}, attributes).classes)
+    load_weights(network, config)
+    return network.eval()
+
+
+def weights_path(config: Configuration, build: Path | None = None) -> Path:
+    """Where a finished run keeps its network's weights; they are never published."""
+    return (build or build_root()) / "weights" / f"{config.name}.safetensors"
+
+
+def save_weights(path: Path, network: nn.Module, config: Configuration) -> None:
+    """The network's state as safetensors, with the run's name in the header."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    safetensors.torch.save_file(state, partial, metadata={"run": config.name})
+    partial.replace(path)
+
+
+def load_weights(network: nn.Module, config: Configuration) -> None:
+    """Fills `network` with the weights of a finished run. Raises CheckpointError where they are none or another's."""
+    path = weights_path(config)
+    advice = f"Delete {path} and the record {config.name}, and run it again."
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no weights of this run on this machine (published records come without). "
+            "Train it with `reidkit run`."
+        )
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            owner = (file.metadata() or {}).get("run")
+        state = safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: truncated, or not a safetensors file ({error}). {advice}") from error
+    if owner != config.name:
+        raise CheckpointError(f"{path}: the weights are of the run {owner!r}, not of {config.name!r}. {advice}")
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: the weights do not fit this network ({error}). {advice}") from error
+
+
+class OnlyOne:
+    """Lets one process at a time train a run; the others say who holds it and wait."""
+
+    def __init__(self, name: str, say: Callable[[str], None] = print) -> None:
+        folder = build_root() / "runs"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.name, self.say = name, say
+        self.lock, self.holder = filelock.FileLock(folder / f"{name}.lock"), folder / f"{name}.holder"
+
+    def __enter__(self) -> None:
+        try:
+            self.lock.acquire(blocking=False)
+        except filelock.Timeout:
+            holder = self.holder.read_text(encoding="utf-8") if self.holder.exists() else "another process"
+            self.say(f"{self.name} is being trained by {holder}; waiting for its record")
+            self.lock.acquire()
+        self.holder.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
+
+    def __exit__(self, *_: object) -> None:
+        self.holder.unlink(missing_ok=True)
+        self.lock.release()

@@ -1,0 +1,17 @@
+"""The systems: methods that are trained and measured, one file each. A new one is a file here and a line below."""
+
+from reidkit.systems import attributes, joint_loss, san_gal
+from reidkit.systems.system import System
+
+SYSTEMS: dict[str, System] = {
+    system.name: system
+    for system in (
+        joint_loss.SYSTEM,
+        attributes.SYSTEM,
+        san_gal.SYSTEM,
+    )
+}
+"""Every system by its name."""
+
+ROWS: dict[str, System] = {row: system for system in SYSTEMS.values() for row in system.rows}
+"""Which system each row is of."""

@@ -1,0 +1,184 @@
+"""Joint loss: Li & Wang 2021, "Person Re-Identification Based on Joint Loss and Multiple Attention Mechanism".
+
+ResNet-50 with an attention module in its residual blocks, trained by cross-entropy, the triplet loss and a classifier
+of the circle loss. Rows are the cells of its ablation, attention × loss, of which its Table 1 prints eight, and
+controls that tell attention from what comes with it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import Field, ValidationInfo, field_validator
+from torch import Tensor
+
+from reidkit.losses import JointLoss
+from reidkit.models.attention import ATTENTION
+from reidkit.models.backbone import ResNet50, load_initial_weights
+from reidkit.models.heads import BNNeck, CircleSoftmax, LinearClassifier
+from reidkit.models.pooling import average
+from reidkit.settings import Configuration, nearest
+from reidkit.systems.system import Batch, Classes, Model, System, seeded
+
+LOSSES: dict[str, str] = {"ce": "CE", "ce+tri": "CE + Tri", "ce+tri+cir": "CE + Tri + Cir"}
+"""What is minimised, and how figures call it."""
+
+
+class RunConfig(Configuration):
+    """One run of the joint-loss paper: a cell of its ablation, a seed, and the settings."""
+
+    system = "joint-loss"
+
+    attention: str = Field("none", description="the module in the residual blocks, of `reidkit.models.ATTENTION`")
+    loss: str = Field("ce", description="ce: cross-entropy; +tri: triplet loss beside it; +cir: circle classifier")
+
+    @field_validator("attention", "loss")
+    @classmethod
+    def _check_name(cls, name: str, info: ValidationInfo) -> str:
+        known = ATTENTION if info.field_name == "attention" else LOSSES
+        if name not in known:
+            raise ValueError(f"there is no such {info.field_name}{nearest(name, known)}; there are {', '.join(known)}")
+        return name
+
+    @property
+    def row_name(self) -> str:
+        return f"{self.attention}/{self.loss}"
+
+    @property
+    def compares(self) -> bool:
+        return "tri" in self.loss.split("+")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the ablation grid, and the row of the paper's Table 1 that it is, if it is one."""
+
+    attention: str
+    loss: str
+    row: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.attention}/{self.loss}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"attention": self.attention, "loss": self.loss}
+
+
+_PRINTED: dict[str, str] = {
+    "none/ce": "Baseline",
+    "none/ce+tri": "Baseline(+Tri)",
+    "se/ce": "Baseline(+SE)",
+    "danet/ce": "Baseline(+DANet)",
+    "nonlocal/ce": "Baseline(+Non-local)",
+    "eca/ce": "Baseline(+ECA)",
+    "none/ce+tri+cir": "Baseline(+Tri Cir)",
+    "cbam/ce+tri+cir": "Ours",
+}
+GRID: dict[str, Cell] = {
+    f"{attention}/{loss}": Cell(attention, loss, _PRINTED.get(f"{attention}/{loss}"))
+    for attention, placement in ATTENTION.items()
+    if not placement.control
+    for loss in LOSSES
+}
+"""Every attention module with every loss."""
+TABLE_1: tuple[str, ...] = tuple(_PRINTED)
+
+CONTROLS: dict[str, dict[str, Any]] = {
+    "half/ce": {"attention": "half", "loss": "ce"},
+    "half/ce+tri+cir": {"attention": "half", "loss": "ce+tri+cir"},
+    "none/ce/identities": {"attention": "none", "loss": "ce", "sampling": "identities"},
+    "none/ce/full-start": {"attention": "none", "loss": "ce", "residual_scale": 1.0},
+    "se/ce/full-start": {"attention": "se", "loss": "ce", "residual_scale": 1.0},
+}
+"""What tells attention from a branch that is merely scaled, a loss from its batches, and the start from both."""
+
+
+class Output(NamedTuple):
+    """What the losses need from a batch of N images."""
+
+    features: Tensor  # (N, C) pooled, before BNNeck: the triplet loss
+    embedding: Tensor  # (N, C) after BNNeck: retrieval
+    logits: Tensor  # (N, num_classes): cross-entropy
+
+
+class ReIDNetwork(Model):
+    """The paper's Fig. 2: ResNet-50 with attention, global average pooling, BNNeck, and a linear or circle classifier.
+
+    In training mode a call returns an `Output`; in evaluation mode the embedding (N, C), float32, to be compared by
+    cosine. Both classifiers take the embedding; only the circle classifier needs the labels.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        attention: str = "none",
+        classifier: str = "linear",
+        width_multiplier: float = 1.0,
+        last_stride: int = 1,
+        circle_scale: float = 64.0,
+        circle_margin: float = 0.35,
+        residual_scale: float = 1.0,
+        objective: JointLoss | None = None,
+    ) -> None:
+        super().__init__()
+        self.objective = objective or JointLoss()
+        self.backbone = ResNet50(attention, last_stride, width_multiplier, residual_scale)
+        channels = self.backbone.out_channels
+        self.neck = BNNeck(channels)
+        self.classifier: LinearClassifier | CircleSoftmax
+        if classifier == "linear":
+            self.classifier = LinearClassifier(channels, num_classes)
+        elif classifier == "circle":
+            self.classifier = CircleSoftmax(channels, num_classes, circle_scale, circle_margin)
+        else:
+            raise ValueError(f"classifier is {classifier!r}: expected 'linear' or 'circle'")
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Output | Tensor:
+        """Images (N, 3, H, W), labels (N,) int64 in [0, num_classes), needed by the circle classifier in training."""
+        maps = self.backbone(images)  # (N, C, h, w)
+        # Pooled to float32 also under autocast, because distances between features need the digits.
+        features = average(maps, 2, 3, dtype=torch.float32).flatten(1)  # (N, C)
+        embedding: Tensor = self.neck(features)
+        if not self.training:
+            return embedding
+        return Output(features, embedding, self.classifier(embedding, labels))
+
+    def losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        output = self(batch.images, batch.labels)
+        with torch.no_grad():  # of the classes' scores before any margin, which the logits of training hold
+            correct = self.classifier.scores(output.embedding).argmax(dim=1) == batch.labels
+        return {**self.objective(output, batch.labels), "accuracy": correct.float().mean()}
+
+
+def build(config: RunConfig, classes: Classes) -> ReIDNetwork:
+    """The network of a run, freshly initialised from its seed."""
+    with seeded(config.seed):
+        network = ReIDNetwork(
+            classes.identities,
+            attention=config.attention,
+            classifier="circle" if "cir" in config.loss.split("+") else "linear",
+            width_multiplier=config.width_multiplier,
+            last_stride=config.last_stride,
+            circle_scale=config.circle_scale,
+            circle_margin=config.circle_margin,
+            residual_scale=config.residual_scale,
+            objective=JointLoss(config.label_smoothing, config.triplet_margin, use_triplet=config.compares),
+        )
+    load_initial_weights(network.backbone, config.weights)
+    return network
+
+
+SYSTEM = System(
+    name="joint-loss",
+    title="Joint loss",
+    article="li2021joint",
+    configuration=RunConfig,
+    rows={name: cell.settings for name, cell in GRID.items()} | CONTROLS,
+    build=build,
+    row_groups={"table 1": TABLE_1, "grid": tuple(GRID), "controls": tuple(CONTROLS)},
+    # Fast-reid's recipe of 60 epochs is the one that the circle classifier's scale and margin come from.
+    reading={"epochs": 60, "schedule": "cosine", "cosine_from": 30},
+)

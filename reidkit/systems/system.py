@@ -1,0 +1,146 @@
+"""What a system is: the contract between one file of this folder and all that runs, tabulates or draws it."""
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from reidkit.data import AttributeGroup, Attributes, Dataset
+from reidkit.data.resident import Images
+from reidkit.evaluation import Ranking, evaluate_ranking, top_matches
+from reidkit.settings import Configuration
+from reidkit.training import extract_features
+
+RESULTS = 8  # of each query that a record keeps
+
+
+class Maps(Protocol):
+    """Something over every image of a split, such as heat maps: by name float32 (B, K, h, w) of chosen images."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, indexes: Tensor) -> Mapping[str, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a network learns from in a step."""
+
+    images: Tensor  # (B, 3, H, W) augmented, normalised
+    labels: Tensor  # (B,) int64 classes of the identities
+    attributes: Tensor | None  # (B, G) int64 classes of each attribute group, -1 where unknown; for who needs them
+    maps: Mapping[str, Tensor]  # by name (B, K, h, w), moved and erased as the images were; for who needs them
+    progress: float  # epochs done
+
+
+class Model(nn.Module, ABC):
+    """A system's network: it names its losses in training, and in evaluation gives each image an embedding."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Scalars by name: "total" is minimised, the others are reported."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What there is to tell apart in the training images."""
+
+    identities: int
+    groups: tuple[AttributeGroup, ...]  # empty where the system needs no attributes
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run works with, by split where there are several."""
+
+    dataset: Dataset
+    images: Mapping[str, Images]
+    attributes: Attributes | None = None
+    maps: Mapping[str, Maps] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> Classes:
+        groups = self.attributes.groups if self.attributes else ()
+        return Classes(len(self.dataset.train.identities), groups)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is measured of a trained network: metrics as fractions, and tables that a record keeps."""
+
+    metrics: dict[str, float]
+    tables: dict[str, pd.DataFrame]
+
+
+Measure = Callable[[Any, Material, Any], Measured]  # of a network, in evaluation mode, under a configuration
+
+
+def embed(network: nn.Module, material: Material, config: Configuration, split: str) -> Tensor:
+    """The embedding of every image of a split, float32 (N, D)."""
+    maps = material.maps.get(split)
+    given = None if maps is None else lambda indexes, _: maps[indexes]
+    return extract_features(network, material.images[split], config, given=given)
+
+
+def rank_features(query: Tensor, gallery: Tensor, dataset: Dataset, **options: Any) -> Ranking:
+    """`evaluate_ranking` of features against a data set's own identities and cameras, by cosine."""
+    q, g = dataset.query, dataset.gallery
+    return evaluate_ranking(query, gallery, q.ids, g.ids, q.cameras, g.cameras, **options)
+
+
+def ranking_metrics(query: Tensor, gallery: Tensor, dataset: Dataset) -> tuple[Ranking, dict[str, float]]:
+    """The ranking and the metrics of a record, mAP in both published conventions."""
+    ranking = rank_features(query, gallery, dataset)
+    trapezoid = rank_features(query, gallery, dataset, average_precision="trapezoid")
+    metrics = {"mAP": ranking.mAP, "mAP (trapezoid)": trapezoid.mAP, "mINP": ranking.mINP}
+    metrics |= {f"rank-{k}": float(ranking.cmc[k - 1]) for k in (1, 5, 10)}
+    return ranking, {name: round(value, 6) for name, value in metrics.items()}
+
+
+def rank(network: nn.Module, material: Material, config: Configuration) -> Measured:
+    """What a re-identification network is measured by: the gallery, ranked for every query.
+
+    The table `queries` has a row per query: its file name, average precision (nan without a match), the rank of the
+    first match (0 without), and `results`, the first RESULTS gallery images as positions in the gallery's sorted files.
+    """
+    dataset = material.dataset
+    query, gallery = (embed(network, material, config, split) for split in ("query", "gallery"))
+    ranking, metrics = ranking_metrics(query, gallery, dataset)
+    q, g = dataset.query, dataset.gallery
+    first = top_matches(query, gallery, q.ids, g.ids, q.cameras, g.cameras, k=RESULTS)
+    queries = {
+        "query": [path.name for path in q.paths],
+        "average_precision": ranking.average_precision.numpy().round(6),
+        "first_match_rank": ranking.first_match_rank.numpy(),
+        "results": [" ".join(str(i) for i in row if i >= 0) for row in first.tolist()],
+    }
+    return Measured(metrics, {"queries": pd.DataFrame(queries)})
+
+
+@dataclass(frozen=True)
+class System:
+    """A method that is trained and measured."""
+
+    name: str  # as profiles and records call it
+    title: str  # as pages call it
+    article: str  # its key in the bibliography
+    configuration: type[Configuration]
+    rows: Mapping[str, Mapping[str, Any]]  # by the name that tables and commands give it, the settings of each row
+    build: Callable[[Any, Classes], Model]  # a network from a configuration, initialised from its seed
+    row_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)  # names for several rows at once
+    reading: Mapping[str, Any] = field(default_factory=dict)  # settings of the paper where they are not the defaults
+    measure: Measure = rank
+    guided: Callable[[Any, Maps], Maps] = lambda _, maps: maps  # what a run reads, from its guide's heat maps
+    ranks: bool = True  # whether it ranks a gallery
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the block random numbers come from `seed`; after it they go on as before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
