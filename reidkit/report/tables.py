@@ -95,6 +95,8 @@ def _departures(system: str, config: Mapping[str, Any], weights: str) -> list[st
     config, reading = _complete(system, config), reading_of(system)
     found = []
     for keys, words in _WORDS.items():
+        if keys == ("residual_scale",) and (config["weights"] or weights != "none"):
+            continue  # it shows in no network that starts from weights
         if {*keys} <= reading.keys():
             before, value, after = words.split("|")
             run, paper = (value.format(*_values(keys, values)) for values in (config, reading))
