@@ -302,8 +302,8 @@ def extract_features(
         normal = normalise(resize(pixels, settings.size))
         beside = () if given is None else (given(indexes, normal),)
         with autocast(device, precision):
-            features.append(network(normal, *beside).float().cpu())
-    return torch.cat(features) if features else torch.empty(0, 0)
+            features.append(network(normal, *beside).float())
+    return torch.cat(features).cpu() if features else torch.empty(0, 0)  # one wait for the device
 
 
 def precision_of(precision: str, device: torch.device) -> str:
