@@ -58,11 +58,16 @@ def attribute_heat_maps(
         return {}
     first = min(STAGES.index(layer) for layer in layers)
     with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-        # A copy, so as to change its mode and to listen to it. It computes what the network would, to the last bit:
-        # summed in another order, some value near 0 would fall on the other side of its ReLU, and the gradient jump.
-        network = copy.deepcopy(network)
+        # A copy of the modules, so as to change their mode and to listen to them; of their tensors only where they are
+        # to become wider. It computes what the network would, to the last bit: summed in another order, some value
+        # near 0 would fall on the other side of its ReLU, and the gradient jump.
         assert isinstance(network, nn.Module)
-        network.eval().to(dtype := torch.promote_types(network.backbone.conv1.weight.dtype, torch.float32))
+        dtype = torch.promote_types(network.backbone.conv1.weight.dtype, torch.float32)
+        tensors = (*network.parameters(), *network.buffers())
+        shared = {id(tensor): tensor for tensor in tensors if not tensor.is_floating_point() or tensor.dtype == dtype}
+        network = copy.deepcopy(network, dict(shared)).eval()
+        if len(shared) < len(tensors):
+            network.to(dtype)
         stages = {name: getattr(network.backbone, name) for name in STAGES[first:]}
         kept: dict[nn.Module, Tensor] = {}  # what a stage or a block gives, and what a convolution takes
         for name, stage in stages.items():
@@ -88,10 +93,12 @@ def attribute_heat_maps(
                 weights[name].append(gradient.mean((2, 3)))
                 for adjoint in adjoints.get(name, ()):
                     gradient = adjoint(gradient)
-        return {
+        maps = {
             name: F.relu(torch.einsum("nchw,knc->nkhw", kept[stages[name]], torch.stack(weights[name])))  # Eq. 2
             for name in layers
         }
+        kept.clear()  # modules, hooks and this dict refer to one another: a GPU would stay full until their collection
+        return maps
 
 
 def explained_classes(logits: Sequence[Tensor], classes: Tensor | None) -> list[Tensor]:
@@ -105,7 +112,7 @@ def explained_classes(logits: Sequence[Tensor], classes: Tensor | None) -> list[
             f"classes are {classes.dtype} of shape {tuple(classes.shape)}: expected integers, "
             f"{expected[0]} images × {expected[1]} attribute groups"
         )
-    for group, (given, scores) in enumerate(zip(classes.T, logits, strict=True)):
+    for group, (given, scores) in enumerate(zip(classes.cpu().T, logits, strict=True)):  # one wait for all groups
         wrong = given[(given < -1) | (given >= scores.shape[1])]
         if len(wrong):
             raise ValueError(f"class {int(wrong[0])} in group {group}: expected -1 to {scores.shape[1] - 1}")

@@ -116,6 +116,7 @@ def make(config: Configuration, records: Path, progress: bool = True, build: Pat
         directory=workplace,
         identity={"run": config.name, "data": data},
         name=" ".join(config.title[1:]),
+        phases=config.phases,
         evaluate=(lambda: _scores(system.measure(network, material, config).metrics)) if system.ranks else None,
         progress=progress,
     )
@@ -232,7 +233,7 @@ def losses_of(network: Model, config: Configuration, material: Material) -> Call
             step.labels[:, 0],
             step.labels[:, 1:] if material.attributes else None,
             {name: augmentation.move_maps(values, step.draw) for name, values in still.items()},
-            step.progress,
+            step,
         )
         return network.losses(batch)
 

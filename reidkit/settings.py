@@ -179,6 +179,11 @@ class Configuration(Settings):
         """Whose heat maps guide the training, of the classes that the guide predicts or that the labels name."""
         return "predicted"
 
+    @property
+    def phases(self) -> tuple[float, ...]:
+        """The progress, in epochs, from which on its losses are others."""
+        return ()
+
     def from_scratch(self) -> Self:
         """The same without weights to start from: what is built before a finished run's own weights are loaded."""
         return self.model_copy(update={"weights": None})

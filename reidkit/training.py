@@ -7,8 +7,10 @@ of the progress alone, so that a resumed run needs no other state than the epoch
 import contextlib
 import os
 import pickle
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +23,7 @@ from tqdm.auto import tqdm
 from reidkit import distributed
 from reidkit.data.resident import Draw, Images, normalise, resize
 from reidkit.errors import UserError
+from reidkit.graph import GraphedStep, Step, can_capture, own_stream
 from reidkit.settings import Settings
 
 
@@ -43,8 +46,20 @@ class Batch:
     progress: float  # epochs done
 
 
+class WatchedBatch(Batch):
+    """A batch that knows whether anybody has looked at its progress, which a CUDA graph would freeze."""
+
+    looked = False
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "progress":
+            object.__setattr__(self, "looked", True)
+        return super().__getattribute__(name)
+
+
 class Sampler(Protocol):
-    def epoch(self, generator: torch.Generator) -> Tensor: ...
+    def epoch(self, generator: torch.Generator) -> Tensor:
+        """Image indexes, int64 (steps, B), fixed by the generator; called an epoch ahead, from another thread."""
 
 
 Losses = Callable[[Batch], Mapping[str, Tensor]]  # scalars by name; "total" is minimised, the others are reported
@@ -77,15 +92,22 @@ def train(
     name: str = "training",
     evaluate: Callable[[], Mapping[str, float]] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    phases: Sequence[float] = (),
+    graph: bool = True,
     progress: bool = True,
 ) -> Training:
     """Trains `network` in place.
 
     `labels` is int64 (N, …) over `images`; `directory` holds `checkpoint.pt`, from which an interrupted run goes on to
     the same numbers, and which is written after an epoch once it is `checkpoint_seconds` old; `identity` says what the
-    checkpoint belongs to. Raises TrainingError at a loss that is not finite and for batches that torchrun's processes
-    cannot share, CheckpointError where the checkpoint is damaged, belongs to another run, or was made by another number
-    of processes.
+    checkpoint belongs to.
+
+    On a GPU steps are replayed as a CUDA graph, unless `graph` is False, in fp16 and under torchrun: `losses` is then
+    called for a few steps only, and must do the same on the device each time. `phases` names the progress, in epochs,
+    from which it does otherwise; where it looks at the progress and nothing is named, there is no graph.
+
+    Raises TrainingError at a loss that is not finite and for batches that torchrun's processes cannot share,
+    CheckpointError where the checkpoint is damaged, belongs to another run, or was made by another number of processes.
 
     Under torchrun all processes call this, and the first one evaluates, reports and keeps the checkpoint.
     """
@@ -122,19 +144,58 @@ def train(
     labels = labels.to(device)
     augmentation = settings.augmentation()
     hidden = not progress or distributed.rank() > 0
-    with reproducible(settings.deterministic), tqdm(desc=name, disable=hidden, unit="step") as bar:
-        for epoch in range(len(history), settings.epochs):
+    optimizer.zero_grad(set_to_none=True)
+    capture, rate = can_capture(device, precision), settings.learning_rate
+    for group in optimizer.param_groups:  # a graph would freeze a number
+        group["lr"] = torch.tensor(rate, device=device) if capture else rate
+    graphed: GraphedStep | None = None
+
+    def step(progress: float, pixels: Tensor, chosen: Tensor, *drawn: Tensor) -> dict[str, Tensor]:
+        """From images, uint8 (B, 3, h, w), and their indexes (B,) to the next weights; the terms of the loss."""
+        draw = Draw(*drawn)
+        batch = WatchedBatch(augmentation(pixels, draw), labels[chosen], chosen, draw, progress)
+        with autocast(device, precision):
+            terms = losses(batch)
+        if graphed and batch.looked and not phases:
+            graphed.refuse("the losses look at the progress, and no phases are named")
+        scaler.scale(terms["total"]).backward()
+        distributed.average([p.grad for p in parameters if p.grad is not None])
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)  # here, so that no gradient outlives the step, in a graph or out of it
+        return {term: value.detach().float() for term, value in terms.items()}
+
+    if graph and capture:
+        graphed = GraphedStep(
+            step, optimizer, phases, lambda text: None if hidden else tqdm.write(f"{name}: {text}", file=sys.stderr)
+        )
+    take: Step = graphed or step
+
+    def drawn(epoch: int) -> tuple[Tensor, Draw]:
+        """Of this process: an epoch's indexes (steps, B), and what is drawn for its steps · B images, on the CPU."""
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        whole = sampler.epoch(generator)  # (steps, B) of all processes
+        try:
+            places = distributed.share(torch.arange(whole.numel()).view(whole.shape))
+        except ValueError as error:
+            raise TrainingError(f"{name}: {error}") from error
+        return whole.flatten()[places], augmentation.draw(whole.numel(), generator)[places.flatten()]
+
+    with (
+        reproducible(settings.deterministic),
+        own_stream(device) if graphed else contextlib.nullcontext(),
+        ThreadPoolExecutor(1) as pool,
+        tqdm(desc=name, disable=hidden, unit="step") as bar,
+    ):
+        epochs = range(len(history), settings.epochs)
+        ahead = [pool.submit(drawn, epoch) for epoch in epochs[:1]]
+        for epoch in epochs:
             started = time.perf_counter()
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-            whole = sampler.epoch(generator)  # (steps, B)
-            try:
-                places = distributed.share(torch.arange(whole.numel()).view(whole.shape))
-            except ValueError as error:
-                raise TrainingError(f"{name}: {error}") from error
-            indexes = whole.flatten()[places]  # (steps, B), this process's share
+            indexes, draws = ahead.pop().result()
+            if epoch < epochs[-1]:
+                ahead.append(pool.submit(drawn, epoch + 1))  # while the device is at work
             steps = len(indexes)
-            draws = augmentation.draw(whole.numel(), generator)[places.flatten()].to(device)
-            chosen = indexes.to(device)
+            draws, chosen = draws.to(device), indexes.to(device)
             bar.total = (bar.n if epoch else 0) + steps * (settings.epochs - epoch)
             first_step = round(trace[-1]["step"]) if trace else 0  # an epoch of P×K batches has not always as many
             since: dict[str, Tensor] = {}  # sums since the last look, on the device
@@ -143,27 +204,19 @@ def train(
             first_bad = torch.full((), -1, device=device)  # the first step whose loss is not finite
             network.train()
             rate = settings.learning_rate
-            for step, pixels in enumerate(images.batches(list(indexes))):
-                done = epoch + step / steps
+            for number, pixels in enumerate(images.batches(list(indexes))):
+                done = epoch + number / steps
                 rate = settings.learning_rate_at(done)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                draw = draws[slice(step * indexes.shape[1], (step + 1) * indexes.shape[1])]
-                batch = Batch(augmentation(pixels, draw), labels[chosen[step]], chosen[step], draw, done)
-                with autocast(device, precision):
-                    terms = losses(batch)
-                optimizer.zero_grad(set_to_none=True)
-                scaler.scale(terms["total"]).backward()
-                distributed.average([p.grad for p in parameters if p.grad is not None])
-                scaler.step(optimizer)
-                scaler.update()
+                set_learning_rate(optimizer, rate)
+                draw = draws[slice(number * indexes.shape[1], (number + 1) * indexes.shape[1])]
+                terms = take(done, pixels, chosen[number], draw.flip, draw.shift, draw.erase)
                 # Nothing below waits for the device, but for the looks.
                 for term, value in terms.items():
-                    since[term] = since.get(term, torch.zeros((), device=device)) + value.detach().float()
-                bad = (first_bad < 0) & ~terms["total"].detach().isfinite()
-                first_bad = torch.where(bad, step, first_bad)
+                    since[term] = since.get(term, torch.zeros((), device=device)) + value
+                bad = (first_bad < 0) & ~terms["total"].isfinite()
+                first_bad = torch.where(bad, number, first_bad)
                 bar.update()
-                if (step + 1) % LOOK and step < steps - 1:
+                if (number + 1) % LOOK and number < steps - 1:
                     continue
                 if int(first_bad) >= 0:
                     raise TrainingError(
@@ -174,10 +227,12 @@ def train(
                     )
                 distributed.average([since[term] for term in sorted(since)])
                 found = {term: float(total) for term, total in since.items()}
-                trace.append({"step": first_step + step + 1} | {t: v / (step + 1 - looked) for t, v in found.items()})
+                trace.append(
+                    {"step": first_step + number + 1} | {t: v / (number + 1 - looked) for t, v in found.items()}
+                )
                 sums = {term: sums.get(term, 0.0) + value for term, value in found.items()}
-                since, looked = {}, step + 1
-                shown = {term: f"{total / (step + 1):.3f}" for term, total in sums.items()}
+                since, looked = {}, number + 1
+                shown = {term: f"{total / (number + 1):.3f}" for term, total in sums.items()}
                 bar.set_postfix({"epoch": epoch + 1, **shown}, refresh=False)
             row = {"epoch": epoch + 1, "learning rate": rate} | {term: total / steps for term, total in sums.items()}
             now = time.perf_counter()
@@ -201,6 +256,14 @@ def train(
                 save_checkpoint(checkpoint, state)
                 saved, saved_at = epoch + 1, now
     return Training(pd.DataFrame(history), pd.DataFrame(trace), seconds, tuple(devices))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 @torch.inference_mode()
@@ -227,8 +290,8 @@ def extract_features(
         normal = normalise(resize(pixels, settings.size))
         beside = () if given is None else (given(indexes, normal),)
         with autocast(device, precision):
-            features.append(network(normal, *beside).float().cpu())
-    return torch.cat(features) if features else torch.empty(0, 0)
+            features.append(network(normal, *beside).float())
+    return torch.cat(features).cpu() if features else torch.empty(0, 0)  # one wait for the device
 
 
 def precision_of(precision: str, device: torch.device) -> str:

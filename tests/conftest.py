@@ -23,3 +23,9 @@ def synthped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few rendered people, in Market-1501's layout."""
     root = tmp_path_factory.mktemp("data") / "synthped"
     return render(root, "market-like", seed=0, train_identities=8, test_identities=4, progress=False)
+
+
+@pytest.fixture
+def one_block_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ResNet of four blocks where all sixteen would only show the same again, and slowly."""
+    monkeypatch.setattr("reidkit.models.backbone.EVERY_BLOCK", (1, 1, 1, 1))

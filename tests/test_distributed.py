@@ -41,7 +41,7 @@ def losses(batch):
     return {"total": nn.functional.cross_entropy(network(batch.images), batch.labels)}
 
 trained = train(network, losses, Images(), torch.arange(24) % 5, ShuffledSampler(24, 8), settings, seed=0,
-                   directory=Path(sys.argv[1]), identity={}, progress=False)
+                directory=Path(sys.argv[1]), identity={}, progress=False)
 trained.history.to_csv(Path(sys.argv[1]) / f"history-{distributed.rank()}.csv", index=False)
 torch.save(network.state_dict(), Path(sys.argv[1]) / f"network-{distributed.rank()}.pt")
 """

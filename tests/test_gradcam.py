@@ -7,6 +7,8 @@ such use float64.
 
 import copy
 import functools
+import gc
+import weakref
 from contextlib import AbstractContextManager
 from unittest.mock import patch
 
@@ -222,6 +224,18 @@ def test_network_is_left_as_it_was(training: bool, trainable: bool) -> None:
     assert gradients == {"backbone.conv1.weight"}
     assert (network.backbone.conv1.weight.grad == 1).all()
     assert images.grad is None
+
+
+def test_nothing_is_kept_of_a_batch() -> None:
+    """Not even until the garbage collector comes by: a GPU would be full by then."""
+    network, kept = attribute_network(), []
+    network.backbone.layer2.register_forward_hook(lambda *given: kept.append(weakref.ref(given[2])))
+    gc.disable()
+    try:
+        attribute_heat_maps(network, batch())
+        assert [output() for output in kept] == [None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

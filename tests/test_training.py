@@ -1,6 +1,7 @@
 import math
 import pickle
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,44 @@ def test_checkpoints_are_written_by_the_clock_and_at_the_end(tmp_path: Path, mon
     monkeypatch.setattr(sys.modules[__name__], "CHECKPOINT_SECONDS", 1e9)
     train_small(tmp_path)
     assert written == [3]
+
+
+class WatchedSampler:
+    """Says when an epoch has been drawn."""
+
+    def __init__(self, spoilt: int | None = None) -> None:
+        self.spoilt = spoilt
+        self.drawn: list[Tensor] = []
+        self.ready = [threading.Event() for _ in range(SETTINGS.epochs)]
+
+    def epoch(self, generator: torch.Generator) -> Tensor:
+        epoch = len(self.drawn)
+        if epoch == self.spoilt:
+            raise ZeroDivisionError
+        self.drawn.append(ShuffledSampler(12, 4).epoch(generator))
+        self.ready[epoch].set()
+        return self.drawn[-1]
+
+
+def test_the_next_epoch_is_drawn_while_one_is_trained(tmp_path: Path) -> None:
+    sampler, seen = WatchedSampler(), []
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
+
+    def losses(batch: Batch) -> Mapping[str, Tensor]:
+        if batch.progress < 2:
+            assert sampler.ready[int(batch.progress) + 1].wait(30)
+        seen.append(batch.indexes)
+        return {"total": nn.functional.cross_entropy(network(batch.images), batch.labels)}
+
+    def run(sampler: WatchedSampler) -> None:
+        train(network, losses, images(), torch.arange(12) % 3, sampler, SETTINGS,
+              seed=7, directory=tmp_path, identity={}, progress=False)  # fmt: skip
+
+    with pytest.raises(ZeroDivisionError):
+        run(WatchedSampler(spoilt=0))
+    run(sampler)
+    assert len(sampler.drawn) == SETTINGS.epochs  # none in vain
+    assert torch.equal(torch.stack(seen), torch.cat(sampler.drawn))
 
 
 def test_a_run_is_not_resumed_by_another_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

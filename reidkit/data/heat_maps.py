@@ -12,6 +12,7 @@ takes 12,936 · 27 · 768 B = 268 MB, and 4 MB of peaks.
 import contextlib
 import io
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Self
@@ -27,6 +28,8 @@ from reidkit.data.errors import DatasetError
 from reidkit.data.resident import Images
 
 _ADVICE = "delete this folder to make them anew"
+
+SYNC_SECONDS = 10.0  # between two times that maps are forced to the disk: the work that a power cut costs
 
 
 class HeatMapError(DatasetError):
@@ -87,7 +90,8 @@ class HeatMaps:
         """
         read = {}
         for stage, maps in self.maps.items():
-            chosen = indexes.to(maps.device)
+            # Of a copy to a GPU nothing need be waited for; one from it has to arrive.
+            chosen = indexes.to(maps.device, non_blocking=maps.device.type == "cuda")
             unit = self.peaks[stage].index_select(0, chosen) / 255  # (B, K)
             read[stage] = maps.index_select(0, chosen) * unit[:, :, None, None]  # many times as fast as maps[chosen]
         return read
@@ -104,10 +108,11 @@ def store_heat_maps(
     produce: Callable[[Tensor, Tensor], Mapping[str, Tensor]],
     *,
     key: Mapping[str, str],
-    batch_size: int = 32,
+    batch_size: int | None = None,
     progress: bool = True,
     name: str = "heat maps",
     device: torch.device | str = "cpu",
+    sync_seconds: float = SYNC_SECONDS,
 ) -> HeatMaps:
     """Makes the heat maps of `images` that `directory` lacks, and opens them on `device`.
 
@@ -115,7 +120,9 @@ def store_heat_maps(
     as they are stored, of a batch of images.
     `key` names all that determines the maps: {"network": hash of its weights, "images": checksum of the file names}
     and, say, the input size. Where all are made, nothing is done; an interrupted run goes on after its last batch of
-    `batch_size` images. A second process that makes the same maps waits for the first.
+    `batch_size` images, by default 32 and on CUDA 128; one that is killed loses what it has made since the maps were
+    last forced to the disk, at most `sync_seconds` before. A second process that makes the same maps waits for the
+    first.
 
     Raises HeatMapError where the folder holds maps of another key or is damaged, where there is no image, and where
     `produce` gives what is no heat map, naming stage and image; OSError where the disk is full. What was finished
@@ -128,23 +135,15 @@ def store_heat_maps(
             raise HeatMapError(f"{directory}: there is no image to make heat maps of")
         if meta.count != len(images):
             raise HeatMapError(f"{directory}: holds heat maps of {meta.count} images, not of {len(images)}; {_ADVICE}")
+        batch_size = batch_size or (128 if torch.device(device).type == "cuda" else 32)
         batches = torch.arange(meta.done, meta.count).split(batch_size) if meta.done < meta.count else ()
         hidden = not progress or not batches  # nothing to wait for
-        with tqdm(desc=name, initial=meta.done, total=meta.count, unit="image", disable=hidden) as bar:
+        with (
+            _Writer(directory, meta, sync_seconds) as writer,
+            tqdm(desc=name, initial=meta.done, total=meta.count, unit="image", disable=hidden) as bar,
+        ):
             for indexes, pixels in zip(batches, images.batches(batches), strict=True):
-                maps = _checked(produce(indexes, pixels), len(pixels), meta.done)
-                layers = {stage: (k, h, w) for stage, (_, k, h, w) in ((s, m.shape) for s, m in maps.items())}
-                if layers != (meta.layers or layers):
-                    raise HeatMapError(
-                        f"{directory}: the maps so far are of {meta.layers}, those that follow of {layers}; {_ADVICE}"
-                    )
-                for stage, values in maps.items():
-                    peaks = values.amax((2, 3))  # (B, K)
-                    scaled = values / torch.where(peaks > 0, peaks, 1)[:, :, None, None]  # 0…1
-                    _write_rows(directory / f"{stage}.npy", scaled.mul(255).round().byte(), meta.done, meta.count)
-                    _write_rows(directory / f"{stage}.peaks.npy", peaks, meta.done, meta.count)
-                meta = meta.model_copy(update={"layers": layers, "done": meta.done + len(pixels)})
-                _write_meta(directory, meta)
+                writer.add(_checked(produce(indexes, pixels), len(pixels), int(indexes[0])))
                 bar.update(len(pixels))
     return HeatMaps.open(directory, key, device)
 
@@ -170,8 +169,53 @@ def _checked(maps: Mapping[str, Tensor], count: int, first: int) -> dict[str, Te
     return checked
 
 
+class _Writer:
+    """Adds maps to a folder. They reach the disk before the meta.json that vouches for them, and both by the clock.
+
+    What was added before an error reaches the disk too, unless it is the disk that fails.
+    """
+
+    def __init__(self, directory: Path, meta: _Meta, sync_seconds: float) -> None:
+        self.directory, self.meta, self.sync_seconds = directory, meta, sync_seconds
+        self.synced, self.synced_at = meta.done, time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sync()
+
+    def add(self, maps: Mapping[str, Tensor]) -> None:
+        """Maps {stage: float32 (B, K, h, w)} of the next B images."""
+        layers = {stage: (k, h, w) for stage, (_, k, h, w) in ((s, m.shape) for s, m in maps.items())}
+        meta = self.meta
+        if layers != (meta.layers or layers):
+            raise HeatMapError(
+                f"{self.directory}: the maps so far are of {meta.layers}, those that follow of {layers}; {_ADVICE}"
+            )
+        for stage, values in maps.items():
+            peaks = values.amax((2, 3))  # (B, K)
+            scaled = values / torch.where(peaks > 0, peaks, 1)[:, :, None, None]  # 0…1
+            _write_rows(self.directory / f"{stage}.npy", scaled.mul(255).round().byte(), meta.done, meta.count)
+            _write_rows(self.directory / f"{stage}.peaks.npy", peaks, meta.done, meta.count)
+        self.meta = meta.model_copy(update={"layers": layers, "done": meta.done + len(peaks)})
+        if time.monotonic() - self.synced_at >= self.sync_seconds:
+            self.sync()
+
+    def sync(self) -> None:
+        done, self.synced_at = self.meta.done, time.monotonic()
+        if done == self.synced:
+            return
+        self.synced = done  # also where it fails: nobody knows what is left of the rows, so they are not vouched for
+        for stage in self.meta.layers:
+            for path in (self.directory / f"{stage}.npy", self.directory / f"{stage}.peaks.npy"):
+                with path.open("r+b") as file:
+                    os.fsync(file.fileno())
+        _write_meta(self.directory, self.meta)
+
+
 def _write_rows(path: Path, rows: Tensor, start: int, count: int) -> None:
-    """Writes rows from `start` on of an .npy file of `count` rows; they are on the disk when this returns.
+    """Writes rows from `start` on of an .npy file of `count` rows; they are not yet on the disk when this returns.
 
     By ordinary writes: a full disk makes them an error, where it would end a process that writes to a memory map.
     """
@@ -186,8 +230,6 @@ def _write_rows(path: Path, rows: Tensor, start: int, count: int) -> None:
         file.write(header.getvalue())
         file.seek(position)
         file.write(array.data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _write_meta(directory: Path, meta: _Meta) -> None:

@@ -5,6 +5,7 @@ native size and resized on the device that trains. Random numbers are drawn per 
 that one draw moves an image and anything that lies over it (a heat map, a part map) alike.
 """
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -119,10 +120,17 @@ def normalise(images: Tensor) -> Tensor:
 
 def mean_and_std(like: Tensor) -> tuple[Tensor, Tensor]:
     """ImageNet's, 0 to 255, as images `like` (…, 3, H, W): whole images are faster to read than three numbers."""
-    mean, std = (
-        torch.empty_like(like).copy_(torch.tensor(values, device=like.device).view(3, 1, 1) * 255)
-        for values in (IMAGENET_MEAN, IMAGENET_STD)
-    )
+    mean, std = (torch.empty_like(like).copy_(constant) for constant in channel_constants(like.device))
+    return mean, std
+
+
+@functools.cache
+def channel_constants(device: torch.device) -> tuple[Tensor, Tensor]:
+    """ImageNet's mean and standard deviation, 0 to 255, (3, 1, 1): copied to a device once, which is waited for."""
+    with torch.inference_mode(False):  # the first to ask may be in it, the next one not
+        mean, std = (
+            torch.tensor(values, device=device).view(3, 1, 1) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD)
+        )
     return mean, std
 
 

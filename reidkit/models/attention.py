@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reidkit.models.pooling import average
+from reidkit.models.pooling import average, maximum
 
 
 def reduced(channels: int, reduction: int) -> int:
@@ -85,7 +85,7 @@ class SpatialAttention(nn.Module):
         """(N, C, H, W) -> M_S in (0, 1), (N, 1, H, W)."""
         # Channels last: in this order the CPU reads and writes a channels_last map, and its gradient, without copies.
         rows = x.permute(0, 2, 3, 1)  # (N, H, W, C)
-        pooled = torch.cat([average(rows, 3), rows.max(3, keepdim=True).values], 3)  # (N, H, W, 2)
+        pooled = torch.cat([average(rows, 3), maximum(rows, 3)], 3)  # (N, H, W, 2)
         weights: Tensor = self.bn(self.conv(pooled.permute(0, 3, 1, 2))).sigmoid()
         return weights
 

@@ -1,4 +1,7 @@
-"""Averages over the axes of a map whose backward pass writes nothing of the map's size."""
+"""Averages and maxima over the axes of a map, with backward passes that cost less than PyTorch's own.
+
+A compiler writes its own backward passes, and cannot look into these: to it they are the plain `mean` and `max`.
+"""
 
 import math
 from typing import Any
@@ -32,5 +35,57 @@ class Average(torch.autograd.Function):
 
 def average(x: Tensor, *dims: int, dtype: torch.dtype | None = None) -> Tensor:
     """The mean of x over `dims`, which stay with length 1; computed and returned in `dtype`, by default x's own."""
+    if torch.compiler.is_compiling():
+        return x.mean(dims, keepdim=True, dtype=dtype)
     result: Tensor = Average.apply(x, dims, dtype or x.dtype)
+    return result
+
+
+class Maximum(torch.autograd.Function):
+    """`x.max(dim, keepdim=True)`, whose deterministic backward pass on a GPU sorts nothing.
+
+    PyTorch scatters the gradient to where the maxima are, and for determinism a GPU sorts these places first, though no
+    two of them coincide. On a CPU the scatter is the faster way and stays.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+        values, places = x.max(dim, keepdim=True)
+        return values, places
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: tuple[Tensor, Tensor]) -> None:
+        x, dim = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+        ctx.dim, ctx.length = dim, x.shape[dim]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None]:
+        (places,) = ctx.saved_tensors
+        spread = spread_by_scatter if gradient.device.type == "cpu" else spread_by_comparison
+        return spread(gradient, places, ctx.dim, ctx.length), None
+
+
+def spread_by_scatter(gradient: Tensor, places: Tensor, dim: int, length: int) -> Tensor:
+    """Zeros with the gradient, of length 1 along `dim`, at its place among `length` of them."""
+    shape = [*gradient.shape]
+    shape[dim] = length
+    return gradient.new_zeros(shape).scatter(dim, places, gradient)
+
+
+def spread_by_comparison(gradient: Tensor, places: Tensor, dim: int, length: int) -> Tensor:
+    """The same, by a look at every place."""
+    along = [1] * gradient.ndim
+    along[dim] = length
+    return torch.where(torch.arange(length, device=gradient.device).view(along) == places, gradient, 0)
+
+
+def maximum(x: Tensor, dim: int) -> Tensor:
+    """The maximum of x along `dim`, which stays with length 1; of equal ones, the gradient is that of `x.max`."""
+    if torch.compiler.is_compiling():
+        return x.max(dim, keepdim=True).values
+    result: Tensor = Maximum.apply(x, dim)[0]
     return result

@@ -127,6 +127,10 @@ class SanGalConfig(Configuration):
     def map_classes(self) -> MapClasses:
         return self.classes
 
+    @property
+    def phases(self) -> tuple[float, ...]:
+        return (self.attribute_epochs,)
+
     def from_scratch(self) -> Self:
         attributes = self.attributes and self.attributes.from_scratch()
         return self.model_copy(update={"weights": None, "attributes": attributes})

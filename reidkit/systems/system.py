@@ -14,6 +14,7 @@ from reidkit.data import AttributeGroup, Attributes, Dataset
 from reidkit.data.resident import Images
 from reidkit.evaluation import Ranking, evaluate_ranking, top_matches
 from reidkit.settings import Configuration
+from reidkit.training import Batch as Step
 from reidkit.training import extract_features
 
 RESULTS = 8  # of each query that a record keeps
@@ -34,7 +35,12 @@ class Batch:
     labels: Tensor  # (B,) int64 classes of the identities
     attributes: Tensor | None  # (B, G) int64 classes of each attribute group, -1 where unknown; for who needs them
     maps: Mapping[str, Tensor]  # by name (B, K, h, w), moved and erased as the images were; for who needs them
-    progress: float  # epochs done
+    step: Step  # of the training loop
+
+    @property
+    def progress(self) -> float:
+        """Epochs done; who looks at it says so in `Configuration.phases`."""
+        return self.step.progress
 
 
 class Model(nn.Module, ABC):

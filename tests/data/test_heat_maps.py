@@ -58,7 +58,7 @@ def store(
         assert indexes.tolist() == pixels[:, 0, 0, 0].tolist()
         return produce(pixels)
 
-    options: dict[str, Any] = {"key": KEY, "batch_size": 4, "progress": False}
+    options: dict[str, Any] = {"key": KEY, "batch_size": 4, "progress": False, "sync_seconds": 0}
     return store_heat_maps(directory, images, of_batch, **(options | more))
 
 
@@ -139,7 +139,8 @@ def test_maps_that_are_there_are_not_made_again(tmp_path: Path, images: Resident
 # ------------------------------------------------------------------------------------------------------- interruptions
 
 
-def test_it_goes_on_after_the_last_finished_batch(tmp_path: Path, images: ResidentImages) -> None:
+@pytest.mark.parametrize("sync_seconds", [0, 1e9])
+def test_it_goes_on_after_the_last_finished_batch(tmp_path: Path, images: ResidentImages, sync_seconds: float) -> None:
     seen: list[int] = []
 
     def interrupted(pixels: Tensor) -> dict[str, Tensor]:
@@ -152,16 +153,17 @@ def test_it_goes_on_after_the_last_finished_batch(tmp_path: Path, images: Reside
         return produce(pixels)
 
     with pytest.raises(KeyboardInterrupt):
-        store(tmp_path, images, interrupted)
+        store(tmp_path, images, interrupted, sync_seconds=sync_seconds)
     with pytest.raises(HeatMapError, match="unfinished, 8 of 10"):
         HeatMaps.open(tmp_path, KEY)
     assert_whole(store(tmp_path, images, watched, batch_size=1), images)
     assert seen == [8, 9]
 
 
-@pytest.mark.parametrize("step", range(15))  # three batches of two stages, a file and its peaks each, and the meta
+# Two stages, a file and its peaks each, and the meta: for each of three batches, or once at the end.
+@pytest.mark.parametrize(("sync_seconds", "step"), [*((0, step) for step in range(15)), *((1e9, s) for s in range(5))])
 def test_a_power_cut_at_any_point_loses_only_what_was_not_on_the_disk(
-    tmp_path: Path, images: ResidentImages, monkeypatch: pytest.MonkeyPatch, step: int
+    tmp_path: Path, images: ResidentImages, monkeypatch: pytest.MonkeyPatch, sync_seconds: float, step: int
 ) -> None:
     """The disk fails at the n-th fsync, and with it goes whatever has not gone through one."""
     safe: dict[int, int] = {}
@@ -178,7 +180,8 @@ def test_a_power_cut_at_any_point_loses_only_what_was_not_on_the_disk(
 
     monkeypatch.setattr(os, "fsync", cut)
     with pytest.raises(OSError, match="No space"):
-        store(tmp_path, images)
+        store(tmp_path, images, sync_seconds=sync_seconds)
+    assert next(calls) == step + 1, "what a disk has lost was vouched for by another try"
     monkeypatch.undo()
     with pytest.raises(HeatMapError, match=r"no meta.json|unfinished"):
         HeatMaps.open(tmp_path, KEY)
@@ -186,6 +189,23 @@ def test_a_power_cut_at_any_point_loses_only_what_was_not_on_the_disk(
     assert done == step // 5 * 4
     assert_whole(store(tmp_path, images), images)
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_the_disk_is_waited_for_by_the_clock_and_at_the_end(
+    tmp_path: Path, images: ResidentImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, at = 0.0, []
+
+    def tick(pixels: Tensor) -> dict[str, Tensor]:
+        nonlocal now
+        now += 4
+        return produce(pixels)
+
+    monkeypatch.setattr("reidkit.data.heat_maps.time.monotonic", lambda: now)
+    monkeypatch.setattr(os, "fsync", lambda _: at.append(now))
+    assert_whole(store(tmp_path, images, tick, batch_size=1, sync_seconds=10), images)
+    assert sorted(set(at)) == [12, 24, 36, 40]
+    assert len(at) == 4 * 5
 
 
 def test_a_killed_process_leaves_what_another_finishes(tmp_path: Path, images: ResidentImages) -> None:

@@ -22,7 +22,6 @@ from reidkit.models.attention import (
     SpatialAttention,
     SqueezeExcitation,
 )
-from reidkit.models.pooling import average
 
 MODULES = [SqueezeExcitation, EfficientChannelAttention, CBAM, DualAttention, NonLocal]
 
@@ -175,29 +174,6 @@ def test_gates_only_attenuate(module: type[nn.Module]) -> None:
     x = torch.randn(2, 16, 5, 3)
     ratio = randomised(module())(x) / x
     assert ((ratio > 0) & (ratio < 1)).all()
-
-
-@pytest.mark.parametrize("dims", [(2, 3), (1,), (0, 2)])
-def test_average_is_mean_with_the_same_gradient(dims: tuple[int, ...]) -> None:
-    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(average(x, *dims), x.mean(dims, keepdim=True))
-    assert torch.autograd.gradcheck(lambda t: average(t, *dims), x)
-    assert torch.autograd.gradgradcheck(lambda t: average(t, *dims).square(), x)
-    y = average(x, *dims)
-    several = torch.randn(7, *y.shape, dtype=y.dtype)
-    batched = torch.autograd.grad(y, x, several, is_grads_batched=True, retain_graph=True)[0]
-    single = torch.stack([torch.autograd.grad(y, x, g, retain_graph=True)[0] for g in several])
-    torch.testing.assert_close(batched, single)
-
-
-def test_average_sums_in_the_type_it_is_asked_for() -> None:
-    x = torch.full((1, 1, 64, 64), 100.0, dtype=torch.float16, requires_grad=True)  # the sum exceeds float16
-    assert average(x, 2, 3).item() == 100
-    y = average(x, 2, 3, dtype=torch.float32)
-    y.backward()
-    assert (y.dtype, y.item()) == (torch.float32, 100)
-    assert x.grad is not None
-    assert x.grad.dtype == torch.float16
 
 
 def test_table_names_the_six_of_the_paper_and_the_control() -> None:

@@ -67,6 +67,17 @@ def test_classifier_is_linear_or_circle() -> None:
         ReIDNetwork(3, classifier="arcface", width_multiplier=0.125)
 
 
+@pytest.mark.usefixtures("one_block_a_stage")
+@pytest.mark.parametrize("classifier", ["linear", "circle"])
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_a_compiler_sees_one_graph(attention: str, classifier: str) -> None:
+    torch.compiler.reset()
+    network = ReIDNetwork(3, attention, classifier, width_multiplier=0.125)
+    eager = network(batch(), LABELS)
+    compiled = torch.compile(network, fullgraph=True, backend="eager")(batch(), LABELS)  # raises at a break
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(compiled, eager, strict=True))
+
+
 def test_same_seed_same_network() -> None:
     states = []
     for _ in range(2):

@@ -333,3 +333,24 @@ def test_attribute_network_is_bn_and_fc_on_pooled_features() -> None:
         torch.testing.assert_close(logits, head[1](norm), rtol=1e-4, atol=1e-4)
     attribute_loss(network(batch()), torch.stack([LABELS % 2, LABELS], 1)).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.usefixtures("one_block_a_stage")
+@pytest.mark.parametrize(("attention", "class_counts"), [(False, ()), (False, (2, 4)), (True, ()), (True, (2, 4))])
+def test_a_compiler_sees_one_graph(attention: bool, class_counts: tuple[int, ...]) -> None:
+    torch.compiler.reset()
+    network = SanGalNetwork(3, attention, class_counts, width_multiplier=0.125)
+    heat_maps = maps_of(network) if attention else None
+    *expected, attributes = network(batch(), heat_maps)
+    compiled = torch.compile(network, fullgraph=True, backend="eager")(batch(), heat_maps)  # raises at a break
+    for ours, theirs in zip([*compiled[:-1], *compiled[-1]], [*expected, *attributes], strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.usefixtures("one_block_a_stage")
+def test_a_compiler_sees_one_graph_of_the_attribute_network() -> None:
+    torch.compiler.reset()
+    network = AttributeNetwork((2, 4), width_multiplier=0.125)
+    expected = network(batch())
+    compiled = torch.compile(network, fullgraph=True, backend="eager")(batch())
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(compiled, expected, strict=True))
