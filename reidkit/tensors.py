@@ -36,6 +36,13 @@ def integers(name: str, values: Values, device: torch.device | None = None) -> T
     return tensor
 
 
+def check_range(labels: Tensor, classes: int) -> None:
+    """Raises IndexError where a label is outside of [0, classes). On a GPU, it waits for them."""
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise IndexError(f"label {int(wrong[0])} is out of bounds; expected 0 to {classes - 1}")
+
+
 def _described(values: npt.ArrayLike) -> str:
     if isinstance(values, np.ndarray):
         return f"an array of {values.dtype}"
