@@ -47,7 +47,14 @@ def read_profile(name: str, settings: list[str] | None = None, data_root: Path |
             raise ParameterError(f"--set {setting}: expected KEY=VALUE")
         changes[key.strip()] = yaml.safe_load(value)
     if data_root is not None:
-        changes["data_root"] = str(data_root.expanduser().resolve())
+        changes["data_root"] = str(data_root)
+    if changes.get("data_root") is not None:
+        asked = Path(changes["data_root"]).expanduser().resolve()
+        if not asked.is_dir():
+            raise ParameterError(
+                f"data_root: {asked} is not a folder; it was asked for, so nothing stands in its place"
+            )
+        changes["data_root"] = str(asked)
     return Profile.read(name, **changes)
 
 
@@ -69,7 +76,9 @@ def render(
 
 @data.command()
 def check(
-    name: Annotated[str, typer.Argument(help="market1501, dukemtmcreid, msmt17 or synthped")],
+    name: Annotated[
+        str, typer.Argument(help="market1501, dukemtmcreid, msmt17, synthped, or own for pictures of yours")
+    ],
     root: Annotated[Path, typer.Argument(help="the data set's folder, or the one that holds it")],
 ) -> None:
     """Compare a data set on disk with what its authors published; list every bad file."""

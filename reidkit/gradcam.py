@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from reidkit.models.backbone import STAGES, Bottleneck, ResNet50
 from reidkit.models.heads import Attribute, AttributeHeads
+from reidkit.tensors import Values, as_tensor, integers
 
 Adjoint = Callable[[Tensor], Tensor]
 """Of a function: from the gradient with respect to its output to that with respect to its input."""
@@ -31,7 +32,7 @@ class Classifier(Protocol):
 
 
 def attribute_heat_maps(
-    network: Classifier, images: Tensor, classes: Tensor | None = None, layers: Sequence[str] = STAGES
+    network: Classifier, images: Values, classes: Values | None = None, layers: Sequence[str] = STAGES
 ) -> dict[str, Tensor]:
     """Where each of the K attributes is seen in each image, Eq. 1 and 2: {layer: (N, K, h, w)}, not negative.
 
@@ -45,15 +46,12 @@ def attribute_heat_maps(
 
     Maps are float32, computed so under autocast and for half-precision networks too (float64 for a float64 network).
     Batch normalisation uses its running statistics, also if the network is in training mode: no image's maps depend on
-    the others. The network, its mode and its gradients are left as they are.
-    Raises ValueError or TypeError for an unknown layer, integer images, and classes that do not fit.
+    the others. The network, its mode and its gradients are left as they are. NumPy arrays and lists are taken too.
+    Raises ValueError or TypeError for an unknown layer, images of another shape or integer ones, classes that do not
+    fit, a network that is wrapped, and one with attention behind the first layer asked for: its adjoint is not known.
     """
-    for layer in layers:
-        if layer not in STAGES:
-            near = get_close_matches(str(layer), STAGES, n=1, cutoff=0)[0]
-            raise ValueError(f"layer {layer!r} is unknown: did you mean {near!r}? Choices: {', '.join(STAGES)}")
-    if not images.is_floating_point():
-        raise TypeError(f"images are {images.dtype}: expected floating-point ones, normalised as in training")
+    images = as_tensor("images", images)
+    check_arguments(network, images, layers)
     if not layers:
         return {}
     first = min(STAGES.index(layer) for layer in layers)
@@ -101,17 +99,41 @@ def attribute_heat_maps(
         return maps
 
 
-def explained_classes(logits: Sequence[Tensor], classes: Tensor | None) -> list[Tensor]:
+def check_arguments(network: Any, images: Tensor, layers: Sequence[str]) -> None:
+    """Raises ValueError or TypeError for what `attribute_heat_maps` cannot work on."""
+    if isinstance(layers, str):
+        raise TypeError(f"layers is {layers!r}: expected a list of them, such as [{layers!r}]")
+    for layer in layers:
+        if layer not in STAGES:
+            if not isinstance(layer, str):
+                raise TypeError(
+                    f"a layer is given as {type(layer).__name__}: expected its name, of {', '.join(STAGES)}"
+                )
+            near = get_close_matches(layer, STAGES, n=1, cutoff=0)[0]
+            raise ValueError(f"layer {layer!r} is unknown: did you mean {near!r}? Choices: {', '.join(STAGES)}")
+    if not images.is_floating_point():
+        raise TypeError(f"images are {images.dtype}: expected floating-point ones, normalised as in training")
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images have shape {tuple(images.shape)}: expected (N, 3, H, W)")
+    if not hasattr(network, "backbone") or not hasattr(network, "heads"):
+        wrapped = "; give its .module" if hasattr(network, "module") else ""
+        raise TypeError(f"network is {type(network).__name__}: expected an AttributeNetwork{wrapped}")
+    for stage in STAGES[min((STAGES.index(layer) + 1 for layer in layers), default=len(STAGES)) :]:
+        for block in getattr(network.backbone, stage):
+            if not isinstance(block.attention, nn.Identity) or not isinstance(block.output, nn.Identity):
+                raise ValueError(f"network has attention in {stage}, through which no gradient is taken to {layers[0]}")
+
+
+def explained_classes(logits: Sequence[Tensor], classes: Values | None) -> list[Tensor]:
     """The class at hand of each group, (N,) int64 each: the one given, or where that is -1 the predicted one."""
     predicted = [group.argmax(1) for group in logits]
     if classes is None:
         return predicted
     expected = (len(logits[0]), len(logits))
-    if classes.shape != expected or classes.is_floating_point():
-        raise ValueError(
-            f"classes are {classes.dtype} of shape {tuple(classes.shape)}: expected integers, "
-            f"{expected[0]} images × {expected[1]} attribute groups"
-        )
+    classes = integers("classes", classes)
+    if classes.shape != expected:
+        shape = f"{expected[0]} images × {expected[1]} attribute groups"
+        raise ValueError(f"classes have shape {tuple(classes.shape)}: expected {shape}")
     for group, (given, scores) in enumerate(zip(classes.cpu().T, logits, strict=True)):  # one wait for all groups
         wrong = given[(given < -1) | (given >= scores.shape[1])]
         if len(wrong):
@@ -133,9 +155,7 @@ def probability_gradient(head: nn.Module, logits: Tensor, classes: Tensor) -> Te
 
 
 def block_adjoint(block: Bottleneck, kept: dict[nn.Module, Tensor]) -> Adjoint:
-    """Of a residual block in evaluation mode, where `kept` says what it has computed."""
-    assert isinstance(block.attention, nn.Identity), "the adjoint of attention is not known here"
-    assert isinstance(block.output, nn.Identity), "the adjoint of attention is not known here"
+    """Of a residual block without attention in evaluation mode, where `kept` says what it has computed."""
     conv1, conv2, conv3 = (
         convolution_adjoint(conv, norm, kept[conv])
         for conv, norm in ((block.conv1, block.bn1), (block.conv2, block.bn2), (block.conv3, block.bn3))

@@ -2,10 +2,13 @@
 
 SAN-GAL's attribute loss stands at the end.
 
-Metric losses are `(features, labels) -> scalar`, features (N, C) of any floating type and labels (N,) integer. They
-compute in at least float32, also under autocast. A positive of an anchor is another sample with its label, a negative
-one with another label. An anchor that lacks either is left out of the mean; without any anchor the loss is 0 and
-backward gives zeros.
+Metric losses are `(features, labels) -> scalar`, features (N, C) of any floating type and labels (N,) of any integer
+type. They compute in at least float32, also under autocast. A positive of an anchor is another sample with its label, a
+negative one with another label. An anchor that lacks either is left out of the mean; without any anchor the loss is 0
+and backward gives zeros: `complete_anchors` tells so of labels, before there are features.
+
+NumPy arrays and lists are taken where tensors are. TypeError: labels that are not integers, or what is no numbers;
+ValueError: shapes that do not fit.
 """
 
 from collections.abc import Sequence
@@ -15,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from reidkit.tensors import Values, as_tensor, check_range, integers
 
 
 class BatchHardTripletLoss(nn.Module):
@@ -28,7 +33,7 @@ class BatchHardTripletLoss(nn.Module):
         super().__init__()
         self.margin = margin
 
-    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, features: Values, labels: Values) -> Tensor:
         to_positive, to_negative, valid = hardest_distances(features, labels)
         difference = to_positive - to_negative
         losses = F.softplus(difference) if self.margin is None else F.relu(difference + self.margin)
@@ -38,20 +43,21 @@ class BatchHardTripletLoss(nn.Module):
         return f"margin={self.margin}"
 
 
-def triplet_loss_without_hinge(features: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
+def triplet_loss_without_hinge(features: Values, labels: Values, margin: float = 0.3) -> Tensor:
     """Eq. 3 as printed, over batch-hard triplets: the *sum* of m + D(a, p) - D(a, n), which has no lower bound."""
     to_positive, to_negative, valid = hardest_distances(features, labels)
     return ((margin + to_positive - to_negative) * valid).sum()
 
 
-def hardest_distances(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def hardest_distances(features: Values, labels: Values) -> tuple[Tensor, Tensor, Tensor]:
     """Distance of each anchor to its farthest positive and its nearest negative, and whether it has both; each (N,).
 
     The choice of a pair has no gradient, so it is made from one matrix product; the chosen distances are then
     computed from differences, exact where features nearly coincide, with gradient 0 where they do.
     """
+    features, labels = batch(features, labels)
     features = at_least_float32(features)
-    positive, negative = pair_masks(features, labels)
+    positive, negative = pair_masks(labels)
     if len(features) == 0:
         return features.sum(1), features.sum(1), positive.any(1)
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
@@ -76,8 +82,9 @@ class CircleLoss(nn.Module):
         super().__init__()
         self.scale, self.margin = scale, margin
 
-    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        positive, negative = pair_masks(features, labels)
+    def forward(self, features: Values, labels: Values) -> Tensor:
+        features, labels = batch(features, labels)
+        positive, negative = pair_masks(labels)
         similarities = cosine_similarities(features)
         with torch.no_grad():  # -alpha_p, which needs no maximum as s_p <= 1, and alpha_n
             alpha = torch.where(positive, similarities - (1 + self.margin), F.relu(similarities + self.margin))
@@ -96,8 +103,9 @@ class UnifiedLoss(nn.Module):
         super().__init__()
         self.scale, self.margin = scale, margin
 
-    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        positive, negative = pair_masks(features, labels)
+    def forward(self, features: Values, labels: Values) -> Tensor:
+        features, labels = batch(features, labels)
+        positive, negative = pair_masks(labels)
         similarities = cosine_similarities(features)
         exponents = self.scale * torch.where(positive, -similarities, similarities + self.margin)
         return log_one_plus_pairs(exponents, positive, negative)
@@ -106,12 +114,14 @@ class UnifiedLoss(nn.Module):
         return f"scale={self.scale}, margin={self.margin}"
 
 
-def binary_cross_entropy_eq1(logits: Tensor, labels: Tensor) -> Tensor:
+def binary_cross_entropy_eq1(logits: Values, labels: Values) -> Tensor:
     """Eq. 1 as printed: -sum_i [y_i log p_i + (1 - y_i) log(1 - p_i)] with p = softmax(logits), mean over the batch.
 
-    Logits (N, K), labels (N,) in [0, K). The second term, a binary cross-entropy against the other classes, is absent
-    from the cross-entropy that everyone trains with.
+    Logits (N, K), labels (N,) in [0, K), or IndexError. The second term, a binary cross-entropy against the other
+    classes, is absent from the cross-entropy that everyone trains with.
     """
+    logits, labels = batch(logits, labels, "logits")
+    check_range(labels, logits.shape[1])
     logits = at_least_float32(logits)
     log_p = logits.log_softmax(1)  # (N, K)
     # log(1 - p) loses all digits only where p > 1/2: the largest class, summed there from the others instead.
@@ -145,18 +155,20 @@ class JointLoss(nn.Module):
         self.label_smoothing = label_smoothing
         self.triplet = BatchHardTripletLoss(triplet_margin) if use_triplet else None
 
-    def forward(self, output: HasLogits, labels: Tensor) -> dict[str, Tensor]:
-        logits = at_least_float32(output.logits)
+    def forward(self, output: HasLogits, labels: Values) -> dict[str, Tensor]:
+        logits, labels = batch(output.logits, labels, "logits")
+        logits = at_least_float32(logits)
         terms = {"cross-entropy": F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)}
         if self.triplet is not None:
             terms["triplet"] = self.triplet(output.features, labels)
         terms["total"] = torch.stack(list(terms.values())).sum()
-        return terms if self.triplet is None else terms | self._mined(output.features.detach(), labels)
+        if self.triplet is None:
+            return terms
+        return terms | self._mined(output.features.detach(), labels, self.triplet.margin or 0.0)
 
-    def _mined(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        assert self.triplet is not None
+    def _mined(self, features: Tensor, labels: Tensor, margin: float) -> dict[str, Tensor]:
         to_positive, to_negative, valid = hardest_distances(features, labels)
-        active = (to_positive - to_negative + (self.triplet.margin or 0.0) > 0).to(to_positive.dtype)
+        active = (to_positive - to_negative + margin > 0).to(to_positive.dtype)
         means = {"hardest positive": to_positive, "hardest negative": to_negative, "active triplets": active}
         return {name: mean_over(valid, values) for name, values in means.items()}
 
@@ -198,10 +210,27 @@ def cosine_similarities(features: Tensor) -> Tensor:
         return similarities
 
 
-def pair_masks(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Which pairs are positive (a sample is not its own) and which negative: two (N, N) booleans."""
+def batch(features: Values, labels: Values, name: str = "features") -> tuple[Tensor, Tensor]:
+    """Features or logits (N, C) and their labels (N,) int64, as tensors that fit."""
+    features = as_tensor(name, features)
+    labels = integers("labels", labels, features.device).long()
     if features.ndim != 2 or labels.shape != features.shape[:1]:
-        raise ValueError(f"features are {tuple(features.shape)}, labels {tuple(labels.shape)}: expected (N, C), (N,)")
+        raise ValueError(f"{name} are {tuple(features.shape)}, labels {tuple(labels.shape)}: expected (N, C), (N,)")
+    return features, labels
+
+
+def complete_anchors(labels: Values) -> Tensor:
+    """Which samples of a batch have a positive and a negative: labels (..., N) -> booleans (..., N), batch by batch.
+
+    Where none has, as with one identity in a batch or one image of each, every metric loss is 0 whatever the features.
+    """
+    labels = integers("labels", labels).long()
+    alike = (labels.unsqueeze(-1) == labels.unsqueeze(-2)).sum(-1)  # with itself
+    return (alike > 1) & (alike < labels.shape[-1])
+
+
+def pair_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Which pairs are positive (a sample is not its own) and which negative: two (N, N) booleans."""
     same = labels.unsqueeze(1) == labels  # (N, N)
     return same.clone().fill_diagonal_(False), ~same
 
@@ -225,17 +254,19 @@ def mean_over(valid: Tensor, losses: Tensor) -> Tensor:
     return (losses * valid).sum() / valid.sum().clamp_min(1)
 
 
-def attribute_loss(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
+def attribute_loss(logits: Sequence[Values], labels: Values) -> Tensor:
     """SAN-GAL's attribute loss (Sect. 4.1.2): the cross-entropy of each attribute group, mean over the groups.
 
-    Logits (N, classes) of each of G groups, labels (N, G) int64, -1 where missing. A group's cross-entropy is the mean
-    over the images whose label is known; without any it is 0, with gradient 0.
+    Logits (N, classes) of each of G groups, labels (N, G) integer, -1 where missing. A group's cross-entropy is the
+    mean over the images whose label is known; without any it is 0, with gradient 0.
     """
-    shapes = [tuple(group.shape) for group in logits]
-    if not logits or any(labels.shape != (len(group), len(logits)) for group in logits):
+    groups = [as_tensor(f"logits of group {index}", group) for index, group in enumerate(logits)]
+    labels = integers("labels", labels, groups[0].device if groups else None).long()
+    shapes = [tuple(group.shape) for group in groups]
+    if not groups or any(labels.shape != (len(group), len(groups)) for group in groups):
         raise ValueError(f"logits are {shapes}, labels {tuple(labels.shape)}: expected (N, classes) per group, (N, G)")
     losses = []
-    for group, of_group in zip(logits, labels.unbind(1), strict=True):
+    for group, of_group in zip(groups, labels.unbind(1), strict=True):
         total = F.cross_entropy(at_least_float32(group), of_group, ignore_index=-1, reduction="sum")
         losses.append(total / (of_group != -1).sum().clamp_min(1))
     return torch.stack(losses).mean()

@@ -31,6 +31,7 @@ from reidkit.data.samplers import IdentitySampler, ShuffledSampler
 from reidkit.data.synthped import render, renderer
 from reidkit.data.validation import hold_out
 from reidkit.gradcam import attribute_heat_maps
+from reidkit.losses import complete_anchors
 from reidkit.places import build_root, record_roots
 from reidkit.records import Record, RecordError, provenance, read_record, write_record
 from reidkit.settings import REVISION, Configuration, ParameterError, Settings, validate
@@ -67,6 +68,8 @@ def run(config: Configuration, *, records: Path | None = None, progress: bool = 
     """
     records = records or build_root() / "records"
     found = find_record(config)
+    if found is not None and config.root.is_dir():
+        check_data(found, open_dataset(config, progress))  # no number is shown for data that it was not computed from
     if not distributed.agreed(found is not None):
         if config.guide is not None:
             with_weights(config.guide, records, progress)
@@ -95,6 +98,12 @@ def make(config: Configuration, records: Path, progress: bool = True, build: Pat
     system = SYSTEMS[config.system]
     device = choose_device(config.device)
     dataset = open_dataset(config, progress)
+    if system.ranks and not dataset.answerable.any():
+        raise DatasetError(
+            f"{dataset.root}: no query has a picture of the same person by another camera in the gallery, so that there "
+            "is nothing to rank; `reidkit data check` says more"
+        )
+    sampler = make_sampler(config, dataset.train.labels())
     data = file_list_checksum(dataset)
     material = gather(config, dataset, device, progress=progress)
     network = system.build(config, material.classes)
@@ -110,7 +119,7 @@ def make(config: Configuration, records: Path, progress: bool = True, build: Pat
         losses_of(network, config, material),
         material.images["train"],
         labels_of(material),
-        make_sampler(config, dataset.train.labels()),
+        sampler,
         config,
         seed=config.seed,
         directory=workplace,
@@ -245,9 +254,23 @@ def make_sampler(config: Configuration, labels: Tensor) -> Sampler:
     sampling = config.sampling
     if sampling == "auto":
         sampling = "identities" if config.compares else "shuffled"
-    if sampling == "shuffled":
-        return ShuffledSampler(len(labels), config.batch_size)
-    return IdentitySampler(labels, config.batch_size // config.images_per_identity, config.images_per_identity)
+    try:
+        if sampling == "shuffled":
+            return ShuffledSampler(len(labels), config.batch_size)
+        sampler = IdentitySampler(labels, config.batch_size // config.images_per_identity, config.images_per_identity)
+    except ValueError as error:
+        raise ParameterError(str(error)) from error
+    if config.compares:
+        batch = sampler.epoch(torch.Generator().manual_seed(config.seed))[:1]  # (1, B), alike in all epochs
+        with contextlib.suppress(ValueError):  # what cannot be shared is told by the training loop
+            batch = distributed.share(batch)
+        if not complete_anchors(labels[batch[0]]).any():
+            raise ParameterError(
+                f"batch_size {config.batch_size} with images_per_identity {config.images_per_identity}: the triplet loss "
+                f"finds no picture with both another of the same person and one of somebody else among the "
+                f"{batch.shape[1]} of a process, and would be 0; raise one of them, or start fewer processes"
+            )
+    return sampler
 
 
 def heat_maps(
@@ -345,7 +368,8 @@ def check_data(record: Record, dataset: Dataset) -> None:
     if made != found:
         raise RecordError(
             f"{record.name}: made from files with checksum {made[:12]}…, but {dataset.root} has {found[:12]}…: "
-            "the data set was changed or is another version"
+            "the data set was changed or is another one. Pictures of your own are the data set `own` (--set dataset=own); "
+            "a changed copy of a known one needs a build folder of its own (REIDKIT_BUILD)"
         )
 
 

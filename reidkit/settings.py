@@ -1,6 +1,7 @@
 """What every run has in common: its settings, checked before anything starts, and the name that they give it."""
 
 import difflib
+import functools
 import hashlib
 import json
 import math
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from reidkit.data.layouts import file_list_checksum, load_dataset
 from reidkit.data.resident import Augmentation
 from reidkit.data.synthped import renderer
 from reidkit.errors import UserError
@@ -18,7 +20,7 @@ from reidkit.places import build_root, project_root
 # Raised when a change to the code or to a default changes the numbers of a run with an unchanged configuration.
 REVISION = 1
 
-DatasetName = Literal["synthped", "market1501", "dukemtmcreid", "msmt17"]
+DatasetName = Literal["synthped", "market1501", "dukemtmcreid", "msmt17", "own"]
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -204,6 +206,8 @@ class Configuration(Settings):
             values["renderer"] = renderer()  # pictures that other code rendered are another data set
         else:
             values = {key: value for key, value in values.items() if not key.startswith("synthped_")}
+        if self.dataset == "own":
+            values["data"] = files_checksum("own", self.root)  # one's own pictures have no other name
         return values | {"revision": REVISION}
 
     @property
@@ -211,6 +215,12 @@ class Configuration(Settings):
         # Defaults stay out of the hash: a new parameter whose default changes nothing leaves old records their names.
         text = json.dumps(self._determinants(exclude_defaults=True), sort_keys=True)
         return "-".join((*self.title, hashlib.sha256(text.encode()).hexdigest()[:8]))
+
+
+@functools.lru_cache
+def files_checksum(dataset: str, root: Path) -> str:
+    """`file_list_checksum` of a data set as it lies at `root`, looked at once by a process."""
+    return file_list_checksum(load_dataset(dataset, root))
 
 
 def validate(model: type[Model], values: Mapping[str, Any], source: str) -> Model:

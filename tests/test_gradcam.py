@@ -9,7 +9,9 @@ import copy
 import functools
 import gc
 import weakref
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -289,15 +291,46 @@ def test_no_images() -> None:
     ("images", "classes", "layers", "message"),
     [
         (batch(), None, ["layer_3"], "layer 'layer_3' is unknown: did you mean 'layer3'"),
-        (batch(), None, "layer4", "layer 'l' is unknown"),
+        (batch(), None, "layer4", r"layers is 'layer4': expected a list of them, such as \['layer4'\]"),
+        (batch(), None, [nn.Identity()], "a layer is given as Identity: expected its name, of layer2, layer3, layer4"),
+        (batch()[:, :1], None, STAGES, r"images have shape \(3, 1, 64, 32\): expected \(N, 3, H, W\)"),
+        (batch()[0], None, STAGES, r"images have shape \(3, 64, 32\): expected \(N, 3, H, W\)"),
+        (["a.jpg"], None, STAGES, "images is a list of str; expected numbers"),
+        (batch(), [["hat"] * 3] * 3, STAGES, "classes is a list of list; expected numbers"),
         (batch().byte(), None, STAGES, "images are torch.uint8"),
         (batch(), torch.zeros(3, 4, dtype=torch.int64), STAGES, r"shape \(3, 4\).*3 images × 3 attribute groups"),
         (batch(), torch.zeros(2, 3, dtype=torch.int64), STAGES, r"shape \(2, 3\).*3 images × 3 attribute groups"),
-        (batch(), torch.zeros(3, 3), STAGES, "classes are torch.float32"),
+        (batch(), torch.zeros(3, 3), STAGES, "classes is torch.float32; expected integers"),
         (batch(), torch.tensor([[0, 0, 0], [0, 4, 0], [0, 0, 0]]), STAGES, "class 4 in group 1: expected -1 to 3"),
         (batch(), torch.tensor([[0, 0, 0], [0, 0, -2], [0, 0, 0]]), STAGES, "class -2 in group 2: expected -1 to 2"),
     ],
 )
-def test_bad_input(images: Tensor, classes: Tensor | None, layers: list[str], message: str) -> None:
+def test_bad_input(images: Any, classes: Any, layers: Any, message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         attribute_heat_maps(attribute_network(), images, classes, layers)
+
+
+@pytest.mark.parametrize("hand", [Tensor.numpy, Tensor.tolist, lambda x: x if x.dtype.is_floating_point else x.int()])
+def test_arrays_and_lists_do_as_tensors(hand: Callable[[Tensor], Any]) -> None:
+    network, images, classes = attribute_network(), batch(), torch.tensor([[0, 3, 0], [1, -1, 0], [-1, 1, -1]])
+    expected = attribute_heat_maps(network, images, classes)
+    held = torch.tensor(hand(images)) if hand is Tensor.tolist else hand(images)  # a list of floats is float64
+    assert_maps_equal(attribute_heat_maps(network, held, hand(classes)), expected)
+
+
+def test_a_network_that_is_wrapped_is_named() -> None:
+    with pytest.raises(TypeError, match="network is DataParallel: expected an AttributeNetwork; give its .module"):
+        attribute_heat_maps(nn.DataParallel(attribute_network()), batch())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="network is Identity: expected an AttributeNetwork$"):
+        attribute_heat_maps(nn.Identity(), batch())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("place", ["attention", "output"])
+def test_no_gradient_is_taken_through_attention(place: str) -> None:
+    network = attribute_network()
+    setattr(network.backbone.layer3[1], place, nn.Sigmoid())
+    for layers in (STAGES, ["layer2"], ["layer4", "layer2"]):
+        with pytest.raises(ValueError, match="network has attention in layer3, through which no gradient is taken"):
+            attribute_heat_maps(network, batch(), layers=layers)
+    for layers in (["layer3"], ["layer4"], []):
+        assert list(attribute_heat_maps(network, batch(), layers=layers)) == layers

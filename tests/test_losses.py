@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from reidkit.losses import (
     UnifiedLoss,
     attribute_loss,
     binary_cross_entropy_eq1,
+    complete_anchors,
     hardest_distances,
     triplet_loss_without_hinge,
 )
@@ -272,6 +274,67 @@ def test_nan_features_give_a_nan_loss(loss: Loss) -> None:
 def test_refuses_labels_of_another_batch(loss: Loss) -> None:
     with pytest.raises(ValueError, match=r"features are \(12, 4\), labels \(11,\)"):
         loss(torch.randn(12, 4), PK_LABELS[1:])
+
+
+HANDS: list[Callable[[Tensor], Any]] = [
+    Tensor.numpy,
+    Tensor.tolist,
+    *(
+        lambda x, dtype=dtype: x.to(dtype)
+        for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.uint16)
+    ),
+]
+
+
+def joint(features: Any, labels: Any) -> Tensor:
+    return JointLoss()(SimpleNamespace(features=features, logits=features[:, :4]), labels)["total"]
+
+
+@pytest.mark.parametrize("hand", HANDS)
+@pytest.mark.parametrize("loss", [*METRIC_LOSSES, binary_cross_entropy_eq1, joint])
+def test_labels_and_features_as_people_hold_them(loss: Loss, hand: Callable[[Tensor], Any]) -> None:
+    features = torch.randn(12, 4)
+    expected = loss(features, PK_LABELS)
+    held = hand(PK_LABELS)
+    assert loss(features, held) == expected
+    if not isinstance(held, Tensor) and loss is not joint:
+        torch.testing.assert_close(loss(hand(features), held).float(), expected)
+
+
+@pytest.mark.parametrize("hand", HANDS)
+def test_attribute_labels_as_people_hold_them(hand: Callable[[Tensor], Any]) -> None:
+    logits, labels = [torch.randn(4, 2), torch.randn(4, 3)], torch.tensor([[0, 1], [1, 2], [1, 0], [0, 0]])
+    assert attribute_loss(logits, hand(labels)) == attribute_loss(logits, labels)
+
+
+@pytest.mark.parametrize("loss", [*METRIC_LOSSES, binary_cross_entropy_eq1, joint])
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (PK_LABELS.float(), "labels is torch.float32; expected integers"),
+        ([None] * 12, "labels is a list of NoneType; expected numbers"),
+    ],
+)
+def test_labels_that_are_no_integers_are_named(loss: Loss, labels: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        loss(torch.randn(12, 4), labels)
+
+
+@pytest.mark.parametrize("label", [-1, 4])
+def test_class_labels_out_of_bounds(label: int) -> None:
+    for loss in (binary_cross_entropy_eq1, joint):
+        with pytest.raises(IndexError, match=f"{label} is out of bounds"):
+            loss(torch.randn(2, 4), torch.tensor([0, label]))
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=5, max_size=5), min_size=1, max_size=4))
+def test_complete_anchors_are_those_that_a_loss_counts(batches: list[list[int]]) -> None:
+    told = complete_anchors(batches)
+    assert told.dtype == torch.bool
+    for labels, row in zip(batches, told, strict=True):
+        counted = hardest_distances(torch.eye(5), labels)[2]
+        assert torch.equal(row, counted)
+        assert torch.equal(complete_anchors(labels), counted)
 
 
 @settings(max_examples=30, deadline=None)

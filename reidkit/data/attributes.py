@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.io
 import torch
 from torch import Tensor
 
 from reidkit.data.errors import DatasetError
+from reidkit.data.matlab import read_matlab
 
 IntArray = npt.NDArray[np.int64]
 MISSING = -1  # the label of an identity whose file entry says nothing or contradicts itself
@@ -123,8 +123,8 @@ def read_attributes(path: str | Path, train_ids: Tensor | None = None, test_ids:
     """
     path = Path(path)
     try:
-        content = scipy.io.loadmat(path, simplify_cells=True)
-    except Exception as error:  # a damaged file makes scipy raise anything: OSError, zlib.error, ValueError, …
+        content = read_matlab(path)
+    except Exception as error:  # a damaged file makes it raise anything: zlib.error, struct.error, ValueError, …
         raise DatasetError(f"{path}: cannot be read as a MATLAB file: {error}") from error
     known = [path.stem] if path.stem in GROUPS else list(GROUPS)
     found = [name for name in content if not name.startswith("__")]
@@ -162,8 +162,8 @@ def _read_split(
     if unknown := sorted(struct.keys() - wanted):
         raise DatasetError(f"{where} has the unknown fields {', '.join(unknown)}: is it another data set's file?")
     try:
-        ids = np.array([int(index) for index in np.atleast_1d(struct["image_index"])], dtype=np.int64)
-    except (TypeError, ValueError) as error:
+        ids = np.array([_identity(index) for index in np.atleast_1d(struct["image_index"])], dtype=np.int64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise DatasetError(f"{where}.image_index: expected identities such as '0002': {error}") from error
     numbers, count = np.unique(ids, return_counts=True)
     if (count > 1).any():
@@ -171,6 +171,13 @@ def _read_split(
     labels = np.stack([_read_group(where, struct, group, ids, notes) for group in groups], axis=1)  # (I, G)
     order = np.argsort(ids)
     return AttributeSplit(torch.from_numpy(ids[order]), torch.from_numpy(labels[order]))
+
+
+def _identity(index: Any) -> int:
+    number = int(index)
+    if number < 1 or (not isinstance(index, str) and number != index):
+        raise ValueError(f"{index} is none")
+    return number
 
 
 def _read_group(
@@ -196,6 +203,8 @@ def _read_codes(where: str, values: Any, classes: int, ids: IntArray, may_be_zer
     codes = np.atleast_1d(values)
     if codes.shape != ids.shape:
         raise DatasetError(f"{where}: {codes.size} labels for {ids.size} identities")
+    if codes.dtype.kind not in "biuf":
+        raise DatasetError(f"{where}: labels are no numbers")
     lowest = 0 if may_be_zero else 1
     bad = ~np.isin(codes, range(lowest, classes + 1))
     if bad.any():

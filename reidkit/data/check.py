@@ -1,7 +1,6 @@
 """`reidkit data check`: is a data set on disk whole, readable, and what its authors published?"""
 
 import hashlib
-import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,9 +9,9 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from reidkit.data.decoding import read_image
 from reidkit.data.errors import DatasetError
-from reidkit.data.layouts import DISTRACTOR_ID, Dataset, Split, read_dataset
-from reidkit.data.resident import read_image
+from reidkit.data.layouts import Dataset, Split, read_dataset
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,8 @@ def check(name: str, root: str | Path, *, progress: bool = True) -> Report:
     """Check a data set and list everything that is wrong with it; nothing is raised for bad data.
 
     Counts per split against the published ones; every image decoded in full; no identity and no image in both
-    training and test; attributes for exactly the people in the images.
+    training and test; a match from another camera for the queries; attributes for exactly the people in the
+    images. What was passed over, because it is no image, is noted.
     """
     report = Report(name, Path(root))
     try:
@@ -75,9 +75,12 @@ def check(name: str, root: str | Path, *, progress: bool = True) -> Report:
     report.root = reading.dataset.root
     for problem in reading.problems:
         report.add(False, problem)
+    for note in reading.notes:
+        report.note(note)
     _check_counts(report, reading.dataset, reading.junk)
     _check_images(report, reading.dataset, reading.junk, progress)
     _check_leakage(report, reading.dataset)
+    _check_matches(report, reading.dataset)
     _check_attributes(report, reading.dataset)
     return report
 
@@ -93,7 +96,7 @@ def _check_counts(report: Report, dataset: Dataset, junk: Split) -> None:
         if published:
             text += f" (published: {expected[0]:,} of {expected[1]:,} from {published.cameras})"
         report.add(counts == expected and (not published or len(cameras) == published.cameras), text)
-    distractors = int((dataset.gallery.ids == DISTRACTOR_ID).sum())
+    distractors = int(dataset.distractors.sum())
     if distractors or len(junk) or (published and published.junk):
         total, good = len(dataset.gallery) + len(junk), len(dataset.gallery) - distractors
         text = f"bounding_box_test: {total:,} = {good:,} good + {distractors:,} distractors + {len(junk):,} junk"
@@ -126,9 +129,7 @@ def _read(path: Path) -> tuple[str, bytes]:
         read_image(path)
         return "", hashlib.sha256(path.read_bytes()).digest()
     except (DatasetError, OSError) as error:
-        # torchvision opens its messages with the place in its own source
-        reason = re.sub(r"^.*\.cpp:\d+, ", "", str(error.__cause__ or error).splitlines()[0])
-        return f"{path}: {reason}", str(path).encode()
+        return str(error).splitlines()[0], str(path).encode()  # without the advice that follows
 
 
 def _check_leakage(report: Report, dataset: Dataset) -> None:
@@ -140,6 +141,19 @@ def _check_leakage(report: Report, dataset: Dataset) -> None:
     report.add(not both, f"identities in both training and test: {_listed(both)}")
     alone = dataset.query.identities[~torch.isin(dataset.query.identities, dataset.gallery.ids)].tolist()
     report.add(not alone, f"query identities that the gallery lacks: {_listed(alone)}")
+
+
+def _check_matches(report: Report, dataset: Dataset) -> None:
+    """The protocol counts a query's matches from other cameras only, and leaves out a query that has none."""
+    queries, answerable = len(dataset.query), int(dataset.answerable.sum())
+    text = f"queries with a match from another camera: {answerable:,} of {queries:,}"
+    if queries and not answerable:
+        cameras = torch.unique(torch.cat([dataset.query.cameras, dataset.gallery.cameras])).tolist()
+        only = f" and camera {cameras[0]} is the only one" if len(cameras) == 1 else ""
+        text += f": nothing can be measured, since matches from the query's own camera do not count{only}"
+    report.add(answerable > 0, text)
+    if 0 < answerable < queries:
+        report.note(f"  {queries - answerable:,} queries without one are left out of every measure")
 
 
 def _check_attributes(report: Report, dataset: Dataset) -> None:

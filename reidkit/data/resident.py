@@ -7,7 +7,6 @@ that one draw moves an image and anything that lies over it (a heat map, a part 
 
 import functools
 import itertools
-import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,26 +15,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image, read_file
 from torchvision.models import ResNet50_Weights
 
-from reidkit.data.errors import DatasetError
+from reidkit.data.decoding import read_image as read_image
 
 IMAGENET_MEAN: tuple[float, ...] = tuple(ResNet50_Weights.IMAGENET1K_V1.transforms().mean)
 IMAGENET_STD: tuple[float, ...] = tuple(ResNet50_Weights.IMAGENET1K_V1.transforms().std)
-
-
-def read_image(path: Path) -> Tensor:
-    """One image file as uint8 (3, H, W) in RGB. Raises DatasetError, naming the file, where it cannot be decoded."""
-    try:
-        image: Tensor = decode_image(read_file(str(path)), mode=ImageReadMode.RGB)
-        return image
-    except RuntimeError as error:
-        reason = re.sub(r"^.*\.cpp:\d+,? ?", "", str(error).splitlines()[0])  # not where in torchvision it was found
-        raise DatasetError(
-            f"{path}: not a readable image ({reason}). "
-            "`reidkit data check` lists every bad file of a data set; extract or download the set again."
-        ) from error
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -31,13 +31,23 @@ class IdentitySampler:
 
     An identity's images are dealt into shuffled groups of K, an identity of fewer than K images repeating some; a
     batch takes one group from each of P random identities, until fewer than P identities have a group left.
+
+    Raises ValueError where no such batch can be made, or with P = 1: in a batch of one identity nothing is a negative,
+    and the triplet loss is 0 throughout.
     """
 
-    labels: Tensor  # (N,) int64
+    labels: Tensor  # (N,) integer
     identities: int  # P
     images: int  # K
 
     def __post_init__(self) -> None:
+        if self.images < 1:
+            raise ValueError(f"{self.images} images of each identity; expected at least 1: set images_per_identity")
+        if self.identities < 2:
+            raise ValueError(
+                f"a batch of {self.identities} identities × {self.images} images: batch-hard mining needs two "
+                "identities, as one has no negatives; raise batch_size or lower images_per_identity"
+            )
         found = len(self.labels.unique())
         if found < self.identities:
             raise ValueError(

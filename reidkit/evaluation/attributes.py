@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reidkit.tensors import Values, as_tensor, integers
+
 MISSING = -1  # a label that is not known
 
 
@@ -44,7 +46,7 @@ class AttributeEvaluation:
 
 @torch.no_grad()
 def evaluate_attributes(
-    probabilities: Sequence[Tensor], labels: Tensor, ids: Tensor, train_labels: Tensor | None = None
+    probabilities: Sequence[Values], labels: Values, ids: Values, train_labels: Values | None = None
 ) -> AttributeEvaluation:
     """Compare the likeliest class with the label: of images, and of identities by their images' mean probabilities.
 
@@ -54,15 +56,18 @@ def evaluate_attributes(
     they are given, of the labels under evaluation, counted as they are evaluated, per image or per identity.
 
     A missing label never counts, neither as right nor as wrong. The lowest of equally likely or frequent classes is
-    taken. Results are on the CPU.
+    taken. Tensors, NumPy arrays or lists are taken; results are on the CPU.
 
-    Raises ValueError: a shape, a label out of range, a probability that is not finite, or an identity with two labels.
+    Raises ValueError: a shape, a label out of range, a probability that is not finite, or an identity with two labels;
+    TypeError: labels or ids that are not integers, or what is no numbers.
     """
-    ids, labels = ids.cpu(), labels.cpu()
-    _check(probabilities, labels, ids, train_labels)
+    ids, labels = integers("ids", ids).cpu().long(), integers("labels", labels).cpu().long()
+    train_labels = None if train_labels is None else integers("train_labels", train_labels).cpu().long()
+    groups = [as_tensor(f"probabilities of group {index}", group).cpu() for index, group in enumerate(probabilities)]
+    _check(groups, labels, ids, train_labels)
     people = ids > 0
     labels = labels[people]  # (N', G)
-    scores = [group.cpu()[people].double() for group in probabilities]
+    scores = [group[people].double() for group in groups]
     identities, identity = ids[people].unique(return_inverse=True)  # (I,), (N',)
     labels_of_identity = labels.new_empty(len(identities), len(scores)).index_copy_(0, identity, labels)  # (I, G)
     if len(odd := (labels_of_identity[identity] != labels).nonzero()):
@@ -74,7 +79,7 @@ def evaluate_attributes(
 
 def _scores(scores: Sequence[Tensor], labels: Tensor, train_labels: Tensor | None) -> AttributeScores:
     """Scores (N, classes) per group, labels (N, G)."""
-    known_from = labels if train_labels is None else train_labels.cpu()
+    known_from = labels if train_labels is None else train_labels
     rows = []
     for group, label, examples in zip(scores, labels.unbind(1), known_from.unbind(1), strict=True):
         known = label != MISSING

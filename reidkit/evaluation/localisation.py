@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from reidkit.tensors import Values, as_tensor
+
 _IMAGES_AT_ONCE = 64  # their upsampled maps then stay in the cache
 _TIE = 1e-5  # values this close, relative to the maximum, are equal: upsampling rounds equal ones apart
 _MAP, _RANDOM, _CENTRE = range(3)
@@ -61,8 +63,8 @@ class Localisation:
 
 @torch.no_grad()
 def evaluate_localisation(
-    maps: Tensor,
-    regions: Tensor,
+    maps: Values,
+    regions: Values,
     *,
     tolerance: float = 0.0,
     threshold: float = 0.5,
@@ -76,8 +78,10 @@ def evaluate_localisation(
     at most 1, relative to each map's maximum.
 
     The intervals cover the choice of images, drawn anew `resamples` times (the same for all measures of one call), not
-    that of a network. Results are on the CPU. Raises ValueError (a shape, a value) and TypeError (a dtype).
+    that of a network. Tensors, NumPy arrays or lists are taken; results are on the CPU. Raises ValueError (a shape, a
+    value) and TypeError (a dtype).
     """
+    maps, regions = as_tensor("maps", maps), as_tensor("regions", regions)
     _check(maps, regions, tolerance, threshold, resamples)
     size = regions.shape[1], regions.shape[2]
     constant, centre = torch.ones(1, size[0] * size[1], device=maps.device), _centre_map(size).to(maps.device)

@@ -9,6 +9,7 @@ Only the matches need a rank, and a rank is a count. Hence per block of queries 
 buffer, and per match one count of the wrong items that are more similar: no sort of the gallery.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -19,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reidkit.tensors import Values, as_tensor, integers
+
 JUNK = -1  # the identity of gallery items that are ignored
 
 # A block of queries is multiplied with the whole gallery: more queries multiply faster, fewer take less memory.
@@ -27,8 +30,14 @@ _SLAB_BYTES = 4 * 2**20  # the part of a block that is worked on while it lies i
 _FEW = 40  # matches of a query up to which comparing all with all is faster than placing in bins
 _PLACED_AT_ONCE = 2**15  # values; their bins then stay in the cache
 _RAISED_BYTES = 16 * 2**20  # half-precision features are raised so much at a time
+_TIES_AMONG = 2048  # gallery items of a query that are looked at for ties
+_TIES_WARNED = 0.5  # the share of them from which on ties are warned of
 
 Array = NDArray[Any]
+
+
+class TiesWarning(UserWarning):
+    """More than half of the similarities repeat another of the same query: the ranking means little."""
 
 
 @dataclass(frozen=True)
@@ -52,40 +61,44 @@ class Ranking:
 
 @torch.no_grad()
 def evaluate_ranking(
-    query: Tensor,
-    gallery: Tensor,
-    query_ids: Tensor,
-    gallery_ids: Tensor,
-    query_cameras: Tensor,
-    gallery_cameras: Tensor,
+    query: Values,
+    gallery: Values,
+    query_ids: Values,
+    gallery_ids: Values,
+    query_cameras: Values,
+    gallery_cameras: Values,
     metric: str = "cosine",
     average_precision: str = "rectangular",
     max_rank: int = 50,
 ) -> Ranking:
     """Rank the gallery for each query by Market-1501's protocol and say how well it went.
 
-    query (Q, D), gallery (G, D): features, any floating type, any one device. ids and cameras: integers, (Q,) and (G,).
+    query (Q, D), gallery (G, D): features, floating, any one device. ids and cameras: integers of any type, (Q,) and
+        (G,). All may be tensors, NumPy arrays or lists.
     average_precision: "rectangular", the mean of the precisions at the matches (scikit-learn, torchreid, fast-reid), or
         "trapezoid", the area under straight lines between them, from precision 1 at recall 0 (Market-1501's own code,
         after Philbin et al., CVPR 2007). They differ by up to a point of mAP: never compare one with the other.
 
     Ties: a match's rank is one plus the number of valid gallery items that are strictly more similar, so that it stands
     before the wrong items that are as similar; matches as similar as one another take consecutive ranks. The order of
-    the gallery therefore does not matter. (A network that maps every image to one point ties everything, and gets 1.)
+    the gallery therefore does not matter. But a network that maps every image to one point ties everything, and gets 1:
+    a TiesWarning tells where more than half of the similarities repeat another, by a sample of queries and items.
 
     Half precision is raised to float32 before the product; float64 is kept. An all-zero feature has cosine 0 with all.
     Without a query, a gallery or a match, means are nan. Results are on the CPU.
 
-    Raises ValueError (a shape, a name, a feature that is not finite) and TypeError (a dtype).
+    Raises ValueError (a shape, a name, a feature that is not finite) and TypeError (a dtype, or what is no numbers).
     """
     _choose("average_precision", average_precision, ("rectangular", "trapezoid"))
     if max_rank < 1:
         raise ValueError(f"max_rank is {max_rank}; expected at least 1")
     problem = _Problem(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, metric)
-    ap = torch.full((len(query),), torch.nan, dtype=torch.float64)
+    ap = torch.full((len(problem.query),), torch.nan, dtype=torch.float64)
     inp = ap.clone()
-    first = torch.zeros(len(query), dtype=torch.int64)
+    first = torch.zeros(len(problem.query), dtype=torch.int64)
+    ties: list[tuple[int, int]] = []
     for rows, similarity, same, match in problem.slabs():
+        ties.append(_ties(similarity[0]))
         matches = match.sum(1, keepdim=True)  # (R, 1)
         most = int(matches.max())
         if most == 0:
@@ -102,6 +115,7 @@ def evaluate_ranking(
         ap[rows] = ((precision * (found <= matches)).sum(1, keepdim=True) / matches)[:, 0].cpu()  # 0 / 0 is nan
         inp[rows] = (matches / rank.gather(1, (matches - 1).clamp(min=0)))[:, 0].cpu()
         first[rows] = rank[:, 0].long().cpu()
+    _warn_of_ties(ties)
     unmatched = ap.isnan()
     inp[unmatched], first[unmatched] = torch.nan, 0
     ranks = torch.arange(1, max_rank + 1)
@@ -111,12 +125,12 @@ def evaluate_ranking(
 
 @torch.no_grad()
 def top_matches(
-    query: Tensor,
-    gallery: Tensor,
-    query_ids: Tensor,
-    gallery_ids: Tensor,
-    query_cameras: Tensor,
-    gallery_cameras: Tensor,
+    query: Values,
+    gallery: Values,
+    query_ids: Values,
+    gallery_ids: Values,
+    query_cameras: Values,
+    gallery_cameras: Values,
     metric: str = "cosine",
     k: int = 10,
 ) -> Tensor:
@@ -128,9 +142,9 @@ def top_matches(
     if k < 1:
         raise ValueError(f"k is {k}; expected at least 1")
     problem = _Problem(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, metric)
-    top = torch.full((len(query), k), -1)
+    top = torch.full((len(problem.query), k), -1)
     for rows, similarity, same, match in problem.slabs():
-        similarity.scatter_(1, same.masked_fill(match, len(gallery)), -torch.inf)
+        similarity.scatter_(1, same.masked_fill(match, len(problem.gallery)), -torch.inf)
         best = similarity.topk(min(k, similarity.shape[1]), dim=1)
         top[rows, : best.indices.shape[1]] = best.indices.masked_fill(best.values == -torch.inf, -1).cpu()
     return top
@@ -141,39 +155,36 @@ class _Problem:
 
     def __init__(
         self,
-        query: Tensor,
-        gallery: Tensor,
-        query_ids: Tensor,
-        gallery_ids: Tensor,
-        query_cameras: Tensor,
-        gallery_cameras: Tensor,
+        query: Values,
+        gallery: Values,
+        query_ids: Values,
+        gallery_ids: Values,
+        query_cameras: Values,
+        gallery_cameras: Values,
         metric: str,
     ) -> None:
         _choose("metric", metric, ("cosine", "euclidean"))
+        query, gallery = as_tensor("query", query), as_tensor("gallery", gallery)
         for name, features in (("query", query), ("gallery", gallery)):
             if features.ndim != 2:
                 raise ValueError(f"{name} has shape {tuple(features.shape)}; expected (images, feature length)")
-            if not features.is_floating_point():
-                raise TypeError(f"{name} is {features.dtype}; expected floating-point features")
+            if not features.is_floating_point() or features.itemsize < 2:
+                raise TypeError(f"{name} is {features.dtype}; expected floating-point features, of 16 bits or more")
         if query.shape[1] != gallery.shape[1]:
             lengths = f"{query.shape[1]} and {gallery.shape[1]}"
             raise ValueError(f"features of query and gallery are {lengths} numbers long; expected one length")
         if query.device != gallery.device:
             raise ValueError(f"query is on {query.device}, gallery on {gallery.device}; expected one device")
-        for name, labels, features in (
-            ("query_ids", query_ids, query),
-            ("query_cameras", query_cameras, query),
-            ("gallery_ids", gallery_ids, gallery),
-            ("gallery_cameras", gallery_cameras, gallery),
-        ):
-            if labels.shape != (len(features),):
-                raise ValueError(f"{name} has shape {tuple(labels.shape)}; expected ({len(features)},), one per image")
-            if labels.is_floating_point() or labels.is_complex():
-                raise TypeError(f"{name} is {labels.dtype}; expected integers")
-        device = gallery.device
         self.query, self.gallery = query, gallery
-        self.query_ids, self.gallery_ids = (x.to(device, torch.int64) for x in (query_ids, gallery_ids))
-        self.query_cameras, self.gallery_cameras = query_cameras.to(device), gallery_cameras.to(device)
+        self.query_ids, self.gallery_ids, self.query_cameras, self.gallery_cameras = (
+            _labels(name, labels, features)
+            for name, labels, features in (
+                ("query_ids", query_ids, query),
+                ("gallery_ids", gallery_ids, gallery),
+                ("query_cameras", query_cameras, query),
+                ("gallery_cameras", gallery_cameras, gallery),
+            )
+        )
         self.dtype = torch.promote_types(torch.promote_types(query.dtype, gallery.dtype), torch.float32)
         self._squares("query", query)
         squares = self._squares("gallery", gallery)
@@ -242,6 +253,33 @@ class _Problem:
                 f"the first in row {bad[0]}; expected finite numbers: look at the network that made them"
             )
         return squares
+
+
+def _labels(name: str, values: Values, features: Tensor) -> Tensor:
+    """Identities or cameras, int64 (N,), on the device of the features (N, D)."""
+    labels = integers(name, values)
+    if labels.shape != (len(features),):
+        raise ValueError(f"{name} has shape {tuple(labels.shape)}; expected ({len(features)},), one per image")
+    return labels.to(features.device, torch.int64)
+
+
+def _ties(similarity: Tensor) -> tuple[int, int]:
+    """Of a row's similarities (W,): how many of some that are spread over it repeat another, and of how many."""
+    some = similarity[:: -(-len(similarity) // _TIES_AMONG)]
+    some = some[some > -torch.inf].sort().values
+    return int((some[1:] == some[:-1]).sum()), len(some)
+
+
+def _warn_of_ties(ties: list[tuple[int, int]]) -> None:
+    repeated, seen = (sum(counts) for counts in zip(*ties, strict=True)) if ties else (0, 0)
+    if repeated > _TIES_WARNED * seen:
+        warnings.warn(
+            f"{repeated / seen:.0%} of the similarities looked at repeat another of the same query exactly, and "
+            "matches stand before what is as similar: mAP, mINP and CMC are too high. Have the features collapsed to "
+            "a few points, do they hold a few values only, or lie so far from 0 that distances are rounded alike?",
+            TiesWarning,
+            stacklevel=4,  # whoever called evaluate_ranking, past torch.no_grad
+        )
 
 
 def _parts(rows: Tensor, most: int) -> tuple[Tensor, ...]:

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from reidkit.tensors import Values, as_tensor, check_range, integers
+
 
 class BNNeck(nn.BatchNorm1d):
     """Batch norm without a trainable shift between the metric and the classification loss (Luo et al., CVPRW 2019)."""
@@ -76,7 +78,7 @@ class CircleSoftmax(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_classes, in_features))
         nn.init.normal_(self.weight, std=0.01)
 
-    def forward(self, embedding: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, embedding: Tensor, labels: Values | None = None) -> Tensor:
         """Embeddings (N, in_features), labels (N,) in [0, num_classes) -> logits (N, num_classes).
 
         In evaluation, or without labels, there is no target and the logits are gamma * s.
@@ -95,19 +97,27 @@ class CircleSoftmax(nn.Module):
             cosines: Tensor = CosinesToWeights.apply(F.normalize(embedding.to(weight.dtype)), weight)
             return cosines
 
-    def logits(self, cosines: Tensor, labels: Tensor) -> Tensor:
-        """Cosines (N, K), labels (N,) int64 in [0, K) -> logits (N, K), float32 or wider; changes neither argument.
+    def logits(self, cosines: Values, labels: Values) -> Tensor:
+        """Cosines (N, K), labels (N,) integer in [0, K) -> logits (N, K), float32 or wider; changes neither argument.
 
-        A label outside of [0, K) is an IndexError on the CPU and a device-side assertion on a GPU.
+        Tensors, NumPy arrays or lists. A label outside of [0, K) is an IndexError on the CPU and a device-side
+        assertion on a GPU; labels that are no integers are a TypeError, shapes that do not fit a ValueError.
         """
-        if labels.shape != cosines.shape[:1]:
+        cosines = as_tensor("cosines", cosines)
+        labels = integers("labels", labels, cosines.device)
+        if cosines.ndim != 2 or labels.shape != cosines.shape[:1]:
             raise ValueError(f"cosines are {tuple(cosines.shape)}, labels {tuple(labels.shape)}: expected (N, K), (N,)")
         cosines = cosines.to(torch.promote_types(cosines.dtype, torch.float32))
-        target = labels.unsqueeze(1)  # (N, 1)
+        target = labels.long().unsqueeze(1)  # (N, 1)
         with torch.no_grad():
             # logits = slope * cosines + offset: gradients flow through the cosines only, so both are plain numbers.
             slope = (cosines + self.margin).clamp_min_(0).mul_(self.scale)
-            target_slope = (1 + self.margin - cosines.gather(1, target)).clamp_min_(0).mul_(self.scale)
+            try:
+                of_target = cosines.gather(1, target)
+            except RuntimeError:  # of gather: looking at the labels beforehand would cost time in every step
+                check_range(labels, cosines.shape[1])
+                raise
+            target_slope = (1 + self.margin - of_target).clamp_min_(0).mul_(self.scale)
             offset = (slope * -self.margin).scatter_(1, target, target_slope * (self.margin - 1))
             slope.scatter_(1, target, target_slope)
         return torch.addcmul(offset, slope, cosines)

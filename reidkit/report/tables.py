@@ -37,6 +37,7 @@ DATASETS = {
     "market1501": "Market-1501",
     "dukemtmcreid": "DukeMTMC-reID",
     "msmt17": "MSMT17",
+    "own": "own pictures",
 }
 Comparison = pd.DataFrame  # what `compare` returns
 

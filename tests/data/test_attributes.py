@@ -168,6 +168,14 @@ def changed(**fields: Any) -> Struct:
             changed(image_index=np.array(["0002", "0007", "x"], object)),
             r"image_index: expected identities .*'x'",
         ),
+        *(
+            (changed(image_index=np.array(ids, object)), r"train\.image_index: expected identities such as '0002'")
+            for ids in ([2, 7, 0], [2, 7, -1], [2, 7, 9.5], [2, 7, 1e300], [2, 7, np.inf], ["2", "7", "9" * 30])
+        ),
+        (changed(hat=np.array(["1", "2", "1"], object)), r"train\.hat: labels are no numbers"),
+        (changed(upred=np.array([[1, 2], [1], [1]], object)), r"train\.upred: labels are no numbers"),
+        (changed(age="123"), r"train\.age: 1 labels for 3 identities"),
+        (changed(bag={"yes": 1}), r"train\.bag: 1 labels for 3 identities"),
         ([1, 2], "market_attribute has no struct 'train'"),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from PIL import Image
 
 from reidkit.data.attributes import GROUPS
 from reidkit.data.check import PUBLISHED, Counts, Report, check
@@ -113,6 +114,54 @@ def test_msmt_numbers_of_training_and_test_are_not_compared(msmt: Path) -> None:
     assert any(line.startswith("note  identities in both") for line in report.lines)
     shutil.copy(next(msmt.glob("train/*/*.jpg")), next(msmt.glob("test/*/*.jpg")))
     assert "are the same image" in failures(check("msmt17", msmt, progress=False))
+
+
+def test_person_0_of_msmt17_is_no_distractor(msmt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = Counts((3, 2), (1, 1), (2, 2), cameras=3)
+    monkeypatch.setitem(PUBLISHED, "msmt17", counts)
+    text = str(check("msmt17", msmt, progress=False))
+    assert "gallery: 2 images of 2 identities" in text
+    assert "distractors" not in text
+
+
+def test_one_camera_cannot_be_measured(tmp_path: Path, image: Callable[[Path], None]) -> None:
+    for name in ("bounding_box_train/1_c4_a.jpg", "query/2_c4_a.jpg", "bounding_box_test/2_c4_b.jpg"):
+        image(tmp_path / name)
+    assert (
+        "FAIL  queries with a match from another camera: 0 of 1: nothing can be measured, since matches from the "
+        "query's own camera do not count and camera 4 is the only one"
+    ) in failures(check("own", tmp_path, progress=False))
+    image(tmp_path / "bounding_box_test" / "3_c5_a.jpg")  # another camera, but not of that person
+    assert failures(check("own", tmp_path, progress=False)).endswith("own camera do not count")
+    image(tmp_path / "bounding_box_test" / "2_c5_b.jpg")
+    assert check("own", tmp_path, progress=False).ok
+
+
+def test_queries_without_a_match_are_counted(market: Path) -> None:
+    for name in ("query/0001_c2s1_001051_00", "query/0001_c2s1_001052_00"):  # its only image is camera 2's, too
+        shutil.copy(market / "query" / "0001_c1s1_001051_00.jpg", market / f"{name}.jpg")
+    lines = check("market1501", market, progress=False).lines
+    at = lines.index("ok    queries with a match from another camera: 2 of 4")
+    assert lines[at + 1] == "note    2 queries without one are left out of every measure"
+
+
+def test_what_was_passed_over_is_noted(market: Path) -> None:
+    (market / "query" / "._0001_c1s1_001051_00.jpg").touch()
+    report = check("market1501", market, progress=False)
+    assert (
+        f"note  {market / 'query'}: 2 passed over that are no images or hidden: ._0001_c1s1_001051_00.jpg, Thumbs.db"
+        in (report.lines)
+    )
+    assert "passed over" not in failures(report)
+
+
+def test_an_image_of_several_frames_is_listed(market: Path) -> None:
+    path = market / "query" / "0001_c1s1_001051_00.jpg"
+    frame = Image.open(path)
+    frame.save(path, "GIF", save_all=True, append_images=[frame.rotate(180)])
+    assert f"FAIL    {path}: not a readable image (it holds 2 frames; expected one picture)" in (
+        check("market1501", market, progress=False).lines
+    )
 
 
 def test_attributes(market: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from reidkit.data import Dataset, DatasetError, Split, file_list_checksum, load_dataset
 from reidkit.data.attributes import GROUPS
+from reidkit.data.layouts import IMAGE_SUFFIXES, LAYOUTS, read_dataset
 
 
 def rows(split: Split) -> list[tuple[str, int, int]]:
@@ -115,6 +116,106 @@ def test_checksum_tells_files_and_sizes_but_not_places(market: Path, image: Call
     assert len({before, with_extra, changed, checksum()}) == 4
 
 
+def test_zero_is_a_person_in_msmt17_and_nobody_elsewhere(market: Path, msmt: Path) -> None:
+    assert load_dataset("market1501", market).distractors.tolist() == [True, False, False]
+    assert load_dataset("msmt17", msmt).distractors.tolist() == [False, False]
+
+
+views = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 3)), max_size=8)
+
+
+@given(views, views)
+def test_a_query_is_answerable_by_another_camera_only(
+    query: list[tuple[int, int]], gallery: list[tuple[int, int]]
+) -> None:
+    def split(views: list[tuple[int, int]]) -> Split:
+        ids, cameras = (torch.tensor([view[i] for view in views], dtype=torch.int64) for i in (0, 1))
+        return Split(tuple(Path(str(i)) for i in range(len(views))), ids, cameras)
+
+    dataset = Dataset("own", Path(), split([]), split(query), split(gallery), None)
+    expected = [any(p == person and c != camera for p, c in gallery) for person, camera in query]
+    assert dataset.answerable.tolist() == expected
+    assert dataset.answerable.dtype == torch.bool
+
+
+# one's own pictures
+
+
+@pytest.fixture
+def own(tmp_path: Path, image: Callable[[Path], None]) -> Path:
+    """More cameras and more digits than Market-1501's, names that go on as they like, and its marks."""
+    for name in ("bounding_box_train/1_c1_a.jpg", "bounding_box_train/123456789012_c17_left door.JPEG",
+                 "bounding_box_train/0031_c0.png", "query/7_c1s1_000151_01.jpg.jpg", "query/8_c2é.PNG",
+                 "bounding_box_test/7_c23_1.webp", "bounding_box_test/8_c1_1.Tif", "bounding_box_test/0_c1.bmp",
+                 "bounding_box_test/0000_c2_.gif", "bounding_box_test/-1_c3_.jpg"):  # fmt: skip
+        image(tmp_path / "shop" / name)
+    return tmp_path / "shop"
+
+
+def test_own_pictures(own: Path) -> None:
+    dataset = load_dataset("own", own)
+    assert (dataset.name, dataset.root, dataset.attributes) == ("own", own, None)
+    assert rows(dataset.train) == [
+        ("0031_c0.png", 31, 0), ("123456789012_c17_left door.JPEG", 123456789012, 17), ("1_c1_a.jpg", 1, 1),
+    ]  # fmt: skip
+    assert rows(dataset.query) == [("7_c1s1_000151_01.jpg.jpg", 7, 1), ("8_c2é.PNG", 8, 2)]
+    assert rows(dataset.gallery) == [
+        ("0000_c2_.gif", 0, 2), ("0_c1.bmp", 0, 1), ("7_c23_1.webp", 7, 23), ("8_c1_1.Tif", 8, 1),
+    ]  # fmt: skip
+    assert dataset.distractors.tolist() == [True, True, False, False]
+    assert dataset.answerable.all()
+
+
+@given(
+    identity=st.integers(1, 10**18 - 1),
+    zeros=st.integers(0, 3),
+    camera=st.integers(0, 10**9),
+    rest=st.text(st.characters(exclude_characters="/\0", codec="utf-8"), max_size=20),
+    suffix=st.sampled_from(sorted(IMAGE_SUFFIXES)),
+)
+def test_own_names_say_identity_and_camera_and_go_on_as_they_like(
+    identity: int, zeros: int, camera: int, rest: str, suffix: str
+) -> None:
+    digits = "0" * min(zeros, 18 - len(str(identity))) + str(identity)
+    separator = "" if not rest[:1].isdecimal() else "_"
+    match = LAYOUTS["own"].file_name.fullmatch(f"{digits}_c{camera}{separator}{rest}{suffix}")
+    assert match is not None
+    assert (int(match["id"]), int(match["camera"])) == (identity, camera)
+
+
+@pytest.mark.parametrize("name", ["IMG_0001.jpg", "c1_0001.jpg", "1_c.jpg", "-2_c1.jpg", "1_c1", f"{'9' * 19}_c1.jpg"])
+def test_own_names_that_say_neither(own: Path, name: str) -> None:
+    (own / "query" / name).touch()
+    if name == "1_c1":  # no image
+        load_dataset("own", own)
+        return
+    message = error("own", own)
+    assert f"{own / 'query' / name}: the file name does not fit the pattern of 1_c1_anything.jpg" in message
+    assert "a folder of any name/\n    bounding_box_train/1_c1_anything.jpg" in message
+
+
+def test_own_people_are_numbered_from_1(own: Path, image: Callable[[Path], None]) -> None:
+    image(path := own / "bounding_box_train" / "0_c1_a.jpg")
+    assert f"{path}: junk (-1) and distractors (0) belong in bounding_box_test only; people are numbered from 1" in (
+        error("own", own)
+    )
+
+
+def test_odd_names_in_market1501_lead_to_own(market: Path, image: Callable[[Path], None]) -> None:
+    image(market / "query" / "0001_c7s1_001051_00.jpg")
+    assert 'pictures of your own in these folders are the data set "own"' in error("market1501", market)
+    assert load_dataset("own", market).query.cameras.tolist() == [1, 7, 1]
+
+
+def test_own_attributes_are_those_in_the_folder_only(own: Path) -> None:
+    write_attributes(own.parent / "market_attribute.mat", "market_attribute", [2, 7], [1, 1488])  # somebody else's
+    assert load_dataset("own", own).attributes is None
+    write_attributes(own / "market_attribute.mat", "market_attribute", [1, 31, 123456789012], [7, 8])
+    attributes = load_dataset("own", own).attributes
+    assert attributes is not None
+    assert attributes.train.ids.tolist() == [1, 31, 123456789012]
+
+
 # attributes
 
 
@@ -181,7 +282,7 @@ def test_half_extracted_folders(name: str, tree: str, folder: str, request: pyte
 @pytest.mark.parametrize(
     "name",
     ["0002_c7s1_000451_03.jpg", "0002_c1s1_000451.jpg", "2_c1s1_000451_03.jpg", "0002_c1s1_000451_03.png",
-     "0002_c1s1_000451_03 (1).jpg", "._0002_c1s1_000451_03.jpg", "a0002_c1s1_000451_03.jpg"],
+     "0002_c1s1_000451_03 (1).jpg", "0002_c1s1_000451_03.JPG", "a0002_c1s1_000451_03.jpg"],
 )  # fmt: skip
 def test_image_with_an_odd_name(market: Path, name: str) -> None:
     (market / "bounding_box_train" / name).touch()
@@ -190,10 +291,47 @@ def test_image_with_an_odd_name(market: Path, name: str) -> None:
     assert "0002_c1s1_000451_03.jpg" in message
 
 
-def test_files_that_are_no_images_are_passed_over(market: Path) -> None:
+def test_what_is_no_image_or_hidden_is_passed_over_with_a_note(market: Path, image: Callable[[Path], None]) -> None:
+    folder = market / "bounding_box_train"
     before = rows(load_dataset("market1501", market).train)
-    (market / "bounding_box_train" / ".DS_Store").touch()
-    assert rows(load_dataset("market1501", market).train) == before
+    assert [note.split(": ")[1] for note in read_dataset("market1501", market).notes] == [
+        "1 passed over that are no images or hidden"
+    ] * 3  # Thumbs.db in each folder
+    (folder / "._0002_c1s1_000451_03.jpg").write_bytes(b"\0\5\x16\7" + bytes(100))  # a Mac's, on other file systems
+    (folder / "desktop.ini").touch()
+    image(folder / "@eaDir" / "0002_c1s1_000451_03.jpg")
+    (folder / "empty").mkdir()
+    reading = read_dataset("market1501", market)
+    assert reading.problems == ()
+    assert rows(reading.dataset.train) == before
+    assert f"{folder}: 4 passed over that are no images or hidden: ._0002_c1s1_000451_03.jpg, @eaDir, Thumbs.db, " in (
+        note.replace("Thumbs.db, desktop.ini", "Thumbs.db, ") for note in reading.notes
+    )
+    assert f"{folder / 'empty'}: a folder without images, passed over" in reading.notes
+
+
+def test_images_in_a_folder_within_are_not_ignored_without_a_word(market: Path, image: Callable[[Path], None]) -> None:
+    inner = market / "bounding_box_train" / "0002"
+    for name in ("0002_c1s1_000452_03.jpg", "more/0002_c1s1_000453_03.png"):
+        image(inner / name)
+    (inner / "._0002_c1s1_000452_03.jpg").touch()  # hidden there too
+    assert f"{inner}: a folder within bounding_box_train, so that 2 images in it would not be read" in error(
+        "market1501", market
+    )
+
+
+def test_what_is_named_like_an_image_and_is_no_file(market: Path) -> None:
+    links = {
+        "0001_c3s1_001051_00.jpg": "nowhere.jpg",
+        "0001_c3s1_001052_00.jpg": "0001_c3s1_001052_00.jpg",  # itself
+    }
+    for name, target in links.items():
+        (market / "query" / name).symlink_to(target)
+    (folder := market / "query" / "0001_c3s1_001053_00.jpg").mkdir()
+    message = error("market1501", market)
+    for name in links:
+        assert f"{market / 'query' / name}: a link to a file that is not there" in message
+    assert f"{folder}: a folder, where an image is expected" in message
 
 
 @pytest.mark.parametrize("folder", ["bounding_box_train", "query"])
@@ -229,6 +367,28 @@ def test_msmt_bad_lists(msmt: Path) -> None:
     assert f"{query}, line 5: '0000/c1.jpg' does not fit" in message
     shutil.rmtree(msmt / "test")
     assert f"{msmt / 'test'}: no such folder" in error("msmt17", msmt)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_msmt_lists_with_a_byte_order_mark(msmt: Path, encoding: str) -> None:
+    expected = rows(load_dataset("msmt17", msmt).train)
+    mark = "\ufeff" if encoding[-3:] in ("-le", "-be") else ""
+    for file in msmt.glob("list_*.txt"):
+        file.write_bytes((mark + file.read_text()).replace("\n", "\r\n").encode(encoding))
+    assert rows(load_dataset("msmt17", msmt).train) == expected
+
+
+def test_msmt_list_that_is_no_text(msmt: Path) -> None:
+    file = msmt / "list_query.txt"
+    file.write_bytes("0000/0000_000_01_0303morning_0008_0_é.jpg 0".encode("latin-1"))
+    assert f"{file}: cannot be read as text, in UTF-8 or marked as UTF-16: " in error("msmt17", msmt)
+
+
+@pytest.mark.parametrize("folder", ["../test/0000", "/etc", "0000/../../test/0000"])
+def test_msmt_list_that_leads_out_of_its_folder(msmt: Path, folder: str) -> None:
+    file = msmt / "list_train.txt"
+    file.write_text(f"{folder}/0000_000_01_0303morning_0008_0_ex.jpg 0\n")
+    assert f"{file}, line 1: '{folder}/0000_000_01_0303morning_0008_0_ex.jpg' does not fit" in error("msmt17", msmt)
 
 
 def test_market_and_duke_are_not_taken_for_each_other(market: Path, duke: Path) -> None:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import functional as TF
 
-from reidkit.data import DatasetError
 from reidkit.data.resident import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -19,7 +18,6 @@ from reidkit.data.resident import (
     load_images,
     move_at_once,
     normalise,
-    read_image,
     resize,
 )
 
@@ -257,10 +255,3 @@ def test_what_does_not_fit_in_memory_is_streamed(tmp_path: Path) -> None:
     assert isinstance(load_images(paths, (16, 8)), ResidentImages)
     assert isinstance(load_images(paths, (16, 8), memory_limit=100), StreamedImages)
     assert len(load_images([], (16, 8))) == 0
-
-
-def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
-    bad = tmp_path / "0002_c1s1_000451_03.jpg"
-    bad.write_bytes(b"\xff\xd8\xff\xe0 not a picture")
-    with pytest.raises(DatasetError, match="0002_c1s1_000451_03.jpg"):
-        read_image(bad)

@@ -22,7 +22,7 @@ def test_shuffled_epoch_holds_no_image_twice(count: int, batch_size: int, seed: 
     assert epoch.max() < count
 
 
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(1, 4), st.integers(1, 4), st.integers(0, 1000))
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(2, 5), st.integers(1, 4), st.integers(0, 1000))
 def test_identity_batches_hold_p_identities_of_k_images(labels: list[int], p: int, k: int, seed: int) -> None:
     of = torch.tensor(labels)
     if len(of.unique()) < p:
@@ -38,6 +38,19 @@ def test_identity_batches_hold_p_identities_of_k_images(labels: list[int], p: in
     plentiful = torch.stack([(of == label).sum() >= k for label in of.unique()]).all()
     if plentiful:  # with enough images of everyone, none is seen twice in an epoch
         assert len(epoch.unique()) == epoch.numel()
+
+
+@pytest.mark.parametrize("identities", [1, 0])
+def test_one_identity_in_a_batch_is_refused_before_training(identities: int) -> None:
+    message = f"a batch of {identities} identities × 4 images: batch-hard mining needs two identities"
+    with pytest.raises(ValueError, match=message) as caught:
+        IdentitySampler(torch.arange(40) // 5, identities, 4)
+    assert "raise batch_size or lower images_per_identity" in str(caught.value)
+
+
+def test_no_image_of_an_identity_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 images of each identity; expected at least 1"):
+        IdentitySampler(torch.arange(40) // 5, 4, 0)
 
 
 def test_an_epoch_is_fixed_by_its_generator() -> None:

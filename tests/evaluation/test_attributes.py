@@ -144,6 +144,35 @@ def test_with_one_class_the_constant_answer_is_perfect() -> None:
     assert values(only.images) == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("kind", ["arrays", "lists", "narrow"])
+def test_arrays_lists_and_narrow_integers_do_as_tensors(kind: str) -> None:
+    ids, labels = torch.tensor([1, 1, 2, 3]), torch.tensor([[1, 2], [1, 2], [0, -1], [0, 0]])
+    groups = [certain([1, 0, 0, 1], 2), certain([2, 1, 0, 0], 3)]
+    hand = {"arrays": lambda x: x.numpy(), "lists": lambda x: x.tolist(), "narrow": lambda x: x.to(torch.int8)}[kind]
+    held = [group if kind == "narrow" else hand(group) for group in groups]
+    result = evaluate_attributes(held, hand(labels), hand(ids), hand(labels))
+    expected = evaluate_attributes(groups, labels, ids, labels)
+    for level in ("images", "identities"):
+        for group in (0, 1):
+            assert values(getattr(result, level), group) == values(getattr(expected, level), group)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ids": torch.tensor([1.0, 2.0])}, "ids is torch.float32; expected integers"),
+        ({"labels": [["yes"], ["no"]]}, "labels is a list of list; expected numbers"),
+        ({"train_labels": [[0.5]]}, "train_labels is torch.float64; expected integers"),
+        ({"probabilities": [None]}, "probabilities of group 0 is None; expected numbers"),
+    ],
+)
+def test_what_is_not_numbers_is_named(change: dict[str, Any], message: str) -> None:
+    fine: dict[str, Any] = {"probabilities": [torch.rand(2, 2)], "labels": [[0], [1]], "ids": [1, 2]}
+    evaluate_attributes(**fine)
+    with pytest.raises(TypeError, match=message):
+        evaluate_attributes(**(fine | change))
+
+
 def test_sums_of_half_precision_are_exact() -> None:
     """Above 4096, float16 counts in steps of 4."""
     probabilities = certain([0] * 4097 + [1] * 4098, 2).half()

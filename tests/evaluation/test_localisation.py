@@ -231,3 +231,14 @@ def test_what_does_not_fit_is_named(change: dict[str, Any], error: type[Exceptio
     arguments: dict[str, Any] = {"maps": torch.ones(3, 4, 2), "regions": torch.ones(3, 8, 4, dtype=torch.bool)}
     with pytest.raises(error, match=message):
         evaluate_localisation(**(arguments | change))
+
+
+def test_arrays_and_lists_do_as_tensors() -> None:
+    maps, regions = torch.rand(3, 4, 2, generator=torch.Generator().manual_seed(0)), torch.ones(3, 8, 4).bool()
+    regions[:, :3] = False
+    expected = scores(evaluate_localisation(maps, regions, resamples=1))
+    assert torch.equal(scores(evaluate_localisation(maps.numpy(), regions.numpy(), resamples=1)), expected)
+    listed = scores(evaluate_localisation(maps.tolist(), regions.tolist(), resamples=1))
+    torch.testing.assert_close(listed, expected)
+    with pytest.raises(TypeError, match="regions is None; expected numbers"):
+        evaluate_localisation(maps, None, resamples=1)  # type: ignore[arg-type]

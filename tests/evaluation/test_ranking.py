@@ -2,16 +2,18 @@
 
 import math
 import warnings
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from reidkit.evaluation import Ranking, evaluate_ranking, ranking, top_matches
+from reidkit.evaluation import Ranking, TiesWarning, evaluate_ranking, ranking, top_matches
 
 Arguments = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -96,6 +98,10 @@ def problems(draw: st.DrawFn) -> Arguments:
     )
 
 
+ties_are_meant = pytest.mark.filterwarnings("ignore::reidkit.evaluation.TiesWarning")
+
+
+@ties_are_meant
 @settings(max_examples=200, deadline=None)
 @given(
     problems(),
@@ -146,6 +152,7 @@ def test_worked_example() -> None:
     assert top_matches(*arguments, metric="euclidean", k=5).tolist() == [[1, 3, 0, 2, -1]]
 
 
+@ties_are_meant
 @pytest.mark.parametrize(
     ("places", "ids", "ap", "inp"),
     [
@@ -218,6 +225,7 @@ def test_bins_count_exactly(limits: list[float]) -> None:
     assert torch.equal(ranking._count_above(values, thresholds), expected)
 
 
+@ties_are_meant
 @pytest.mark.parametrize("average_precision", ["rectangular", "trapezoid"])
 def test_order_of_the_gallery_does_not_matter(average_precision: str) -> None:
     query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras = some()
@@ -247,6 +255,33 @@ def test_features_need_not_be_contiguous_nor_labels_int64() -> None:
     ]
     strided = evaluate_ranking(query.T.contiguous().T, torch.cat([gallery, gallery], 1)[:, : gallery.shape[1]], *narrow)
     assert_same(strided, evaluate_ranking(query, gallery, *labels), tolerance=1e-6)
+
+
+HANDS = {
+    "arrays": lambda x: x.numpy(),
+    "lists": lambda x: x.tolist(),
+    "read-only": lambda x: np.broadcast_to(x.numpy(), x.shape),
+    "backwards": lambda x: x.flip(0).numpy()[::-1],
+    "big-endian": lambda x: x.numpy().astype(x.numpy().dtype.newbyteorder(">")),
+    "float64 and uint32": lambda x: x.numpy().astype(np.float64 if x.is_floating_point() else np.uint32),
+    "table columns": lambda x: pd.DataFrame(x.numpy()) if x.ndim > 1 else pd.Series(x.numpy()),
+    "lists of tensors": lambda x: list(x),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("hand", HANDS)
+def test_arrays_and_lists_do_as_tensors(hand: str) -> None:
+    arguments = some()
+    held = [HANDS[hand](x) for x in arguments]
+    assert_same(evaluate_ranking(*held), evaluate_ranking(*arguments), tolerance=1e-6)
+    assert torch.equal(top_matches(*held, k=2), top_matches(*arguments, k=2))
+
+
+def test_nothing_in_lists_and_arrays() -> None:
+    for empty in ([], np.empty(0, np.int64)):
+        result = evaluate_ranking(np.empty((0, 4), np.float32), np.empty((0, 4), np.float32), *[empty] * 4)
+        assert math.isnan(result.mAP)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -353,6 +388,14 @@ def replaced(arguments: Arguments, place: int, value: Tensor) -> Arguments:
         (4, lambda x: x[:, None], ValueError, "query_cameras has shape"),
         (2, lambda x: x.float(), TypeError, "query_ids is torch.float32; expected integers"),
         (1, lambda x: x.to("meta"), ValueError, "query is on cpu, gallery on meta"),
+        (0, lambda x: x.to(torch.float8_e4m3fn), TypeError, "query is torch.float8_e4m3fn; .* 16 bits or more"),
+        (0, lambda x: x.long().tolist(), TypeError, "query is torch.int64; expected floating-point"),
+        (1, lambda x: [[1.0], [2.0, 3.0]], TypeError, "gallery is a list of list; expected numbers"),
+        (3, lambda x: None, TypeError, "gallery_ids is None; expected numbers, in a tensor, a NumPy array or a list"),
+        (4, lambda x: ["c1"] * len(x), TypeError, "query_cameras is a list of str; expected numbers"),
+        (5, lambda x: np.array(["c1"] * len(x)), TypeError, "gallery_cameras is an array of <U2; expected numbers"),
+        (2, lambda x: x.double().numpy(), TypeError, "query_ids is torch.float64; expected integers"),
+        (5, lambda x: x.tolist()[1:], ValueError, r"gallery_cameras has shape \(499,\); expected \(500,\)"),
     ],
 )
 def test_bad_features_and_labels_are_named(place: int, change, error: type[Exception], message: str) -> None:
@@ -375,6 +418,37 @@ def test_bad_features_and_labels_are_named(place: int, change, error: type[Excep
 def test_bad_options_are_named(options: dict[str, str | int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate_ranking(*some(), **options)
+
+
+def collapsed(arguments: Arguments, share: float) -> Arguments:
+    """With so many of the gallery's features one and the same."""
+    gallery = arguments[1].clone()
+    gallery[: int(share * len(gallery))] = gallery[0].clone()
+    return replaced(arguments, 1, gallery)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("share", [0.6, 1.0])
+def test_features_that_collapse_are_warned_of(metric: str, share: float) -> None:
+    with pytest.warns(TiesWarning, match=r"\d+% of the similarities .* mAP, mINP and CMC are too high") as caught:
+        evaluate_ranking(*collapsed(some(items=5000), share), metric)
+    assert [Path(warning.filename) for warning in caught] == [Path(__file__)]  # once, and where it was called
+    assert int(str(caught[0].message).split("%")[0]) == pytest.approx(100 * share, abs=3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_few_ties_are_not_warned_of() -> None:
+    evaluate_ranking(*collapsed(some(), 0.4))
+    arguments = some()
+    evaluate_ranking(*replaced(arguments, 1, arguments[1].repeat_interleave(2, 0)[: len(arguments[1])]))  # copies
+    evaluate_ranking(*line([1, 1], [1, -1], [2, 2]), metric="euclidean")  # junk has no similarity
+    evaluate_ranking(*line([1], [1], [2]), metric="euclidean")
+
+
+def test_distances_that_are_rounded_alike_are_warned_of() -> None:
+    query, gallery, *labels = some()
+    with pytest.warns(TiesWarning, match="so far from 0"):
+        evaluate_ranking(query + 1e5, gallery + 1e5, *labels, "euclidean")
 
 
 def test_k_must_be_positive() -> None:

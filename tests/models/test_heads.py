@@ -1,5 +1,8 @@
 """BNNeck, and the two classifiers; the circle softmax against a loop and at its edges."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -111,8 +114,48 @@ def test_circle_asks_more_of_the_target_than_a_plain_softmax() -> None:
 
 @pytest.mark.parametrize("labels", [torch.tensor([0, 3]), torch.tensor([-1, 0])])
 def test_circle_refuses_labels_out_of_range(labels: Tensor) -> None:
-    with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
+    wrong = 3 if 3 in labels else -1
+    with pytest.raises(IndexError, match=f"label {wrong} is out of bounds; expected 0 to 2"):
         CircleSoftmax(4, 3)(torch.randn(2, 4), labels)
+
+
+HANDS: list[Callable[[Tensor], Any]] = [
+    Tensor.numpy,
+    Tensor.tolist,
+    *(
+        lambda x, dtype=dtype: x.to(dtype)
+        for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.uint16)
+    ),
+]
+
+
+@pytest.mark.parametrize("hand", HANDS)
+def test_circle_takes_labels_as_people_hold_them(hand: Callable[[Tensor], Any]) -> None:
+    head, labels = CircleSoftmax(4, 3), torch.tensor([0, 2])
+    cosines = torch.tensor([[0.5, -0.1, 0.2], [0.3, 0.0, -1.0]])
+    expected = head.logits(cosines, labels)
+    assert torch.equal(head.logits(cosines, hand(labels)), expected)
+    embedding = torch.randn(2, 4)
+    assert torch.equal(head(embedding, hand(labels)), head(embedding, labels))
+    if not isinstance(hand(labels), Tensor):
+        torch.testing.assert_close(head.logits(hand(cosines), hand(labels)).float(), expected)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.tensor([0.0, 1.0]), "labels is torch.float32; expected integers"),
+        (["a", "b"], "labels is a list of str; expected numbers"),
+    ],
+)
+def test_circle_names_labels_that_are_no_integers(labels: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        CircleSoftmax(4, 3)(torch.randn(2, 4), labels)
+
+
+def test_circle_refuses_cosines_of_one_image_without_a_batch() -> None:
+    with pytest.raises(ValueError, match=r"cosines are \(3,\), labels \(3,\): expected \(N, K\), \(N,\)"):
+        CircleSoftmax(4, 3).logits(torch.zeros(3), torch.tensor([0, 1, 2]))
 
 
 def test_circle_refuses_labels_of_another_batch() -> None:
