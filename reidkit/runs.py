@@ -100,8 +100,8 @@ def make(config: Configuration, records: Path, progress: bool = True, build: Pat
     dataset = open_dataset(config, progress)
     if system.ranks and not dataset.answerable.any():
         raise DatasetError(
-            f"{dataset.root}: no query has a picture of the same person by another camera in the gallery, so that there "
-            "is nothing to rank; `reidkit data check` says more"
+            f"{dataset.root}: no query has a picture of the same person by another camera in the gallery, so there is "
+            "nothing to rank; `reidkit data check` says more"
         )
     sampler = make_sampler(config, dataset.train.labels())
     data = file_list_checksum(dataset)
@@ -266,9 +266,9 @@ def make_sampler(config: Configuration, labels: Tensor) -> Sampler:
             batch = distributed.share(batch)
         if not complete_anchors(labels[batch[0]]).any():
             raise ParameterError(
-                f"batch_size {config.batch_size} with images_per_identity {config.images_per_identity}: the triplet loss "
-                f"finds no picture with both another of the same person and one of somebody else among the "
-                f"{batch.shape[1]} of a process, and would be 0; raise one of them, or start fewer processes"
+                f"batch_size {config.batch_size} with images_per_identity {config.images_per_identity}: among the "
+                f"{batch.shape[1]} images of a process, none has both another of the same person and one of somebody "
+                "else, so that the triplet loss would be 0; raise one of the two, or start fewer processes"
             )
     return sampler
 
@@ -368,8 +368,8 @@ def check_data(record: Record, dataset: Dataset) -> None:
     if made != found:
         raise RecordError(
             f"{record.name}: made from files with checksum {made[:12]}…, but {dataset.root} has {found[:12]}…: "
-            "the data set was changed or is another one. Pictures of your own are the data set `own` (--set dataset=own); "
-            "a changed copy of a known one needs a build folder of its own (REIDKIT_BUILD)"
+            "the data set was changed or is another one. Pictures of your own are the data set `own` "
+            "(--set dataset=own); a changed copy of a known one needs a build folder of its own (REIDKIT_BUILD)"
         )
 
 
