@@ -239,6 +239,18 @@ def pages(
 
 
 @app.command()
+def publish(
+    records: Annotated[list[Path], typer.Argument(help="records by their folder, their name or the hash it ends in")],
+) -> None:
+    """Put records where the book finds them, if anybody could repeat them: whole, of a clean commit, numbers only."""
+    from reidkit import records as store
+    from reidkit.places import record_roots
+
+    for record in records:
+        print(store.publish(_find_record(record), record_roots()[1]).directory)
+
+
+@app.command()
 def plan(
     profile: ProfileArgument = "synthped",
     as_json: Annotated[bool, typer.Option("--json", help="as the Snakefile reads it")] = False,

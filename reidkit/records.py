@@ -139,6 +139,38 @@ def read_record(directory: Path) -> Record:
     )
 
 
+def publish(record: Record, root: Path) -> Record:
+    """Copies a record into `root`, whole or not at all, where the book finds it; returns the copy.
+
+    Raises RecordError for one that nobody could repeat (of an unknown commit, of a changed checkout, of unknown data),
+    for one that holds anything but numbers, and where another record of its name is there.
+    """
+    origin, target = record.provenance, root / record.name
+    problems = []
+    if not origin.get("commit"):
+        problems.append("it does not say of which commit it is: run it in a checkout")
+    elif origin.get("dirty") is not False:
+        problems.append("it was made in a checkout with uncommitted changes: commit them and run it again")
+    if not origin.get("data"):
+        problems.append("it does not say which data it was made from")
+    allowed = {"record.json", *(f"{table}.csv" for table in record.tables)}
+    if others := sorted(path.name for path in record.directory.iterdir() if path.name not in allowed):
+        problems.append(f"it holds {', '.join(others)}: only record.json and its tables are published")
+    if target.exists() and _sha256(target / "record.json") != _sha256(record.directory / "record.json"):
+        problems.append(f"another record of this name is published already at {target}")
+    if problems:
+        raise RecordError("\n".join(f"{record.name}: not published: {problem}" for problem in problems))
+    if not target.exists():
+        partial = root / f".{record.name}.{os.getpid()}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            shutil.copytree(record.directory, partial)
+            partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return read_record(target)
+
+
 def read_records(*roots: Path) -> list[Record]:
     """Every record below the given folders, sorted by name; the first folder wins where two hold the same name."""
     found: dict[str, Path] = {}

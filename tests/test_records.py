@@ -6,7 +6,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reidkit.records import Record, RecordError, compare, provenance, read_record, read_records, write_record
+from reidkit.records import (
+    Record,
+    RecordError,
+    compare,
+    provenance,
+    publish,
+    read_record,
+    read_records,
+    write_record,
+)
 
 
 def write(directory: Path, **changes: Any) -> Record:
@@ -114,3 +123,43 @@ def test_only_like_is_compared_with_like(tmp_path: Path) -> None:
     second = write(tmp_path / "b", config={"attention": "cbam", "seed": 0})
     with pytest.raises(RecordError, match="attention: 'none' / 'cbam'"):
         compare(first, second)
+
+
+CLEAN = {"commit": "0123456789", "dirty": False, "data": "abc", "versions": {}}
+
+
+def test_a_record_that_can_be_repeated_is_published_once_and_alike(tmp_path: Path) -> None:
+    record = write(tmp_path / "records" / "run", provenance=CLEAN)
+    (tmp_path / "published").mkdir()
+    for _ in range(2):  # a second time changes nothing
+        copy = publish(record, tmp_path / "published")
+        assert copy.directory == tmp_path / "published" / "run"
+        for file in ("record.json", "history.csv", "queries.csv"):
+            assert (copy.directory / file).read_bytes() == (record.directory / file).read_bytes()
+    assert [path.name for path in (tmp_path / "published").iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"commit": None}, "does not say of which commit"),
+        ({"dirty": True}, "uncommitted changes"),
+        ({"dirty": None}, "uncommitted changes"),
+        ({"data": ""}, "does not say which data"),
+    ],
+)
+def test_a_record_of_unknown_origin_is_not_published(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    record = write(tmp_path / "records" / "run", provenance=CLEAN | changed)
+    (tmp_path / "published").mkdir()
+    with pytest.raises(RecordError, match=message):
+        publish(record, tmp_path / "published")
+    assert not list((tmp_path / "published").iterdir())
+
+
+def test_pictures_and_other_records_of_the_name_are_not_published(tmp_path: Path) -> None:
+    record = write(tmp_path / "records" / "run", provenance=CLEAN)
+    other = write(tmp_path / "published" / "run", provenance=CLEAN | {"data": "def"})
+    (record.directory / "query.jpg").write_bytes(b"")
+    with pytest.raises(RecordError, match=r"holds query.jpg(.|\n)*another record of this name"):
+        publish(record, tmp_path / "published")
+    assert read_record(other.directory).provenance["data"] == "def"
