@@ -215,14 +215,21 @@ def verify(
 def notebook(
     chapter: Annotated[Path, typer.Argument(help="a text notebook, such as book/experiments.md")],
     profile: ProfileArgument = "synthped",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="the executed .ipynb")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="the executed .ipynb; in build/notebooks unless given")
+    ] = None,
 ) -> None:
-    """Execute a chapter with papermill; it is written only if every cell ran."""
+    """Execute a chapter with papermill; it is written only if every cell ran, and never over the chapter itself."""
+    from reidkit.places import build_root
     from reidkit.profile import parameter_file
     from reidkit.report.execute import execute_chapter
 
     read_profile(profile)  # what is wrong with it is told before anything runs
-    print(execute_chapter(chapter, parameter_file(profile), output or chapter.with_suffix(".ipynb")))
+    print(
+        execute_chapter(
+            chapter, parameter_file(profile), output or build_root() / "notebooks" / f"{chapter.stem}.ipynb"
+        )
+    )
 
 
 @app.command()
@@ -262,7 +269,8 @@ def plan(
 
     from reidkit import pipeline
 
-    found = pipeline.plan(read_profile(profile, set_, data_root))
+    file = Path(profile) if profile.endswith((".yaml", ".yml")) else None
+    found = pipeline.plan(read_profile(profile, set_, data_root), file)
     if as_json:
         print(json.dumps(found, indent=1))
         return
@@ -270,6 +278,7 @@ def plan(
         print(f"{'published' if run['published'] else 'to be made':11s} {name}")
 
 
+@app.command("cells", hidden=True)
 @app.command()
 def rows() -> None:
     """List the rows of every system, and what Table 1 of the joint-loss paper calls those that it prints."""

@@ -10,10 +10,13 @@ import yaml
 
 from reidkit.places import build_root, record_roots
 from reidkit.profile import Profile
+from reidkit.settings import ParameterError
 
 
-def plan(profile: Profile) -> dict[str, Any]:
+def plan(profile: Profile, read_from: Path | None = None) -> dict[str, Any]:
     """The runs, data sets and heat maps behind the book of a profile and its companion.
+
+    Raises ParameterError where the file that it was read from has another name: it would be built over another's book.
 
     - `build`: the book's folder; `records`: where runs leave theirs; both relative to the working directory.
     - `parameters`: the parameter file that chapters get, written here as validated, like the companion's beside it.
@@ -23,6 +26,11 @@ def plan(profile: Profile) -> dict[str, Any]:
     - `heatmaps`: by name of a run that guides others, the parameter file.
     - `gpu`: how many a run takes.
     """
+    if read_from is not None and read_from.stem != profile.profile:
+        raise ParameterError(
+            f"{read_from}: says `profile: {profile.profile}`, whose book it would overwrite; "
+            f"say `profile: {read_from.stem}`, as the file is called"
+        )
     root = Path(os.path.relpath(build_root()))
     build = root / profile.profile
     runs: dict[str, dict[str, Any]] = {}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from reidkit.places import project_root
 from reidkit.settings import Configuration, ParameterError, Settings, nearest, validate
@@ -22,6 +22,13 @@ class Plan(BaseModel):
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="a run for each row and seed")
     settings: dict[str, Any] = Field({}, description="the settings of this system that differ")
 
+    @field_validator("seeds")
+    @classmethod
+    def _check_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed is named twice")
+        return seeds
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -32,10 +39,24 @@ class Planned:
     config: Configuration
 
 
+class _OnceEach(yaml.SafeLoader):
+    """YAML, in which a key that stands twice in a mapping is an error: the first of them would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := [str(key) for number, key in enumerate(keys) if key in keys[:number]]:
+            raise yaml.constructor.ConstructorError(problem=f"{twice[0]!r} stands twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 class Profile(Settings):
     """A file of `parameters/`: settings that all runs share, and by system which rows are run with which seeds."""
 
-    profile: str = Field("synthped", description="the profile's name, and its folder below build/")
+    profile: str = Field(
+        "synthped",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="the profile's name, and its folder below build/: letters, digits, points, underscores, hyphens",
+    )
     systems: dict[str, Plan] = Field({"joint-loss": Plan(rows="table 1")}, description="what is run, by system")
     companion: str | None = Field(None, description="the profile of the same systems on another data set; null: none")
 
@@ -58,7 +79,13 @@ class Profile(Settings):
         """
         file = parameter_file(path)
         try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            content = yaml.load(file.read_text(encoding="utf-8-sig"), Loader=_OnceEach)
+        except IsADirectoryError as error:
+            raise ParameterError(f"{file}: a folder; expected a parameter file") from error
+        except UnicodeDecodeError as error:
+            raise ParameterError(
+                f"{file}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+            ) from error
         except FileNotFoundError as error:
             known = sorted(p.stem for p in (project_root() / "parameters").glob("*.yaml"))
             raise ParameterError(

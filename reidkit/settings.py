@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -38,7 +38,7 @@ class Settings(BaseModel):
     synthped_preset: Literal["market-like", "duke-like", "msmt-like"] = Field(
         "market-like", description="SynthPed only"
     )
-    synthped_seed: int = Field(0, ge=0, description="SynthPed only: which world is rendered")
+    synthped_seed: int = Field(0, ge=0, lt=2**32, description="SynthPed only: which world is rendered")
     synthped_train_identities: int | None = Field(None, ge=2, description="SynthPed only; null: the preset's")
     synthped_test_identities: int | None = Field(None, ge=2, description="SynthPed only; null: the preset's")
     validation_identities: int = Field(
@@ -154,7 +154,7 @@ class Configuration(Settings):
 
     system: ClassVar[str]  # which of `reidkit.systems.SYSTEMS`
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32, description="of the first weights, the batches and the augmentation")
 
     @property
     def title(self) -> tuple[str, ...]:
@@ -230,14 +230,24 @@ def validate(model: type[Model], values: Mapping[str, Any], source: str) -> Mode
     except ValidationError as error:
         lines = []
         for problem in error.errors():
-            key = ".".join(str(part) for part in problem["loc"][:1])
+            *above, last = problem["loc"] or ("",)
+            key = ".".join(str(part) for part in problem["loc"])
             if problem["type"] == "extra_forbidden":
-                lines.append(f"unknown parameter {key!r}{nearest(key, model.model_fields)}")
+                lines.append(f"unknown parameter {key!r}{nearest(str(last), _fields(model, above))}")
             else:
                 message = problem["msg"].removeprefix("Value error, ")
                 given = f" (given: {problem['input']!r})" if key else ""
                 lines.append(f"{key}: {message}{given}" if key else message)
         raise ParameterError("\n".join(f"{source}: {line}" for line in dict.fromkeys(lines))) from error
+
+
+def _fields(model: type[BaseModel], path: Iterable[int | str]) -> Iterable[str]:
+    """What may stand at a place within the values of a model."""
+    for part in path:
+        if field := model.model_fields.get(str(part)):
+            inner = (kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type))
+            model = next((kind for kind in inner if issubclass(kind, BaseModel)), model)
+    return model.model_fields
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

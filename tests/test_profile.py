@@ -1,10 +1,17 @@
 """Parameter files, and the names that they give to runs."""
 
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
+from reidkit import pipeline
 from reidkit.places import record_roots
+from reidkit.profile import Profile
 from reidkit.records import read_records
 from reidkit.runs import configuration_of
+from reidkit.settings import ParameterError
 
 
 def test_published_records_keep_their_names() -> None:
@@ -13,3 +20,85 @@ def test_published_records_keep_their_names() -> None:
     assert len(published) >= 19
     for record in published:
         assert configuration_of(record, data_root=Path("/anywhere")).name == record.name
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: 1\nepochs: 2", "'epochs' stands twice"),
+        ("systems: {joint-loss: {seeds: [0, 0]}}", "a seed is named twice"),
+        ("systems: {joint-loss: {seeds: [-1]}}", "seed: .*greater than or equal to 0"),
+        ("systems: {joint-loss: {seeds: [20240131123000]}}", "seed: .*less than"),
+        ("synthped_seed: 20240131123000", "synthped_seed: .*less than"),
+        ("systems: {joint-loss: {sedes: [0]}}", "'systems.joint-loss.sedes'; did you mean 'seeds'"),
+        ("systems: {joint-lost: {}}", "'joint-lost' is none; did you mean 'joint-loss'"),
+        ('profile: ".."', "profile: "),
+        ("profile: my run", "profile: "),
+        ("profile: a/b", "profile: "),
+        ("epochs: 2024-01-31", "epochs: "),
+    ],
+)
+def test_what_no_profile_may_say_is_told_before_anything_runs(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ParameterError, match=message) as error:
+        Profile.read(path)
+    assert "mine.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_in_another_encoding_is_told_so_and_a_mark_before_utf_8_is_not_minded(
+    tmp_path: Path, encoding: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("# Größe\nepochs: 3\n", encoding=encoding)
+    with pytest.raises(ParameterError, match=r"mine.yaml: not UTF-8"):
+        Profile.read(path)
+    path.write_text("# Größe\nepochs: 3\n", encoding="utf-8-sig")
+    assert Profile.read(path).epochs == 3
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(ParameterError, match="a folder; expected a parameter file"):
+        Profile.read(tmp_path / "folder.yaml")
+
+
+def test_a_copied_file_does_not_build_over_the_book_that_it_was_copied_from(build: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("profile: smoke\n")
+    with pytest.raises(ParameterError, match="whose book it would overwrite; say `profile: mine`"):
+        pipeline.plan(Profile.read(path), path)
+
+
+def test_data_that_are_asked_for_and_missing_are_told_and_no_published_record_stands_in(build: Path) -> None:
+    arguments = ["run", "market1501-small", "--row", "none/ce", "--data-root", "/nowhere/at/all"]
+    failed = subprocess.run([sys.executable, "-m", "reidkit", *arguments], capture_output=True, text=True, timeout=120)
+    assert failed.returncode == 1
+    assert "/nowhere/at/all is not a folder" in failed.stderr
+    assert "mAP" not in failed.stdout
+
+
+def test_the_published_record_of_other_data_is_not_shown_for_ones_own(build: Path, synthped: Path) -> None:
+    """A folder in Market-1501's layout: the published record of the real one is refused, with both checksums."""
+    arguments = ["run", "market1501-small", "--row", "none/ce", "--data-root", str(synthped)]
+    failed = subprocess.run([sys.executable, "-m", "reidkit", *arguments], capture_output=True, text=True, timeout=120)
+    assert failed.returncode == 1
+    assert "reidkit: " in failed.stderr
+    assert "mAP" not in failed.stdout
+    assert "Traceback" not in failed.stderr
+
+
+def test_ones_own_pictures_have_a_name_of_their_own(build: Path, synthped: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    subprocess.run(["cp", "-r", str(synthped), str(mine)], check=True)
+    arguments = ["run", "smoke", "--row", "none/ce", "--set", "dataset=own", "--set", "batch_size=8", "--data-root"]
+    names = []
+    for change in (False, True):
+        if change:
+            picture = next((mine / "bounding_box_train").glob("*.jpg"))
+            picture.write_bytes(picture.read_bytes() + b" ")
+        done = subprocess.run(
+            [sys.executable, "-m", "reidkit", *arguments, str(mine)], capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        names.append(done.stdout.split(":")[0])
+    assert names[0] != names[1]
+    assert all(name.startswith("own-none-ce-seed0-") for name in names)

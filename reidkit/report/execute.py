@@ -15,6 +15,7 @@ import yaml
 from papermill.exceptions import PapermillExecutionError
 
 from reidkit.errors import UserError
+from reidkit.places import build_root
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -36,9 +37,14 @@ def execute_chapter(chapter: Path, parameter_file: Path, output: Path, *, progre
     """Executes a text notebook with papermill and moves the result to `output` once all of it ran.
 
     The notebook receives what its parameters cell declares of the parameter file, and as `profile` the file's path.
-    Raises NotebookError where a cell fails: the partial notebook stays beside `output`, named `.failed.ipynb`, and
-    what was at `output` is removed rather than left stale.
+    Raises NotebookError where there is no chapter, where `output` is the chapter itself, and where a cell fails: the
+    partial notebook then stays beside `output`, named `.failed.ipynb`. What was at `output` is removed rather than left
+    stale in the build folder, where all can be made again; elsewhere it is left as it was.
     """
+    if not chapter.is_file():
+        raise NotebookError(f"{chapter}: no such chapter; expected a text notebook, such as book/experiments.md")
+    if output.resolve() == chapter.resolve():
+        raise NotebookError(f"{chapter}: would be overwritten by its own output; name another one with --output")
     notebook = jupytext.read(chapter)
     values = yaml.safe_load(parameter_file.read_text(encoding="utf-8"))
     # Relative to the project, where the kernel starts: pages show it.
@@ -53,7 +59,8 @@ def execute_chapter(chapter: Path, parameter_file: Path, output: Path, *, progre
             str(source), str(failed), parameters, cwd=str(PROJECT), progress_bar=progress, kernel_name="python3"
         )
     except PapermillExecutionError as error:
-        output.unlink(missing_ok=True)
+        if output.resolve().is_relative_to(build_root().resolve()):
+            output.unlink(missing_ok=True)
         raise NotebookError(
             f"{chapter}: cell {error.exec_count} failed with {error.ename}: {error.evalue}\n"
             f"The partial notebook is kept at {failed}"

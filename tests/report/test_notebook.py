@@ -66,7 +66,10 @@ def test_a_bad_parameter_file_stops_before_anything_runs(tmp_path: Path) -> None
     assert not (tmp_path / "chapter.ipynb").exists()
 
 
-def test_a_failing_cell_leaves_the_partial_notebook_and_no_stale_page(tmp_path: Path) -> None:
+def test_a_failing_cell_leaves_the_partial_notebook_and_no_stale_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REIDKIT_BUILD", str(tmp_path))
     output = tmp_path / "out.ipynb"
     output.write_text("of last time")
     with pytest.raises(NotebookError, match=r"ZeroDivisionError.*\n.*out\.failed\.ipynb"):
@@ -93,3 +96,19 @@ def test_variables_that_are_not_parameters() -> None:
     assert notebook_profile(namespace | {"settings": settings}) == settings  # the cell may be run again
     with pytest.raises(ParameterError, match="'epohcs'; did you mean 'epochs'"):
         notebook_profile(namespace | {"epohcs": 1})
+
+
+def test_no_file_of_the_user_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REIDKIT_BUILD", str(tmp_path / "build"))
+    mine, before = tmp_path / "mine.ipynb", tmp_path / "before.ipynb"
+    jupytext.write(jupytext.read(chapter(tmp_path, "1 / 0")), mine)
+    kept = mine.read_bytes()
+    before.write_text("of last time")
+    with pytest.raises(NotebookError, match="would be overwritten by its own output"):
+        execute_chapter(mine, parameter_file("smoke"), mine)
+    with pytest.raises(NotebookError, match="ZeroDivisionError"):
+        execute_chapter(mine, parameter_file("smoke"), before)
+    assert mine.read_bytes() == kept
+    assert before.read_text() == "of last time"
+    with pytest.raises(NotebookError, match="no such chapter"):
+        execute_chapter(tmp_path / "nowhere.md", parameter_file("smoke"), before)
