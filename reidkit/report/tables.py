@@ -632,6 +632,11 @@ def told_apart(records: Iterable[Record]) -> dict[str, str]:
     for group in alike.values():
         keys = dict.fromkeys(key for record in group for key in record.config)
         varied = [key for key in keys if len({repr(record.config.get(key)) for record in group}) > 1]
+        if len(varied) > 3:  # runs of other profiles: told by what the eye looks for, and by their hash
+            for record in group:
+                size = "{image_height}×{image_width}".format_map(record.config)
+                found[record.name] = f", {record.config['epochs']} epochs at {size}, {record.name[-8:]}"
+            continue
         for record in group:
             values = ((key, record.config.get(key)) for key in varied)
             found[record.name] = "".join(f", {key} {value}" for key, value in values if value is not None)

@@ -515,7 +515,7 @@ def test_missing_runs_of_san_gal_are_rows_with_its_own_seeds(
 
 
 def test_settings_of_both_networks_of_san_gal() -> None:
-    market = Profile.read("market1501")
+    market = Profile.read("market1501-imagenet")
     shown = tables.settings({"A": market.config(SAN_GAL_OURS)}, SAN_GAL_SETTINGS).set_index("Setting")
     assert shown.loc["input size"].tolist() == ["256×128", "256×128 pixels"]
     assert shown.loc["initial weights"].tolist() == ["pre-trained", "imagenet"]
@@ -540,3 +540,14 @@ def test_data_are_called_by_what_they_are_a_copy_of(make_san_gal_record: MakeRec
 @pytest.mark.parametrize(("value", "digits", "text"), [(-1.25, 1, "−1.2"), (0.5, 2, "+0.50"), (np.nan, 2, "–")])
 def test_differences_are_shown_with_their_sign(value: float, digits: int, text: str) -> None:
     assert tables.signed(value, digits) == text
+
+
+def test_runs_that_differ_in_a_few_settings_are_told_apart_by_them_and_others_by_size_and_hash(
+    make_record: MakeRecord,
+) -> None:
+    first, second = make_record(), make_record(sampling="identities")
+    assert list(tables.told_apart([first, second]).values()) == [", sampling auto", ", sampling identities"]
+    other = make_record(epochs=40, image_height=64, image_width=32, width_multiplier=0.25, batch_size=32)
+    apart = tables.told_apart([first, other])
+    assert apart[other.name] == f", 40 epochs at 64×32, {other.name[-8:]}"
+    assert apart[first.name] == f", 60 epochs at 256×128, {first.name[-8:]}"
