@@ -197,7 +197,7 @@ def test_a_run_that_is_missing_names_its_command(reader: Reader) -> None:
     missing = next(cell for cell in GRID.values() if find_record(Profile.read("smoke").config(cell.name)) is None)
     control(page, "Attention").select_option(label=ATTENTION[missing.attention])
     control(page, "Loss").select_option(label=LOSSES[missing.loss])
-    expect(page.locator(".widget-subarea")).to_contain_text(f"reidkit run smoke --cell {missing.name} --seed 0")
+    expect(page.locator(".widget-subarea")).to_contain_text(f"reidkit run smoke --row {missing.name} --seed 0")
 
 
 def test_a_run_leads_to_its_page(reader: Reader) -> None:
