@@ -159,8 +159,8 @@ def test_every_figure_of_a_run_leads_to_its_page(site: Path) -> None:
 
 
 def test_published_records_hold_no_picture_and_no_weights() -> None:
-    files = [path for path in (BOOK / "records").rglob("*") if path.is_file()]
-    tables = {"history.csv", "queries.csv", "attributes.csv", "attention.csv"}
+    files = [path for folder in ("records", "screening") for path in (BOOK / folder).rglob("*") if path.is_file()]
+    tables = {"history.csv", "steps.csv", "queries.csv", "attributes.csv", "attention.csv", "localisation.csv"}
     assert {path.name for path in files} <= {"record.json", *tables}
     for path in files:
         if path.name == "record.json":
