@@ -103,6 +103,7 @@ def run(
     A run that outgrows a GPU: torchrun --nproc-per-node 4 -m reidkit run PROFILE. Each takes its share of every batch.
     """
     from reidkit import distributed, runs
+    from reidkit.places import record_roots
 
     distributed.join()
     plan = read_profile(profile, set_, data_root)
@@ -114,7 +115,10 @@ def run(
         finished = runs.run(config, records=records)
         shown = "  ".join(f"{key} {100 * value:.2f}" for key, value in finished.metrics.items())
         if distributed.rank() == 0:
-            print(f"{finished.record.name}: {shown}")
+            origin = ""
+            if finished.record.directory.parent == record_roots()[1]:
+                origin = f"  (published; the data {'agree' if config.root.is_dir() else 'are not here'})"
+            print(f"{finished.record.name}: {shown}{origin}")
 
 
 @app.command()

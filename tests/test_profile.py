@@ -102,3 +102,11 @@ def test_ones_own_pictures_have_a_name_of_their_own(build: Path, synthped: Path,
         names.append(done.stdout.split(":")[0])
     assert names[0] != names[1]
     assert all(name.startswith("own-none-ce-seed0-") for name in names)
+
+
+def test_a_published_record_says_that_it_is_one(build: Path) -> None:
+    arguments = ["run", "market1501-small", "--row", "none/ce"]
+    done = subprocess.run([sys.executable, "-m", "reidkit", *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "mAP 29.94" in done.stdout
+    assert "(published; the data " in done.stdout  # agree, or are not here
