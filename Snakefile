@@ -36,6 +36,7 @@ if workflow.is_main_process:  # one at a time; unlike Snakemake's own lock, this
         print(f"Another make is at work in {ROOT}: waiting until it is done.", file=sys.stderr, flush=True)
         lock.acquire()
     asking = [sys.executable, "-m", "reidkit", "plan", str(workflow.configfiles[0]), "--json"]
+    asking += ["--fresh"] if os.environ.get("FRESH") else []
     asking += [f"--set={key}={json.dumps(config[key])}" for key in workflow.config_settings.config]
     answer = subprocess.run(asking, stdout=subprocess.PIPE, text=True)
     if answer.returncode:
@@ -46,6 +47,7 @@ PLAN = json.loads(ASKED.read_text())
 BUILD, RECORDS, PARAMETERS = (Path(PLAN[key]) for key in ("build", "records", "parameters"))
 RUNS = PLAN["runs"]
 MADE = [RECORDS / name / "record.json" for name, run in RUNS.items() if not run["published"]]
+REPEATED = {name: ROOT / "repeated" / name / "record.json" for name, run in RUNS.items() if run["repeated"]}
 CONFIG = BUILD / "_config.yml"
 site = yaml.safe_load(Path("_config.yml").read_text())
 if repository := os.environ.get("REPOSITORY"):  # where this book's source can be found: pages get launch buttons
@@ -57,6 +59,7 @@ write_if_changed(CONFIG, yaml.safe_dump(site, sort_keys=False))
 TOC = yaml.safe_load(Path("book/_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 CHAPTERS = [page for page in PAGES if "kernelspec:" in Path(f"book/{page}.md").read_text().split("\n---", 1)[0]]
+TELL_OF_REPETITIONS = ["index", "runs"]  # the others do not wait for them
 PLAIN = [page for page in PAGES if page not in CHAPTERS]
 
 wildcard_constraints:
@@ -161,11 +164,23 @@ rule run:
         owner=lambda wildcards: RUNS[wildcards.run]["owner"],
         row=lambda wildcards: RUNS[wildcards.run]["row"],
         seed=lambda wildcards: RUNS[wildcards.run]["seed"],
+        options="--fresh" if PLAN["fresh"] else "",
     threads: 1  # on a CPU, runs side by side waste less than one on all cores
     resources:
         gpu=PLAN["gpu"],  # `make book GPUS=N` runs N at a time
     shell:
-        "OMP_NUM_THREADS=1 reidkit run {params.owner} --row {params.row} --seed {params.seed}"
+        "OMP_NUM_THREADS=1 reidkit run {params.owner} --row {params.row} --seed {params.seed} {params.options}"
+
+
+use rule run as repeat with:  # what is published, beside it; begun first, because chapters and a page wait for it
+    output:
+        ROOT / "repeated" / "{run}" / "record.json",
+    params:
+        owner=lambda wildcards: RUNS[wildcards.run]["owner"],
+        row=lambda wildcards: RUNS[wildcards.run]["row"],
+        seed=lambda wildcards: RUNS[wildcards.run]["seed"],
+        options=f"--fresh --records {ROOT}/repeated",
+    priority: 2
 
 
 def heatmaps_of(run):
@@ -173,9 +188,16 @@ def heatmaps_of(run):
     return [] if run["guide"] is None else [ROOT / "heatmaps" / run["guide"] / "done"]
 
 
+def trained(name):
+    """The record of a run whose weights are made here; none of one that is published only."""
+    if name in REPEATED:
+        return [REPEATED[name]]
+    return [] if RUNS[name]["published"] else [RECORDS / name / "record.json"]
+
+
 rule heatmaps:
     input:
-        lambda wildcards: [] if RUNS[wildcards.run]["published"] else [RECORDS / wildcards.run / "record.json"],
+        lambda wildcards: trained(wildcards.run),
     output:
         touch(ROOT / "heatmaps" / "{run}" / "done"),  # beside the maps: Snakemake removes the outputs of what it stops
     params:
@@ -192,7 +214,8 @@ rule notebook:
         chapter="book/{page}.md",
         parameters=PARAMETERS,
         records=MADE,
-        heatmaps=[done for run in RUNS.values() if not run["published"] for done in heatmaps_of(run)],
+        heatmaps=sorted({done for run in RUNS.values() for done in heatmaps_of(run) if trained(run["guide"])}),
+        repeated=lambda wildcards: REPEATED.values() if wildcards.page in TELL_OF_REPETITIONS else [],
         published=sorted(Path("book/records").glob("*/record.json")),
         package=sorted(path for path in Path("reidkit").rglob("*.py")),
     output:

@@ -95,6 +95,7 @@ def run(
     row: Rows = None,
     seed: Annotated[list[int] | None, typer.Option(help="repeatable; the profile's unless given")] = None,
     records: Annotated[Path | None, typer.Option(help="where to write records; build/records unless given")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="train what is published, too")] = False,
     data_root: DataRoot = None,
     set_: Change = None,
 ) -> None:
@@ -112,7 +113,7 @@ def run(
         rows = row or dict.fromkeys(planned.row for planned in plan.planned())
         chosen = [plan.config(name, number) for number in seed or (None,) for name in rows]
     for config in chosen:
-        finished = runs.run(config, records=records)
+        finished = runs.run(config, records=records, fresh=fresh)
         shown = "  ".join(f"{key} {100 * value:.2f}" for key, value in finished.metrics.items())
         if distributed.rank() == 0:
             origin = ""
@@ -265,6 +266,7 @@ def publish(
 def plan(
     profile: ProfileArgument = "synthped",
     as_json: Annotated[bool, typer.Option("--json", help="as the Snakefile reads it")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="as if nothing were published")] = False,
     data_root: DataRoot = None,
     set_: Change = None,
 ) -> None:
@@ -274,7 +276,7 @@ def plan(
     from reidkit import pipeline
 
     file = Path(profile) if profile.endswith((".yaml", ".yml")) else None
-    found = pipeline.plan(read_profile(profile, set_, data_root), file)
+    found = pipeline.plan(read_profile(profile, set_, data_root), file, fresh)
     if as_json:
         print(json.dumps(found, indent=1))
         return

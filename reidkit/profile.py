@@ -58,6 +58,9 @@ class Profile(Settings):
         description="the profile's name, and its folder below build/: letters, digits, points, underscores, hyphens",
     )
     systems: dict[str, Plan] = Field({"joint-loss": Plan(rows="table 1")}, description="what is run, by system")
+    repeated: tuple[str, ...] = Field(
+        (), description="rows whose published run with the first seed is trained once more, beside it, by `make book`"
+    )
     companion: str | None = Field(None, description="the profile of the same systems on another data set; null: none")
 
     @model_validator(mode="after")
@@ -67,6 +70,7 @@ class Profile(Settings):
                 raise ValueError(f"systems: {name!r} is none{nearest(name, SYSTEMS)}; there are {', '.join(SYSTEMS)}")
         try:
             list(self.planned())
+            [self.config(row) for row in self.repeated]
         except ParameterError as error:
             raise ValueError(str(error)) from error
         return self

@@ -60,21 +60,23 @@ class Run:
         return self.record.history
 
 
-def run(config: Configuration, *, records: Path | None = None, progress: bool = True) -> Run:
+def run(config: Configuration, *, records: Path | None = None, fresh: bool = False, progress: bool = True) -> Run:
     """Loads the finished record of `config`, or trains, measures and writes it to `records` (`build/records`).
 
     The run that guides it, if one does, comes first. An interrupted run goes on from its last checkpoint. Where another
-    process trains the same run, this one says so and waits for its record. Raises a UserError that says what to do.
+    process trains the same run, this one says so and waits for its record. `fresh`: only a record that is in `records`
+    is loaded, no published one. Raises a UserError that says what to do.
     """
     records = records or build_root() / "records"
-    found = find_record(config)
+    roots = [records] if fresh else record_roots()
+    found = find_record(config, roots)
     if found is not None and config.root.is_dir():
         check_data(found, open_dataset(config, progress))  # no number is shown for data that it was not computed from
     if not distributed.agreed(found is not None):
         if config.guide is not None:
             with_weights(config.guide, records, progress)
         with OnlyOne(config.name) if distributed.rank() == 0 else contextlib.nullcontext():
-            found = find_record(config)  # another process may have finished it meanwhile
+            found = find_record(config, roots)  # another process may have finished it meanwhile
             if not distributed.agreed(found is not None):
                 found = make(config, records, progress)
                 distributed.wait()
@@ -82,11 +84,17 @@ def run(config: Configuration, *, records: Path | None = None, progress: bool = 
 
 
 def with_weights(config: Configuration, records: Path | None = None, progress: bool = True) -> None:
-    """As `run`, and sees to it that the weights are on this machine, which published records come without."""
+    """As `run`, and sees to it that the weights are on this machine, which published records come without.
+
+    What has a record already leaves its new one in `build/repeated`, so that the first goes on to count.
+    """
+    records = records or build_root() / "records"
+    if find_record(config, [records, *record_roots()]) is not None:
+        records = build_root() / "repeated"
     if not distributed.agreed(weights_path(config).is_file()):
         with OnlyOne(config.name) if distributed.rank() == 0 else contextlib.nullcontext():
             if not distributed.agreed(weights_path(config).is_file()):
-                make(config, records or build_root() / "records", progress)
+                make(config, records, progress)
                 distributed.wait()
 
 
@@ -316,9 +324,9 @@ def heat_map_folder(config: Configuration, split: str, classes: MapClasses = "pr
 # ------------------------------------------------------------------------------------------------------------- records
 
 
-def find_record(config: Configuration) -> Record | None:
-    """The finished record of a configuration, or None."""
-    for root in record_roots():
+def find_record(config: Configuration, roots: Sequence[Path] | None = None) -> Record | None:
+    """The finished record of a configuration in the first of `roots` that has one (all unless given), or None."""
+    for root in roots or record_roots():
         if (root / config.name / "record.json").is_file():
             return read_record(root / config.name)
     return None

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from reidkit.places import project_root
+from reidkit.places import build_root, project_root
 from reidkit.profile import Profile
 from reidkit.records import RecordError, compare, read_record
 from reidkit.runs import (
@@ -22,6 +22,7 @@ from reidkit.runs import (
     repeat,
     run,
     weights_path,
+    with_weights,
 )
 from reidkit.settings import ParameterError
 from reidkit.systems.joint_loss import GRID, TABLE_1, RunConfig
@@ -127,6 +128,22 @@ def test_a_run_is_trained_once_recorded_and_loaded(smoke: Profile) -> None:
 
     found = features(config, dataset)
     assert measure(*found, dataset) == trained.metrics  # the stored weights are those that were evaluated
+
+
+def test_what_is_published_is_loaded_unless_a_fresh_run_is_asked_for(
+    smoke: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, published = smoke.config("none/ce"), tmp_path / "published"
+    run(config, records=published, progress=False)
+    monkeypatch.setattr("reidkit.runs.record_roots", lambda: (build_root() / "records", published))
+    assert run(config, progress=False).record.directory.parent == published
+    weights_path(config).unlink()
+    with_weights(config, progress=False)  # published records come without
+    assert weights_path(config).is_file()
+    assert run(config, progress=False).record.directory.parent == published  # which goes on to count
+    repeated = read_record(build_root() / "repeated" / config.name)
+    assert all(difference.within for difference in compare(read_record(published / config.name), repeated))
+    assert run(config, fresh=True, progress=False).record.directory.parent == build_root() / "records"
 
 
 def test_the_same_seed_gives_the_same_record(smoke: Profile) -> None:
