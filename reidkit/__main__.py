@@ -159,7 +159,7 @@ def evaluate(
     config = read_profile(profile, set_, data_root).config(row, seed)
     dataset = runs.open_dataset(config)
     query, gallery = runs.features(config, dataset)
-    for name, value in runs.measure(query, gallery, dataset).items():
+    for name, value in runs.measure(query, gallery, dataset, config.metric).items():
         print(f"{name:16s} {100 * value:6.2f}")
 
 

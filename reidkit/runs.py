@@ -30,6 +30,7 @@ from reidkit.data.resident import load_images, normalise, resize
 from reidkit.data.samplers import IdentitySampler, ShuffledSampler
 from reidkit.data.synthped import render, renderer
 from reidkit.data.validation import hold_out
+from reidkit.evaluation.ranking import Metric
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.losses import complete_anchors
 from reidkit.places import build_root, record_roots
@@ -399,9 +400,9 @@ def features(config: Configuration, dataset: Dataset, splits: Sequence[str] = ("
     return [embed(network, material, config, split) for split in splits]
 
 
-def measure(query: Tensor, gallery: Tensor, dataset: Dataset) -> dict[str, float]:
-    """The metrics of a record from features (N, D) of its query and gallery."""
-    return ranking_metrics(query, gallery, dataset)[1]
+def measure(query: Tensor, gallery: Tensor, dataset: Dataset, metric: Metric = "cosine") -> dict[str, float]:
+    """The metrics of a record from features (N, D) of its query and gallery, and its configuration's metric."""
+    return ranking_metrics(query, gallery, dataset, metric)[1]
 
 
 def load_network(config: Configuration, dataset: Dataset) -> Any:

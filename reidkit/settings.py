@@ -15,6 +15,7 @@ from reidkit.data.layouts import file_list_checksum, load_dataset
 from reidkit.data.resident import Augmentation
 from reidkit.data.synthped import renderer
 from reidkit.errors import UserError
+from reidkit.evaluation.ranking import Metric
 from reidkit.places import build_root, project_root
 
 # Raised when a change to the code or to a default changes the numbers of a run with an unchanged configuration.
@@ -175,6 +176,11 @@ class Configuration(Settings):
     def compares(self) -> bool:
         """Whether its loss compares images, so that batches need several of a person."""
         return False
+
+    @property
+    def metric(self) -> Metric:
+        """What its embeddings are ranked by, as `evaluate_ranking` takes it."""
+        return "cosine"
 
     @property
     def map_classes(self) -> Literal["predicted", "labels"]:

@@ -1,7 +1,7 @@
 """The training loop: schedule, precision, checkpoints and history, for any network that can name its losses.
 
-Everything random in an epoch is drawn from a generator seeded by (seed, epoch), and the learning rate is a function
-of the progress alone, so that a resumed run needs no other state than the epoch it had reached.
+Everything random in an epoch comes of (seed, epoch), and the learning rate is a function of the progress alone, so that
+a resumed run needs no other state than the epoch it had reached.
 """
 
 import contextlib
@@ -171,9 +171,12 @@ def train(
         )
     take: Step = graphed or step
 
+    def seed_of(epoch: int) -> int:
+        return seed * 1_000_003 + epoch
+
     def drawn(epoch: int) -> tuple[Tensor, Draw]:
         """Of this process: an epoch's indexes (steps, B), and what is drawn for its steps · B images, on the CPU."""
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        generator = torch.Generator().manual_seed(seed_of(epoch))
         whole = sampler.epoch(generator)  # (steps, B) of all processes
         try:
             places = distributed.share(torch.arange(whole.numel()).view(whole.shape))
@@ -183,6 +186,7 @@ def train(
 
     with (
         reproducible(settings.deterministic),
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
         own_stream(device) if graphed else contextlib.nullcontext(),
         ThreadPoolExecutor(1) as pool,
         tqdm(desc=name, disable=hidden, unit="step") as bar,
@@ -203,6 +207,7 @@ def train(
             looked = 0
             first_bad = torch.full((), -1, device=device)  # the first step whose loss is not finite
             network.train()
+            torch.manual_seed(seed_of(epoch))  # of what the network itself draws, such as dropout
             rate = settings.learning_rate
             for number, pixels in enumerate(images.batches(list(indexes))):
                 done = epoch + number / steps

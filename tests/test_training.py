@@ -95,6 +95,29 @@ def test_a_resumed_run_ends_with_the_same_numbers(tmp_path: Path, precision: str
     assert same(weights, resumed_weights)
 
 
+def test_what_a_network_draws_itself_comes_of_seed_and_epoch(tmp_path: Path) -> None:
+    """As dropout does: whatever was drawn before, and where training begins, and nothing of it is left behind."""
+
+    def drawn(directory: Path, epochs: int) -> list[float]:
+        network, found, pictures = nn.Linear(3, 3), [], images()
+        before = torch.random.get_rng_state()
+
+        def losses(batch: Batch) -> Mapping[str, Tensor]:
+            found.append(torch.rand(()).item())
+            return {"total": network(batch.images.mean((2, 3))).sum()}
+
+        settings = SETTINGS.model_copy(update={"epochs": epochs})
+        train(network, losses, pictures, torch.arange(12) % 3, ShuffledSampler(12, 4), settings,
+              seed=7, directory=directory, identity={}, checkpoint_seconds=0, progress=False)  # fmt: skip
+        assert torch.equal(torch.random.get_rng_state(), before)
+        return found
+
+    whole = drawn(tmp_path / "whole", 3)
+    torch.rand(5)
+    assert drawn(tmp_path / "cut", 1) + drawn(tmp_path / "cut", 3) == whole
+    assert len(set(whole)) == 9
+
+
 def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
     first, weights = train_small(tmp_path / "a")
     again, weights_again = train_small(tmp_path / "b")

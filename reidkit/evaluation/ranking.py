@@ -10,7 +10,7 @@ buffer, and per match one count of the wrong items that are more similar: no sor
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -29,11 +29,15 @@ _BLOCK_QUERIES, _BLOCK_BYTES = 1024, 224 * 2**20
 _SLAB_BYTES = 4 * 2**20  # the part of a block that is worked on while it lies in the CPU's cache
 _FEW = 40  # matches of a query up to which comparing all with all is faster than placing in bins
 _PLACED_AT_ONCE = 2**15  # values; their bins then stay in the cache
+_OWN_AT_ONCE = 256  # queries and gallery items that a metric of one's own is asked of
 _RAISED_BYTES = 16 * 2**20  # half-precision features are raised so much at a time
 _TIES_AMONG = 2048  # gallery items of a query that are looked at for ties
 _TIES_WARNED = 0.5  # the share of them from which on ties are warned of
 
 Array = NDArray[Any]
+
+Metric = str | Callable[[Tensor, Tensor], Tensor]
+"""What features are compared by: "cosine", "euclidean", or the distances (q, g) of features (q, D) and (g, D)."""
 
 
 class TiesWarning(UserWarning):
@@ -67,7 +71,7 @@ def evaluate_ranking(
     gallery_ids: Values,
     query_cameras: Values,
     gallery_cameras: Values,
-    metric: str = "cosine",
+    metric: Metric = "cosine",
     average_precision: str = "rectangular",
     max_rank: int = 50,
 ) -> Ranking:
@@ -75,6 +79,8 @@ def evaluate_ranking(
 
     query (Q, D), gallery (G, D): features, floating, any one device. ids and cameras: integers of any type, (Q,) and
         (G,). All may be tensors, NumPy arrays or lists.
+    metric: "cosine", "euclidean", or a function of some features of both, (q, D) and (g, D), at least float32, to their
+        distances (q, g).
     average_precision: "rectangular", the mean of the precisions at the matches (scikit-learn, torchreid, fast-reid), or
         "trapezoid", the area under straight lines between them, from precision 1 at recall 0 (Market-1501's own code,
         after Philbin et al., CVPR 2007). They differ by up to a point of mAP: never compare one with the other.
@@ -131,7 +137,7 @@ def top_matches(
     gallery_ids: Values,
     query_cameras: Values,
     gallery_cameras: Values,
-    metric: str = "cosine",
+    metric: Metric = "cosine",
     k: int = 10,
 ) -> Tensor:
     """The k most similar gallery items of each query, as indexes (Q, k) int64, best first, on the CPU.
@@ -161,9 +167,10 @@ class _Problem:
         gallery_ids: Values,
         query_cameras: Values,
         gallery_cameras: Values,
-        metric: str,
+        metric: Metric,
     ) -> None:
-        _choose("metric", metric, ("cosine", "euclidean"))
+        if isinstance(metric, str):
+            _choose("metric", metric, ("cosine", "euclidean"))
         query, gallery = as_tensor("query", query), as_tensor("gallery", gallery)
         for name, features in (("query", query), ("gallery", gallery)):
             if features.ndim != 2:
@@ -176,6 +183,7 @@ class _Problem:
         if query.device != gallery.device:
             raise ValueError(f"query is on {query.device}, gallery on {gallery.device}; expected one device")
         self.query, self.gallery = query, gallery
+        self.distance = None if isinstance(metric, str) else metric
         self.query_ids, self.gallery_ids, self.query_cameras, self.gallery_cameras = (
             _labels(name, labels, features)
             for name, labels, features in (
@@ -233,6 +241,12 @@ class _Problem:
 
     def _product(self, rows: Tensor, out: Tensor) -> None:
         query = self.query[rows].to(self.dtype)
+        if self.distance is not None:
+            for few, of_few in zip(_parts(query, _OWN_AT_ONCE), _parts(out, _OWN_AT_ONCE), strict=True):
+                for low in range(0, len(self.gallery), _OWN_AT_ONCE):
+                    part = self.gallery[low : low + _OWN_AT_ONCE].to(self.dtype)
+                    of_few[:, low : low + _OWN_AT_ONCE] = -self.distance(few, part)
+            return
         step = len(self.gallery)
         if self.gallery.dtype != self.dtype:
             step = max(1, _RAISED_BYTES // (query.shape[1] * query.itemsize or 1))

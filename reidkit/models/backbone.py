@@ -13,9 +13,14 @@ STAGES = ("layer2", "layer3", "layer4")
 """The stages after which a map's scale has changed (SAN-GAL, Sect. 3.1): where heat maps are taken and used."""
 
 
-def convolution(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
+def scaled(channels: int, multiplier: float) -> int:
+    """A channel count times a width multiplier, kept at multiples of 8."""
+    return max(8, round(channels * multiplier / 8) * 8)
+
+
+def convolution(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """A convolution without bias, "same" padding, initialised for ReLU (He et al., ICCV 2015)."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False)
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv
 
@@ -76,7 +81,7 @@ class ResNet50(nn.Module):
         if not 0 < width_multiplier <= 4:
             raise ValueError(f"width_multiplier is {width_multiplier!r}: expected a number in (0, 4]")
         self.width_multiplier = width_multiplier
-        widths = [max(8, round(width * width_multiplier / 8) * 8) for width in (64, 128, 256, 512)]
+        widths = [scaled(width, width_multiplier) for width in (64, 128, 256, 512)]
         placement = ATTENTION[attention]
 
         self.conv1, self.bn1 = convolution(3, widths[0], 7, stride=2), nn.BatchNorm2d(widths[0])

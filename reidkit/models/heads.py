@@ -20,11 +20,16 @@ class BNNeck(nn.BatchNorm1d):
 
 
 class LinearClassifier(nn.Linear):
-    """Logits (N, num_classes) of embeddings (N, in_features), without bias, as BNNeck's authors initialise it."""
+    """Logits (N, num_classes) of embeddings (N, in_features), as BNNeck's authors initialise it: weights near 0.
 
-    def __init__(self, in_features: int, num_classes: int) -> None:
-        super().__init__(in_features, num_classes, bias=False)
+    Without bias behind a BNNeck; one that is asked for starts at 0.
+    """
+
+    def __init__(self, in_features: int, num_classes: int, bias: bool = False) -> None:
+        super().__init__(in_features, num_classes, bias=bias)
         nn.init.normal_(self.weight, std=0.001)
+        if bias:
+            nn.init.zeros_(self.bias)
 
     def scores(self, embedding: Tensor) -> Tensor:
         """Embeddings (N, in_features) -> what a class is predicted by (N, num_classes): here the logits themselves."""

@@ -89,3 +89,17 @@ def maximum(x: Tensor, dim: int) -> Tensor:
         return x.max(dim, keepdim=True).values
     result: Tensor = Maximum.apply(x, dim)[0]
     return result
+
+
+def stripes(maps: Tensor, count: int) -> Tensor:
+    """The mean of each of `count` horizontal stripes: (N, C, H, W) -> float32 (N, C, count).
+
+    Stripe i goes from row floor(i H / count) to before ceil((i + 1) H / count): where H is no multiple of `count`,
+    neighbours share a row, as in PyTorch's adaptive pooling, whose backward pass on a GPU is not deterministic.
+    """
+    rows = average(maps, 3, dtype=torch.float32).squeeze(3)  # (N, C, H)
+    height = rows.shape[2]
+    stripe, row = torch.arange(count, device=maps.device)[:, None], torch.arange(height, device=maps.device)
+    inside = (row >= stripe * height // count) & (row < -((stripe + 1) * -height // count))  # (count, H)
+    with torch.autocast(maps.device.type, enabled=False):
+        return rows @ (inside / inside.sum(1, keepdim=True)).T

@@ -1,6 +1,6 @@
 """The systems: methods that are trained and measured, one file each. A new one is a file here and a line below."""
 
-from reidkit.systems import attributes, joint_loss, san_gal
+from reidkit.systems import attributes, bfe, circle, ianet, joint_loss, osnet, pcb, san_gal
 from reidkit.systems.system import System
 
 SYSTEMS: dict[str, System] = {
@@ -9,6 +9,11 @@ SYSTEMS: dict[str, System] = {
         joint_loss.SYSTEM,
         attributes.SYSTEM,
         san_gal.SYSTEM,
+        pcb.SYSTEM,
+        bfe.SYSTEM,
+        ianet.SYSTEM,
+        circle.SYSTEM,
+        osnet.SYSTEM,
     )
 }
 """Every system by its name."""

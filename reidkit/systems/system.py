@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from reidkit.data import AttributeGroup, Attributes, Dataset
 from reidkit.data.resident import Images
 from reidkit.evaluation import Ranking, evaluate_ranking, top_matches
+from reidkit.evaluation.ranking import Metric
 from reidkit.settings import Configuration
 from reidkit.training import Batch as Step
 from reidkit.training import extract_features
@@ -93,15 +94,17 @@ def embed(network: nn.Module, material: Material, config: Configuration, split: 
 
 
 def rank_features(query: Tensor, gallery: Tensor, dataset: Dataset, **options: Any) -> Ranking:
-    """`evaluate_ranking` of features against a data set's own identities and cameras, by cosine."""
+    """`evaluate_ranking` of features against a data set's own identities and cameras, by cosine unless told."""
     q, g = dataset.query, dataset.gallery
     return evaluate_ranking(query, gallery, q.ids, g.ids, q.cameras, g.cameras, **options)
 
 
-def ranking_metrics(query: Tensor, gallery: Tensor, dataset: Dataset) -> tuple[Ranking, dict[str, float]]:
+def ranking_metrics(
+    query: Tensor, gallery: Tensor, dataset: Dataset, metric: Metric = "cosine"
+) -> tuple[Ranking, dict[str, float]]:
     """The ranking and the metrics of a record, mAP in both published conventions."""
-    ranking = rank_features(query, gallery, dataset)
-    trapezoid = rank_features(query, gallery, dataset, average_precision="trapezoid")
+    ranking = rank_features(query, gallery, dataset, metric=metric)
+    trapezoid = rank_features(query, gallery, dataset, metric=metric, average_precision="trapezoid")
     metrics = {"mAP": ranking.mAP, "mAP (trapezoid)": trapezoid.mAP, "mINP": ranking.mINP}
     metrics |= {f"rank-{k}": float(ranking.cmc[k - 1]) for k in (1, 5, 10)}
     return ranking, {name: round(value, 6) for name, value in metrics.items()}
@@ -115,9 +118,9 @@ def rank(network: nn.Module, material: Material, config: Configuration) -> Measu
     """
     dataset = material.dataset
     query, gallery = (embed(network, material, config, split) for split in ("query", "gallery"))
-    ranking, metrics = ranking_metrics(query, gallery, dataset)
+    ranking, metrics = ranking_metrics(query, gallery, dataset, config.metric)
     q, g = dataset.query, dataset.gallery
-    first = top_matches(query, gallery, q.ids, g.ids, q.cameras, g.cameras, k=RESULTS)
+    first = top_matches(query, gallery, q.ids, g.ids, q.cameras, g.cameras, config.metric, RESULTS)
     queries = {
         "query": [path.name for path in q.paths],
         "average_precision": ranking.average_precision.numpy().round(6),
@@ -142,6 +145,11 @@ class System:
     measure: Measure = rank
     guided: Callable[[Any, Maps], Maps] = lambda _, maps: maps  # what a run reads, from its guide's heat maps
     ranks: bool = True  # whether it ranks a gallery
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The share of logits (N, K) whose largest is that of the label (N,), without gradient."""
+    return (logits.detach().argmax(1) == labels).float().mean()
 
 
 @contextlib.contextmanager

@@ -302,6 +302,20 @@ def test_length_matters_to_one_metric_only(metric: str) -> None:
     assert same == (metric == "cosine")
 
 
+def test_a_metric_of_ones_own_ranks_by_its_distances() -> None:
+    """In blocks that end anywhere, and of features that are more than vectors to be multiplied."""
+    generator = torch.Generator().manual_seed(0)
+    query, gallery = torch.randn(300, 8, generator=generator), torch.randn(700, 8, generator=generator)
+    labels = [torch.randint(high, (count,), generator=generator) for high in (20, 4) for count in (300, 700)]
+    rest = labels[0], labels[1], labels[2], labels[3]
+    own = evaluate_ranking(query, gallery, *rest, metric=torch.cdist)
+    known = evaluate_ranking(query, gallery, *rest, metric="euclidean")
+    torch.testing.assert_close(own.average_precision, known.average_precision, equal_nan=True)
+    assert torch.equal(own.cmc, known.cmc)
+    top = top_matches(query, gallery, *rest, torch.cdist, 5)
+    assert torch.equal(top, top_matches(query, gallery, *rest, "euclidean", 5))
+
+
 def test_query_without_a_match_is_left_out_of_the_means() -> None:
     query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras = some()
     query_ids[3], query_ids[7] = 999, -1  # a stranger, and junk, whose like is not looked for

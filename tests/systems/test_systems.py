@@ -88,10 +88,12 @@ def test_a_row_of_any_system_learns_and_embeds_each_image_by_itself(row: str) ->
             torch.testing.assert_close(network(images[:1], *alone), embedding[:1], rtol=1e-4, atol=1e-4)
 
 
-def test_rows_of_two_systems_never_share_a_name() -> None:
+def test_a_system_has_an_article_and_rows_of_its_own() -> None:
+    bibliography = (project_root() / "book" / "references.bib").read_text()
     assert len(ROWS) == sum(len(system.rows) for system in SYSTEMS.values())
     for system in SYSTEMS.values():
         assert system.configuration.system == system.name
+        assert f"{{{system.article}," in bibliography
         assert set(system.reading) <= set(system.configuration.model_fields)
         for names in system.row_groups.values():
             assert set(names) <= set(system.rows)
@@ -108,7 +110,7 @@ def test_a_new_system_is_a_file_and_a_line(tmp_path: Path, synthped: Path) -> No
     listed = package / "systems" / "__init__.py"
     listed.write_text(
         listed.read_text()
-        .replace("import attributes, joint_loss, san_gal", "import attributes, joint_loss, san_gal, tiny")
+        .replace("import attributes, ", "import attributes, tiny, ")
         .replace("        san_gal.SYSTEM,\n", "        san_gal.SYSTEM,\n        tiny.SYSTEM,\n")
     )
     (copy / "parameters" / "mine.yaml").write_text(

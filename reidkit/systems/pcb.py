@@ -1,0 +1,91 @@
+"""PCB: Sun et al. 2018, "Beyond Part Models: Person Retrieval with Refined Part Pooling", ECCV.
+
+The Part-based Convolutional Baseline: ResNet-50 whose map is cut into horizontal stripes, each of them pooled, reduced
+and classified by itself; the stripes side by side are the embedding.
+
+Published rows are of 384×128 pixels, six stripes, last stride 1 and ImageNet weights, where base layers learn at a
+tenth of the rate of new ones. Readings: with random weights there are no base layers, so all learn at one rate. The
+article prints the mean of the stripes' cross-entropies, its authors' code adds them up: so do we. The embedding is the
+stripes before the reduction, as in that code; the reduced ones are the article's cheaper choice.
+
+Other people's code: the authors' own cuts a map whose height is no multiple of the stripes into equal windows that
+overlap, torchreid pools it adaptively, as we do. Both agree where the height is a multiple.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from reidkit.models.backbone import ResNet50, load_initial_weights, scaled
+from reidkit.models.heads import LinearClassifier
+from reidkit.models.pooling import stripes
+from reidkit.settings import Configuration
+from reidkit.systems.system import Batch, Classes, Model, System, accuracy, seeded
+
+
+class PCBConfig(Configuration):
+    """One run of PCB."""
+
+    system = "pcb"
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="of the cross-entropy")
+    stripes: int = Field(6, ge=1, description="the parts that a map is cut into")
+
+
+class Output(NamedTuple):
+    """What the losses need from a batch of N images."""
+
+    logits: Tensor  # (N, stripes, identities)
+
+
+class PCB(Model):
+    """In training mode a call returns an `Output`, in evaluation mode the embedding (N, stripes · C), float32."""
+
+    def __init__(self, identities: int, config: PCBConfig) -> None:
+        super().__init__()
+        self.stripes, self.label_smoothing = config.stripes, config.label_smoothing
+        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        channels, reduced = self.backbone.out_channels, scaled(256, config.width_multiplier)
+        self.dropout = nn.Dropout(0.5)
+        shared = nn.Conv1d(channels, reduced, 1, bias=False)
+        nn.init.kaiming_normal_(shared.weight, mode="fan_out")
+        self.reduce = nn.Sequential(shared, nn.BatchNorm1d(reduced), nn.ReLU())
+        self.classifiers = nn.ModuleList(
+            LinearClassifier(reduced, identities, bias=True) for _ in range(config.stripes)
+        )
+
+    def forward(self, images: Tensor) -> Output | Tensor:
+        maps = self.backbone(images)  # (N, C, h, w)
+        parts = stripes(maps, self.stripes)  # (N, C, stripes)
+        if not self.training:
+            return F.normalize(parts).flatten(1)  # each stripe of length 1, so that their cosines count alike
+        reduced = self.reduce(self.dropout(parts))  # (N, C/8, stripes)
+        logits = [classify(part) for classify, part in zip(self.classifiers, reduced.unbind(2), strict=True)]
+        return Output(torch.stack(logits, 1))
+
+    def losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        logits = self(batch.images).logits
+        of_stripes = [F.cross_entropy(z, batch.labels, label_smoothing=self.label_smoothing) for z in logits.unbind(1)]
+        return {"total": torch.stack(of_stripes).sum(), "accuracy": accuracy(logits.sum(1), batch.labels)}
+
+
+def build(config: PCBConfig, classes: Classes) -> PCB:
+    """The network of a run, freshly initialised from its seed."""
+    with seeded(config.seed):
+        network = PCB(classes.identities, config)
+    load_initial_weights(network.backbone, config.weights)
+    return network
+
+
+SYSTEM = System(
+    name="pcb",
+    title="PCB",
+    article="sun2018pcb",
+    configuration=PCBConfig,
+    rows={"pcb": {}},
+    build=build,
+)
