@@ -244,7 +244,7 @@ def pages(
     source: Annotated[Path, typer.Option(help="the folder of the book's executed chapters")],
 ) -> None:
     """Write a page for every run behind the book, and the table of contents that lists them."""
-    from reidkit.report.run_pages import write_pages
+    from reidkit.report.chapters.runs import write_pages
 
     for page in write_pages(read_profile(profile), source, toc):
         print(page)
