@@ -1,12 +1,10 @@
 """What has to be made for a profile's book, as plain data: all that the Snakefile knows."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from reidkit.places import build_root, record_roots
 from reidkit.profile import Profile
@@ -42,9 +40,7 @@ def plan(profile: Profile, read_from: Path | None = None, fresh: bool = False) -
         if part is None:
             continue
         file = str(build / name)
-        write_if_changed(
-            Path(file), yaml.safe_dump(json.loads(part.model_dump_json(exclude_unset=True)), sort_keys=False)
-        )
+        write_if_changed(Path(file), part.as_yaml())
         repeated = {part.config(row).name for row in part.repeated}
         for planned in part.planned():
             config, guide = planned.config, planned.config.guide

@@ -14,14 +14,15 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from reidkit.errors import UserError, nearest
 
-from reidkit.errors import UserError
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pandas")
@@ -37,21 +38,21 @@ class Record:
     system: str  # which of `reidkit.systems.SYSTEMS` made it
     config: dict[str, Any]  # its configuration, as plain values
     metrics: dict[str, float]  # fractions in 0…1
-    tables: dict[str, pd.DataFrame]
+    tables: "dict[str, pd.DataFrame]"
     provenance: dict[str, Any]  # commit, dirty, data checksum, versions, device, seconds, …
 
-    def table(self, name: str) -> pd.DataFrame:
+    def table(self, name: str) -> "pd.DataFrame":
         if name not in self.tables:
             raise RecordError(f"{self.directory}: has no table {name!r}; it holds {', '.join(self.tables)}")
         return self.tables[name]
 
     @property
-    def history(self) -> pd.DataFrame:
+    def history(self) -> "pd.DataFrame":
         """One row per epoch."""
         return self.table("history")
 
     @property
-    def queries(self) -> pd.DataFrame:
+    def queries(self) -> "pd.DataFrame":
         """query (file name), average_precision (nan without a match), first_match_rank (0 without)."""
         return self.table("queries")
 
@@ -81,7 +82,7 @@ def write_record(
     config: Mapping[str, Any],
     metrics: Mapping[str, float],
     provenance: Mapping[str, Any],
-    **tables: pd.DataFrame,
+    **tables: "pd.DataFrame",
 ) -> Record:
     """Writes a record as `directory`, whole or not at all.
 
@@ -117,15 +118,9 @@ def write_record(
 
 def read_record(directory: Path) -> Record:
     """Reads a record and checks it against its own checksums. Raises RecordError, naming what is wrong."""
-    path = directory / "record.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RecordError(f"{path}: no such record") from error
-    except ValueError as error:
-        raise RecordError(f"{path}: not valid JSON ({error}); delete the record and run it again") from error
-    if content.get("format") != FORMAT:
-        raise RecordError(f"{path}: record format {content.get('format')!r}, but this version reads format {FORMAT}")
+    import pandas as pd
+
+    content = read_content(directory)
     for name, expected in content["files"].items():
         if not (directory / name).is_file() or _sha256(directory / name) != expected:
             raise RecordError(f"{directory / name}: missing or altered since the record was written; run it again")
@@ -137,6 +132,20 @@ def read_record(directory: Path) -> Record:
         tables={Path(name).stem: pd.read_csv(directory / name) for name in content["files"]},
         provenance=content["provenance"],
     )
+
+
+def read_content(directory: Path) -> dict[str, Any]:
+    """What the `record.json` of a record says; its tables are neither read nor checked. Raises RecordError."""
+    path = directory / "record.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecordError(f"{path}: no such record") from error
+    except ValueError as error:
+        raise RecordError(f"{path}: not valid JSON ({error}); delete the record and run it again") from error
+    if content.get("format") != FORMAT:
+        raise RecordError(f"{path}: record format {content.get('format')!r}, but this version reads format {FORMAT}")
+    return dict(content)
 
 
 def publish(record: Record, root: Path) -> Record:
@@ -173,12 +182,37 @@ def publish(record: Record, root: Path) -> Record:
 
 def read_records(*roots: Path) -> list[Record]:
     """Every record below the given folders, sorted by name; the first folder wins where two hold the same name."""
+    return [read_record(directory) for directory in folders(roots)]
+
+
+def folders(roots: Iterable[Path]) -> list[Path]:
+    """The folder of every record below the given ones, sorted by name, each name once: the first to hold it wins."""
     found: dict[str, Path] = {}
     for root in roots:
         for path in sorted(root.glob("*/record.json")):
             if not path.parent.name.startswith("."):
                 found.setdefault(path.parent.name, path.parent)
-    return [read_record(found[name]) for name in sorted(found)]
+    return [found[name] for name in sorted(found)]
+
+
+def find(name: str, roots: Sequence[Path]) -> Path:
+    """The folder of a record, by its path, its name, the hash that ends its name, or the first digits of that.
+
+    Raises RecordError where there is none, and where several begin so.
+    """
+    if (Path(name) / "record.json").is_file():
+        return Path(name)
+    known = {folder.name: folder for folder in folders(roots)}
+    hashes = {of: of.rpartition("-")[2] for of in known}
+    found = [of for of in known if name in (of, hashes[of])]
+    found = found or [of for of in known if len(name) >= 4 and hashes[of].startswith(name)]
+    if len(found) > 1:
+        raise RecordError(f"{name}: several records' hashes begin so: {', '.join(found)}")
+    if not found:
+        close = nearest(name, [*known, *hashes.values()])
+        looked = " and ".join(map(str, roots))
+        raise RecordError(f"{name}: no such record; looked here and in {looked}{close}; `reidkit runs` lists them")
+    return known[found[0]]
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ and the run that it needs before itself, it says in its configuration.
 
 import contextlib
 import hashlib
+import json
 import os
 import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,7 +38,7 @@ from reidkit.places import build_root, record_roots
 from reidkit.records import Record, RecordError, provenance, read_record, write_record
 from reidkit.settings import REVISION, Configuration, ParameterError, Settings, validate
 from reidkit.systems import SYSTEMS
-from reidkit.systems.system import Batch, Maps, Material, Model, embed, ranking_metrics
+from reidkit.systems.system import Batch, Classes, Maps, Material, Model, embed, ranking_metrics
 from reidkit.training import Batch as Step
 from reidkit.training import CheckpointError, Sampler, choose_device, train
 
@@ -143,7 +144,7 @@ def make(config: Configuration, records: Path, progress: bool = True, build: Pat
     started = time.perf_counter()
     measured = system.measure(network, material, config)
     seconds = {"training": round(trained.seconds, 1), "measurement": round(time.perf_counter() - started, 1)}
-    save_weights(weights_path(config, build), network, config)
+    save_weights(weights_path(config, build), network, config, material.classes)
     record = write_record(
         records / config.name,
         system=system.name,
@@ -338,14 +339,21 @@ def configuration_of(record: Record, data_root: Path | None = None) -> Configura
 
     Raises RecordError for a record of a system that this version does not have.
     """
-    if record.system not in SYSTEMS:
-        raise RecordError(f"{record.name}: of the system {record.system!r}; this version has {', '.join(SYSTEMS)}")
-    values = _without(record.config, {"revision", "renderer"})
+    return configuration_from(record.system, record.config, record.name, data_root)
+
+
+def configuration_from(
+    system: str, config: Mapping[str, Any], name: str, data_root: Path | None = None
+) -> Configuration:
+    """The same from what a record or a weights file tells of the run `name`."""
+    if system not in SYSTEMS:
+        raise RecordError(f"{name}: of the system {system!r}; this version has {', '.join(SYSTEMS)}")
+    values = _without(config, {"revision", "renderer", "data"})
     if data_root is not None:
-        for config in (values, values.get("attributes")):
-            if config is not None:
-                config["data_root"] = str(data_root.resolve())
-    return validate(SYSTEMS[record.system].configuration, values, source=record.name)
+        for part in (values, values.get("attributes")):
+            if part is not None:
+                part["data_root"] = str(data_root.resolve())
+    return validate(SYSTEMS[system].configuration, values, source=name)
 
 
 def _without(values: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
@@ -353,7 +361,7 @@ def _without(values: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
     return {k: _without(v, keys) if isinstance(v, Mapping) else v for k, v in values.items() if k not in keys}
 
 
-def repeat(record: Record, data_root: Path | None = None, progress: bool = True) -> Record:
+def repeat(record: Record, data_root: Path | None = None, progress: bool = True, device: str | None = None) -> Record:
     """Trains the run of a record once more, from scratch and apart from it, and returns the new record."""
     made = {"revision": record.config["revision"], "renderer": record.config.get("renderer")}
     here = {"revision": REVISION, "renderer": renderer() if record.config["dataset"] == "synthped" else None}
@@ -364,6 +372,8 @@ def repeat(record: Record, data_root: Path | None = None, progress: bool = True)
                 f"check out commit {record.provenance['commit']} to repeat it"
             )
     config = configuration_of(record, data_root)
+    if device is not None:
+        config = config.model_copy(update={"device": device})
     apart = build_root() / "repeated" / record.name
     shutil.rmtree(apart, ignore_errors=True)
     again = make(config, apart / "records", progress, apart)
@@ -419,12 +429,19 @@ def weights_path(config: Configuration, build: Path | None = None) -> Path:
     return (build or build_root()) / "weights" / f"{config.name}.safetensors"
 
 
-def save_weights(path: Path, network: nn.Module, config: Configuration) -> None:
-    """The network's state as safetensors, with the run's name in the header."""
+def save_weights(path: Path, network: nn.Module, config: Configuration, classes: Classes) -> None:
+    """The network's state as safetensors, with the run's name in the header and all that it takes to build it anew."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    safetensors.torch.save_file(state, partial, metadata={"run": config.name})
+    told = {
+        "run": config.name,
+        "system": config.system,
+        "config": config.determinants,
+        "classes": asdict(classes),
+    }
+    # One text: safetensors would write several in any order, and the same network should make the same file.
+    safetensors.torch.save_file(state, partial, metadata={"reidkit": json.dumps(told)})
     partial.replace(path)
 
 
@@ -438,17 +455,30 @@ def load_weights(network: nn.Module, config: Configuration) -> None:
             "Train it with `reidkit run`."
         )
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            owner = (file.metadata() or {}).get("run")
-        state = safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: truncated, or not a safetensors file ({error}). {advice}") from error
-    if owner != config.name:
+        told, state = read_weights(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}. {advice}") from error
+    if (owner := told.get("run")) != config.name:
         raise CheckpointError(f"{path}: the weights are of the run {owner!r}, not of {config.name!r}. {advice}")
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise CheckpointError(f"{path}: the weights do not fit this network ({error}). {advice}") from error
+
+
+def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What the header of a weights file tells, and the network's state. Raises CheckpointError for another file.
+
+    The header holds the run's name as `run` and, unless the file is of an older version, its `system`, `config` and
+    `classes`.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+        told = json.loads(header["reidkit"]) if "reidkit" in header else header
+        return told, safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: truncated, or not a safetensors file ({error})") from error
 
 
 class OnlyOne:

@@ -129,8 +129,8 @@ def test_maps_of_another_network_are_refused(smoke: Profile) -> None:
     with_weights(config, progress=False)
     heat_maps(config, "query", progress=False)
     state = weights_path(config)
-    other = attributes.build(config, Classes(8, attributes_of(open_dataset(config)).groups))
-    save_weights(state, other, config)
+    classes = Classes(8, attributes_of(open_dataset(config)).groups)
+    save_weights(state, attributes.build(config, classes), config, classes)
     with pytest.raises(HeatMapError, match="network"):
         heat_maps(config, "query", progress=False)
     with pytest.raises(HeatMapError, match="no heat maps here"):
