@@ -1,7 +1,7 @@
 """The training loop: schedule, precision, checkpoints and history, for any network that can name its losses.
 
-Everything random in an epoch comes of (seed, epoch), and the learning rate is a function of the progress alone, so that
-a resumed run needs no other state than the epoch it had reached.
+Everything random in an epoch comes of (seed, epoch), and in a step of its number too; the learning rate is a function
+of the progress alone. So a resumed run needs no other state than the step it had reached.
 """
 
 import contextlib
@@ -29,6 +29,10 @@ from reidkit.settings import Settings
 
 class TrainingError(UserError):
     """Training cannot go on; the last good checkpoint is kept."""
+
+
+class StoppedError(UserError):
+    """Training was asked to stop, and goes on from the checkpoint that it has left."""
 
 
 class CheckpointError(UserError):
@@ -92,6 +96,7 @@ def train(
     name: str = "training",
     evaluate: Callable[[], Mapping[str, float]] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    stop: Callable[[float], bool] = lambda done: False,
     phases: Sequence[float] = (),
     graph: bool = True,
     progress: bool = True,
@@ -100,7 +105,8 @@ def train(
 
     `labels` is int64 (N, …) over `images`; `directory` holds `checkpoint.pt`, from which an interrupted run goes on to
     the same numbers, and which is written after an epoch once it is `checkpoint_seconds` old; `identity` says what the
-    checkpoint belongs to.
+    checkpoint belongs to. `stop` is asked after every step, with the epochs done, whether to leave it at that: then a
+    checkpoint is written at once and StoppedError raised.
 
     On a GPU steps are replayed as a CUDA graph, unless `graph` is False, in fp16 and under torchrun: `losses` is then
     called for a few steps only, and must do the same on the device each time. `phases` names the progress, in epochs,
@@ -131,15 +137,17 @@ def train(
     trace: list[dict[str, float]] = []
     devices: list[str] = []
     seconds = 0.0
+    begun: dict[str, Any] = {}  # of an epoch that was stopped in: the steps taken, and what was summed up
     if checkpoint.exists():
         state = load_checkpoint(checkpoint, identity)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         scaler.load_state_dict(state["scaler"])
         history, trace, devices, seconds = (state[key] for key in ("history", "steps", "devices", "seconds"))
+        begun = state.get("begun", {})
     if (here := f"{device_name(device)}, {precision}") not in devices:
         devices.append(here)
-    saved, saved_at = len(history), time.perf_counter()
+    saved_at = time.perf_counter()
 
     labels = labels.to(device)
     augmentation = settings.augmentation()
@@ -174,6 +182,32 @@ def train(
     def seed_of(epoch: int) -> int:
         return seed * 1_000_003 + epoch
 
+    def save(**begun: Any) -> None:
+        """The first process keeps where training has come to."""
+        nonlocal saved_at
+        if distributed.rank() == 0:
+            state = {
+                "identity": identity,
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scaler": scaler.state_dict(),
+                "history": history,
+                "steps": trace,
+                "devices": devices,
+                "seconds": seconds,
+                "begun": begun,
+            }
+            save_checkpoint(checkpoint, state)
+        saved_at = time.perf_counter()
+
+    def demand_finite(first_bad: int, epoch: int, rate: float) -> None:
+        if first_bad >= 0:
+            raise TrainingError(
+                f"{name}: the loss is not finite at step {first_bad} of epoch {epoch} (learning rate {rate:.2e}, "
+                f"{precision}). No record is written; the checkpoint before it, if there was one, is kept at "
+                f"{checkpoint}. Lower learning_rate or use precision: fp32."
+            )
+
     def drawn(epoch: int) -> tuple[Tensor, Draw]:
         """Of this process: an epoch's indexes (steps, B), and what is drawn for its steps · B images, on the CPU."""
         generator = torch.Generator().manual_seed(seed_of(epoch))
@@ -200,16 +234,20 @@ def train(
                 ahead.append(pool.submit(drawn, epoch + 1))  # while the device is at work
             steps = len(indexes)
             draws, chosen = draws.to(device), indexes.to(device)
-            bar.total = (bar.n if epoch else 0) + steps * (settings.epochs - epoch)
-            first_step = round(trace[-1]["step"]) if trace else 0  # an epoch of P×K batches has not always as many
-            since: dict[str, Tensor] = {}  # sums since the last look, on the device
-            sums: dict[str, float] = {}  # of the epoch
-            looked = 0
+            first = begun.get("step", 0)
+            bar.total = bar.n + steps * (settings.epochs - epoch) - first
+            # Sums since the last look, on the device, and of the epoch; an epoch of P×K batches has not always as many
+            # steps as another.
+            since: dict[str, Tensor] = {term: total.to(device) for term, total in begun.get("since", {}).items()}
+            sums: dict[str, float] = begun.get("sums", {})
+            looked = begun.get("looked", 0)
+            before = round(trace[-1]["step"]) - looked if trace else 0  # steps of the epochs before
+            begun = {}
             first_bad = torch.full((), -1, device=device)  # the first step whose loss is not finite
             network.train()
-            torch.manual_seed(seed_of(epoch))  # of what the network itself draws, such as dropout
-            rate = settings.learning_rate
-            for number, pixels in enumerate(images.batches(list(indexes))):
+            rate = settings.learning_rate_at(epoch + max(0, first - 1) / steps)
+            for number, pixels in enumerate(images.batches(list(indexes[first:])), first):
+                torch.manual_seed(seed_of(epoch) + 10_000_019 * number)  # of what the network draws, such as dropout
                 done = epoch + number / steps
                 rate = settings.learning_rate_at(done)
                 set_learning_rate(optimizer, rate)
@@ -221,45 +259,35 @@ def train(
                 bad = (first_bad < 0) & ~terms["total"].isfinite()
                 first_bad = torch.where(bad, number, first_bad)
                 bar.update()
-                if (number + 1) % LOOK and number < steps - 1:
-                    continue
-                if int(first_bad) >= 0:
-                    raise TrainingError(
-                        f"{name}: the loss is not finite at step {int(first_bad)} of epoch {epoch} (learning rate "
-                        f"{rate:.2e}, {precision}). No record is written; the checkpoint of the "
-                        f"{saved} epochs before is kept at {checkpoint}. Lower learning_rate or use "
-                        "precision: fp32."
+                if (number + 1) % LOOK == 0 or number == steps - 1:
+                    demand_finite(int(first_bad), epoch, rate)
+                    distributed.average([since[term] for term in sorted(since)])
+                    found = {term: float(total) for term, total in since.items()}
+                    trace.append(
+                        {"step": before + number + 1} | {t: v / (number + 1 - looked) for t, v in found.items()}
                     )
-                distributed.average([since[term] for term in sorted(since)])
-                found = {term: float(total) for term, total in since.items()}
-                trace.append(
-                    {"step": first_step + number + 1} | {t: v / (number + 1 - looked) for t, v in found.items()}
-                )
-                sums = {term: sums.get(term, 0.0) + value for term, value in found.items()}
-                since, looked = {}, number + 1
-                shown = {term: f"{total / (number + 1):.3f}" for term, total in sums.items()}
-                bar.set_postfix({"epoch": epoch + 1, **shown}, refresh=False)
+                    sums = {term: sums.get(term, 0.0) + value for term, value in found.items()}
+                    since, looked = {}, number + 1
+                    shown = {term: f"{total / (number + 1):.3f}" for term, total in sums.items()}
+                    bar.set_postfix({"epoch": epoch + 1, **shown}, refresh=False)
+                if stop(epoch + (number + 1) / steps):
+                    demand_finite(int(first_bad), epoch, rate)
+                    distributed.average([since[term] for term in sorted(since)])
+                    seconds += time.perf_counter() - started
+                    save(step=number + 1, since=since, sums=sums, looked=looked)
+                    distributed.wait()
+                    raise StoppedError(
+                        f"{name}: stopped after {epoch + (number + 1) / steps:.1f} of {settings.epochs} epochs; "
+                        f"it goes on from {checkpoint}"
+                    )
             row = {"epoch": epoch + 1, "learning rate": rate} | {term: total / steps for term, total in sums.items()}
-            now = time.perf_counter()
-            seconds += now - started
+            seconds += time.perf_counter() - started
             history.append(row)
-            if distributed.rank() > 0:
-                continue
-            if evaluate and settings.evaluate_every and (epoch + 1) % settings.evaluate_every == 0:
+            evaluated = settings.evaluate_every and (epoch + 1) % settings.evaluate_every == 0
+            if evaluate and evaluated and distributed.rank() == 0:
                 row |= evaluate()
-            if now - saved_at >= checkpoint_seconds or epoch + 1 == settings.epochs:
-                state = {
-                    "identity": identity,
-                    "network": network.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "scaler": scaler.state_dict(),
-                    "history": history,
-                    "steps": trace,
-                    "devices": devices,
-                    "seconds": seconds,
-                }
-                save_checkpoint(checkpoint, state)
-                saved, saved_at = epoch + 1, now
+            if time.perf_counter() - saved_at >= checkpoint_seconds or epoch + 1 == settings.epochs:
+                save()
     return Training(pd.DataFrame(history), pd.DataFrame(trace), seconds, tuple(devices))
 
 
