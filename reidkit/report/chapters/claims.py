@@ -1,0 +1,108 @@
+"""How the claims of the two papers fared: each as a difference of runs, on every data set that has them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+
+from reidkit.claims import Claim, Untested
+from reidkit.profile import Profile
+from reidkit.published import Table
+from reidkit.records import Record
+from reidkit.report.rows import Estimate, Spread, gain
+from reidkit.report.words import interval, signed
+from reidkit.runs import find_record
+
+HARDLY = 1.0  # points of mAP: what is less than this, hardly helps
+HOLDS, BUT = "holds", "holds, but not over its control"
+NOT, OPEN, MISSING = "does not hold", "cannot be told", "not run"
+
+Runs = Mapping[str, Sequence[Record]]  # by row, the records of its seeds
+
+
+def runs_of(profile: Profile, system: str) -> dict[str, list[Record]]:
+    """The finished records of a profile's rows of a system, controls included, by row."""
+    found: dict[str, list[Record]] = {}
+    for planned in profile.planned(system):
+        if (record := find_record(planned.config)) is not None:
+            found.setdefault(planned.row, []).append(record)
+    return found
+
+
+def difference(runs: Runs, row: str, over: str | None) -> Estimate:
+    """What a row has over another in mAP, in points; nan where one of them was not run."""
+    if over is None or not runs.get(row) or not runs.get(over):
+        return Estimate()
+    return gain(runs[row], runs[over], Spread.of(runs.values()))["mAP"]
+
+
+def fared(claim: Claim, runs: Runs) -> str:
+    """The verdict on a claim. The rule:
+
+    - It *holds* where the whole 95 % interval of the difference is on its side of zero, *does not hold* where all of it
+      is on the other, and else *cannot be told*. That something hardly helps holds where all of the interval is below
+      one point, and does not where all of it is above.
+    - Where it holds, but not over the control, which has what comes with it and not what is praised, that is said.
+    """
+    found, own = difference(runs, claim.row, claim.over), difference(runs, claim.row, claim.control)
+    if pd.isna(found.ours):
+        return MISSING
+    if not claim.better:
+        return HOLDS if found.high < HARDLY else NOT if found.low > HARDLY else OPEN
+    if found.low <= 0:
+        return NOT if found.high < 0 else OPEN
+    return HOLDS if pd.isna(own.ours) or own.low > 0 else BUT
+
+
+def claims_table(claims: Sequence[Claim], tables: Iterable[Table], data: Mapping[str, Runs]) -> pd.DataFrame:
+    """A row per claim: what is said, what the paper prints for it, and by data set what came of it and the verdict."""
+    printed, lines = tuple(tables), []
+    for claim in claims:
+        paper = claim.printed(printed)
+        line = {
+            "Claim": f"{claim.said} ({claim.where})",
+            "Rows": f"`{claim.row}` over `{claim.over}`",
+            "Paper": "–" if paper is None else signed(paper),
+        }
+        for title, runs in data.items():
+            found = difference(runs, claim.row, claim.over)
+            line[title] = _with_interval(found)
+            line[f"Verdict, {title}"] = fared(claim, runs)
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def controls_table(claims: Sequence[Claim], data: Mapping[str, Runs]) -> pd.DataFrame:
+    """A row per claim that has a control: what its row has over the control, by data set."""
+    lines = [
+        {"Claim": claim.said, "Control": f"`{claim.control}`"}
+        | {title: _with_interval(difference(runs, claim.row, claim.control)) for title, runs in data.items()}
+        for claim in claims
+        if claim.control
+    ]
+    return pd.DataFrame(lines)
+
+
+def _with_interval(found: Estimate) -> str:
+    return "–" if pd.isna(found.ours) else f"{signed(found.ours)} [{interval(*found[1:], sign=True)}]"
+
+
+def untested_table(claims: Sequence[Untested]) -> pd.DataFrame:
+    """The claims that no difference of rows can test here, and why."""
+    return pd.DataFrame([{"Claim": f"{c.said} ({c.where})", "Not tested, because": c.why} for c in claims])
+
+
+def behind(claims: Iterable[Claim], data: Mapping[str, Runs]) -> list[Record]:
+    """The records that the verdicts rest on."""
+    rows = {row for claim in claims for row in (claim.row, claim.over, claim.control) if row}
+    return [record for runs in data.values() for row, found in runs.items() if row in rows for record in found]
+
+
+def counted(claims: Sequence[Claim], runs: Runs, data: str) -> str:
+    """How many claims fared how on a data set, in a sentence."""
+    verdicts = [fared(claim, runs) for claim in claims]
+    tested = [verdict for verdict in verdicts if verdict != MISSING]
+    if not tested:
+        return f"None of the {len(claims)} claims has been tested on {data} yet."
+    counts = pd.Series(tested).value_counts().reindex([HOLDS, BUT, NOT, OPEN], fill_value=0)
+    told = ", ".join(f"{count} × *{verdict}*" for verdict, count in counts.items() if count)
+    return f"Of {len(claims)} claims {len(tested)} were tested on {data}: {told}."
