@@ -1,0 +1,66 @@
+import pytest
+
+from reidkit import claims
+from reidkit.claims import Claim
+from reidkit.published import PAPERS
+from reidkit.report.chapters import claims as shown
+from tests.report.conftest import MakeRecord
+
+CLAIM = Claim("SE helps", "Table 1", "se/ce", "none/ce", "half/ce")
+
+
+def runs(make_record: MakeRecord, **quality: float) -> shown.Runs:
+    """Two seeds of each row, by attention module, so good."""
+    return {
+        f"{attention}/ce": [make_record(attention, seed=seed, quality=score) for seed in (0, 1)]
+        for attention, score in quality.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("quality", "verdict"),
+    [
+        ({"none": 0.5, "se": 0.9}, shown.HOLDS),
+        ({"none": 0.5, "se": 0.9, "half": 0.5}, shown.HOLDS),
+        ({"none": 0.5, "se": 0.9, "half": 0.9}, shown.BUT),
+        ({"none": 0.9, "se": 0.5}, shown.NOT),
+        ({"none": 0.5, "se": 0.5}, shown.OPEN),
+        ({"none": 0.5}, shown.MISSING),
+    ],
+)
+def test_a_claim_is_judged_by_its_interval_and_its_control(
+    make_record: MakeRecord, quality: dict[str, float], verdict: str
+) -> None:
+    assert shown.fared(CLAIM, runs(make_record, **quality)) == verdict
+
+
+def test_that_something_hardly_helps_holds_where_it_makes_things_worse(make_record: MakeRecord) -> None:
+    claim = Claim("SE hardly helps", "Table 1", "se/ce", "none/ce", better=False)
+    assert shown.fared(claim, runs(make_record, none=0.9, se=0.5)) == shown.HOLDS
+    assert shown.fared(claim, runs(make_record, none=0.5, se=0.9)) == shown.NOT
+    assert shown.fared(claim, runs(make_record, none=0.5, se=0.5)) == shown.OPEN
+
+
+def test_the_table_has_the_papers_difference_beside_ours(make_record: MakeRecord) -> None:
+    found = runs(make_record, none=0.5, se=0.9)
+    table = shown.claims_table([CLAIM], PAPERS["joint-loss"][1], {"Market-1501": found, "toy": {}})
+    (line,) = table.to_dict("records")
+    assert line["Paper"] == "+8.38"
+    assert line["Market-1501"].startswith("+")
+    assert " to +" in line["Market-1501"]
+    assert (line["toy"], line["Verdict, toy"]) == ("–", shown.MISSING)
+    assert {record.name for record in shown.behind([CLAIM], {"": found})} == {
+        record.name for records in found.values() for record in records
+    }
+
+
+def test_verdicts_are_counted_in_words(make_record: MakeRecord) -> None:
+    lost = Claim("SE is worse", "Table 1", "none/ce", "se/ce")
+    missing = Claim("ECA helps", "Table 1", "eca/ce", "none/ce")
+    words = shown.counted([CLAIM, lost, missing], runs(make_record, none=0.5, se=0.9), "toy")
+    assert words == "Of 3 claims 2 were tested on toy: 1 × *holds*, 1 × *does not hold*."
+    assert shown.counted([missing], {}, "toy") == "None of the 1 claims has been tested on toy yet."
+
+
+def test_what_is_not_tested_says_why() -> None:
+    assert shown.untested_table(claims.JOINT_LOSS_UNTESTED)["Not tested, because"].str.len().min() > 20
