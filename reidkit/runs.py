@@ -179,7 +179,14 @@ def open_dataset(config: Settings, progress: bool = True) -> Dataset:
     if config.dataset == "synthped" and config.data_root is None:
         with distributed.first_one_first():
             render_synthped(config, progress=progress)
-    dataset = load_dataset(config.dataset, config.root)
+    try:
+        dataset = load_dataset(config.dataset, config.root)
+    except DatasetError as error:
+        if config.root.is_dir():
+            raise
+        raise DatasetError(
+            f"{error}\nName the folder that holds it: --data-root FOLDER, or data_root in the parameter file."
+        ) from error
     return hold_out(dataset, config.validation_identities) if config.validation_identities else dataset
 
 
