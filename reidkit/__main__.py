@@ -1,5 +1,6 @@
 """The command line: `reidkit`, or `python -m reidkit`. What is slow to import is imported by who needs it."""
 
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -311,6 +312,8 @@ def _find_record(record: Path) -> "Record":
 
 def main() -> None:
     """Runs the command line; the errors that a user can mend are told in words, with exit code 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what a terminal has no letter for
     try:
         app()
     except UserError as error:

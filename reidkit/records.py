@@ -24,6 +24,7 @@ import pandas as pd
 from reidkit.errors import UserError
 
 FORMAT = 1
+CONTENT = {"system": str, "config": dict, "metrics": dict, "provenance": dict, "files": dict}  # beside it
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pandas")
 
 
@@ -124,8 +125,12 @@ def read_record(directory: Path) -> Record:
         raise RecordError(f"{path}: no such record") from error
     except ValueError as error:
         raise RecordError(f"{path}: not valid JSON ({error}); delete the record and run it again") from error
-    if content.get("format") != FORMAT:
-        raise RecordError(f"{path}: record format {content.get('format')!r}, but this version reads format {FORMAT}")
+    made = content.get("format") if isinstance(content, dict) else None
+    if made != FORMAT:
+        raise RecordError(f"{path}: record format {made!r}, but this version reads format {FORMAT}")
+    for key, kind in CONTENT.items():
+        if not isinstance(content.get(key), kind):
+            raise RecordError(f"{path}: {key!r} is missing or altered; delete the record and run it again")
     for name, expected in content["files"].items():
         if not (directory / name).is_file() or _sha256(directory / name) != expected:
             raise RecordError(f"{directory / name}: missing or altered since the record was written; run it again")
