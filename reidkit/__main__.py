@@ -4,6 +4,7 @@ What takes seconds to import, as torch does, is imported by the command that nee
 checked, so that help and mistakes are told at once.
 """
 
+import io
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
@@ -555,6 +556,8 @@ def _tell_unreadable(unreadable: Mapping[Path, str]) -> None:
 
 def main() -> None:
     """Runs the command line; the errors that a user can mend are told in words, with exit code 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what a terminal has no letter for
     try:
         app()
     except UserError as error:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
+CONTENT = {"system": str, "config": dict, "metrics": dict, "provenance": dict, "files": dict}  # beside it
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pandas")
 
 
@@ -143,8 +144,12 @@ def read_content(directory: Path) -> dict[str, Any]:
         raise RecordError(f"{path}: no such record") from error
     except ValueError as error:
         raise RecordError(f"{path}: not valid JSON ({error}); delete the record and run it again") from error
-    if content.get("format") != FORMAT:
-        raise RecordError(f"{path}: record format {content.get('format')!r}, but this version reads format {FORMAT}")
+    made = content.get("format") if isinstance(content, dict) else None
+    if made != FORMAT:
+        raise RecordError(f"{path}: record format {made!r}, but this version reads format {FORMAT}")
+    for key, kind in CONTENT.items():
+        if not isinstance(content.get(key), kind):
+            raise RecordError(f"{path}: {key!r} is missing or altered; delete the record and run it again")
     return dict(content)
 
 

@@ -41,6 +41,7 @@ from reidkit.systems import SYSTEMS
 from reidkit.systems.system import Batch, Classes, Maps, Material, Model, embed, ranking_metrics
 from reidkit.training import Batch as Step
 from reidkit.training import CheckpointError, Sampler, choose_device, train
+from reidkit.workers import ending_with_this_process
 
 SPLITS = ("train", "query", "gallery")
 MapClasses = Literal["predicted", "labels"]
@@ -91,8 +92,10 @@ def with_weights(config: Configuration, records: Path | None = None, progress: b
     What has a record already leaves its new one in `build/repeated`, so that the first goes on to count.
     """
     records = records or build_root() / "records"
-    if find_record(config, [records, *record_roots()]) is not None:
+    if (found := find_record(config, [records, *record_roots()])) is not None:
         records = build_root() / "repeated"
+        if config.root.is_dir():
+            check_data(found, open_dataset(config, progress))
     if not distributed.agreed(weights_path(config).is_file()):
         with OnlyOne(config.name) if distributed.rank() == 0 else contextlib.nullcontext():
             if not distributed.agreed(weights_path(config).is_file()):
@@ -144,7 +147,7 @@ def make(config: Configuration, records: Path, progress: bool = True, build: Pat
     started = time.perf_counter()
     measured = system.measure(network, material, config)
     seconds = {"training": round(trained.seconds, 1), "measurement": round(time.perf_counter() - started, 1)}
-    save_weights(weights_path(config, build), network, config, material.classes)
+    save_weights(weights_path(config, build), network, config, material.classes, data)
     record = write_record(
         records / config.name,
         system=system.name,
@@ -195,14 +198,15 @@ def render_synthped(config: Settings, root: Path | None = None, progress: bool =
     if config.dataset != "synthped":
         raise ParameterError(f"dataset is {config.dataset}, which is real and not rendered; use a profile of synthped")
     try:
-        return render(
-            root or config.root,
-            config.synthped_preset,
-            seed=config.synthped_seed,
-            train_identities=config.synthped_train_identities,
-            test_identities=config.synthped_test_identities,
-            progress=progress,
-        )
+        with ending_with_this_process():
+            return render(
+                root or config.root,
+                config.synthped_preset,
+                seed=config.synthped_seed,
+                train_identities=config.synthped_train_identities,
+                test_identities=config.synthped_test_identities,
+                progress=progress,
+            )
     except (ValueError, FileExistsError) as error:
         raise ParameterError(str(error)) from error
 
@@ -427,7 +431,7 @@ def load_network(config: Configuration, dataset: Dataset) -> Any:
     system = SYSTEMS[config.system]
     attributes = attributes_of(dataset) if "attributes" in config.needs else None
     network = system.build(config.from_scratch(), Material(dataset, {}, attributes).classes)
-    load_weights(network, config)
+    load_weights(network, config, file_list_checksum(dataset))
     return network.eval()
 
 
@@ -436,24 +440,34 @@ def weights_path(config: Configuration, build: Path | None = None) -> Path:
     return (build or build_root()) / "weights" / f"{config.name}.safetensors"
 
 
-def save_weights(path: Path, network: nn.Module, config: Configuration, classes: Classes) -> None:
-    """The network's state as safetensors, with the run's name in the header and all that it takes to build it anew."""
+def save_weights(path: Path, network: nn.Module, config: Configuration, classes: Classes, data: str) -> None:
+    """The network's state as safetensors, whole or not at all.
+
+    The header names the run and its data's checksum, and holds all that it takes to build the network anew.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     told = {
         "run": config.name,
+        "data": data,
         "system": config.system,
         "config": config.determinants,
         "classes": asdict(classes),
     }
-    # One text: safetensors would write several in any order, and the same network should make the same file.
-    safetensors.torch.save_file(state, partial, metadata={"reidkit": json.dumps(told)})
-    partial.replace(path)
+    try:
+        # One text: safetensors would write several in any order, and the same network should make the same file.
+        safetensors.torch.save_file(state, partial, metadata={"reidkit": json.dumps(told)})
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def load_weights(network: nn.Module, config: Configuration) -> None:
-    """Fills `network` with the weights of a finished run. Raises CheckpointError where they are none or another's."""
+def load_weights(network: nn.Module, config: Configuration, data: str) -> None:
+    """Fills `network` with the weights of a finished run on the data with checksum `data`.
+
+    Raises CheckpointError where there are none, where they are another run's or of other data.
+    """
     path = weights_path(config)
     advice = f"Delete {path} and the record {config.name}, and run it again."
     if not path.is_file():
@@ -467,6 +481,11 @@ def load_weights(network: nn.Module, config: Configuration) -> None:
         raise CheckpointError(f"{error}. {advice}") from error
     if (owner := told.get("run")) != config.name:
         raise CheckpointError(f"{path}: the weights are of the run {owner!r}, not of {config.name!r}. {advice}")
+    if (made := told.get("data", data)) != data:  # older files do not say
+        raise CheckpointError(
+            f"{path}: trained on files with checksum {made[:12]}…, but the data set here has {data[:12]}…: give "
+            f"another copy of the data a build folder of its own (REIDKIT_BUILD). {advice}"
+        )
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -476,8 +495,8 @@ def load_weights(network: nn.Module, config: Configuration) -> None:
 def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What the header of a weights file tells, and the network's state. Raises CheckpointError for another file.
 
-    The header holds the run's name as `run` and, unless the file is of an older version, its `system`, `config` and
-    `classes`.
+    The header holds the run's name as `run` and, unless the file is of an older version, the checksum of its `data`,
+    its `system`, `config` and `classes`.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:

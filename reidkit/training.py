@@ -6,7 +6,6 @@ of the progress alone. So a resumed run needs no other state than the step it ha
 
 import contextlib
 import os
-import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -401,11 +400,12 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     advice = f"Delete {path} to train from the start."
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError) as error:
+    except Exception as error:  # a damaged file makes torch raise anything: RuntimeError, EOFError, TypeError, …
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{path}: truncated, or not a checkpoint that is safe to read ({str(error).splitlines()[0]}). {advice}"
+            f"{path}: truncated, or not a checkpoint that is safe to read ({reason}). {advice}"
         ) from error
-    if not isinstance(state, dict) or "identity" not in state:
+    if not isinstance(state, dict) or not isinstance(state.get("identity"), dict):
         raise CheckpointError(f"{path}: not a checkpoint of reidkit. {advice}")
     made, here = state["identity"].get("processes"), identity.get("processes")
     if made != here:

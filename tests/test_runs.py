@@ -1,5 +1,5 @@
-import dataclasses
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from reidkit.data.layouts import file_list_checksum
 from reidkit.places import build_root, project_root
 from reidkit.profile import Profile
 from reidkit.records import RecordError, compare, read_record
@@ -21,6 +22,7 @@ from reidkit.runs import (
     open_dataset,
     repeat,
     run,
+    save_weights,
     weights_path,
     with_weights,
 )
@@ -191,9 +193,26 @@ def test_weights_of_another_run_damaged_ones_and_pickles_are_refused(smoke: Prof
     with pytest.raises(CheckpointError, match="not a safetensors file"):
         load_network(first, dataset)
     weights_path(first).write_bytes(good)
-    fewer = dataclasses.replace(dataset, train=dataset.train.select(dataset.train.ids != dataset.train.ids[0]))
+    save_weights(weights_path(first), torch.nn.Linear(1, 1), first, file_list_checksum(dataset))
     with pytest.raises(CheckpointError, match="do not fit"):
-        load_network(first, fewer)
+        load_network(first, dataset)
+
+
+def test_weights_of_other_data_are_neither_used_nor_trained_over(smoke: Profile, tmp_path: Path) -> None:
+    """Of as many people, so that the network fits."""
+    config = smoke.config("none/ce")
+    run(config, progress=False)
+    other = shutil.copytree(config.root, tmp_path / "other")
+    taken = sorted((other / "bounding_box_train").iterdir())[0]
+    taken.rename(taken.with_name(taken.name.replace("_01.jpg", "_99.jpg")))
+    elsewhere = config.model_copy(update={"data_root": other})
+    assert elsewhere.name == config.name
+    with pytest.raises(CheckpointError, match="trained on files with checksum"):
+        features(elsewhere, open_dataset(elsewhere))
+    weights_path(config).unlink()
+    with pytest.raises(RecordError, match="made from files with checksum"):
+        with_weights(elsewhere, progress=False)
+    assert not weights_path(config).exists()
 
 
 def test_the_second_of_two_says_who_trains_and_waits(

@@ -269,7 +269,7 @@ def _map(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> Tensor:
     """An .npy file as a tensor that reads from the disk."""
     try:
         array = np.load(path, mmap_mode="c")  # copy on write: torch has no read-only tensors
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy reads the header as Python, and raises whatever that does
         raise HeatMapError(f"{path}: missing, truncated or no array ({error}); {_ADVICE}") from error
     if array.shape != shape or array.dtype != dtype:
         raise HeatMapError(f"{path}: {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}; {_ADVICE}")
