@@ -127,6 +127,7 @@ def make(config: Configuration, records: Path, progress: bool = True, build: Pat
         identity={"run": config.name, "data": data},
         name=" ".join(config.title[1:]),
         phases=config.phases,
+        stages=network.stages(),
         evaluate=(lambda: _scores(system.measure(network, material, config).metrics)) if system.ranks else None,
         progress=progress,
     )

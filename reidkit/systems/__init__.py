@@ -1,6 +1,19 @@
 """The systems: methods that are trained and measured, one file each. A new one is a file here and a line below."""
 
-from reidkit.systems import attributes, bfe, circle, ianet, joint_loss, osnet, pcb, san_gal
+from reidkit.systems import (
+    aligned_reid,
+    attributes,
+    bfe,
+    circle,
+    ianet,
+    joint_loss,
+    osnet,
+    pan,
+    pcb,
+    san_gal,
+    svdnet,
+    vpm,
+)
 from reidkit.systems.system import System
 
 SYSTEMS: dict[str, System] = {
@@ -14,6 +27,10 @@ SYSTEMS: dict[str, System] = {
         ianet.SYSTEM,
         circle.SYSTEM,
         osnet.SYSTEM,
+        svdnet.SYSTEM,
+        pan.SYSTEM,
+        vpm.SYSTEM,
+        aligned_reid.SYSTEM,
     )
 }
 """Every system by its name."""
