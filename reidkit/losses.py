@@ -57,17 +57,23 @@ def hardest_distances(features: Values, labels: Values) -> tuple[Tensor, Tensor,
     """
     features, labels = batch(features, labels)
     features = at_least_float32(features)
+    farthest, nearest, valid = hardest_pairs(features, labels)
+    to_positive = torch.linalg.vector_norm(features - features.index_select(0, farthest), dim=1)
+    to_negative = torch.linalg.vector_norm(features - features.index_select(0, nearest), dim=1)
+    return to_positive, to_negative, valid
+
+
+def hardest_pairs(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which sample is the farthest positive and which the nearest negative of each, and whether it has both; (N,)."""
     positive, negative = pair_masks(labels)
     if len(features) == 0:
-        return features.sum(1), features.sum(1), positive.any(1)
+        return labels, labels, positive.any(1)
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
         # |b|^2 - 2ab orders the candidates b of an anchor a as |a - b|^2 does.
         order = torch.addmm(features.square().sum(1), features, features.T, alpha=-2)  # (N, N)
         farthest = torch.where(positive, order, -torch.inf).argmax(1)
         nearest = torch.where(negative, order, torch.inf).argmin(1)
-    to_positive = torch.linalg.vector_norm(features - features.index_select(0, farthest), dim=1)
-    to_negative = torch.linalg.vector_norm(features - features.index_select(0, nearest), dim=1)
-    return to_positive, to_negative, positive.any(1) & negative.any(1)
+    return farthest, nearest, positive.any(1) & negative.any(1)
 
 
 class CircleLoss(nn.Module):

@@ -139,6 +139,7 @@ def make(config: Configuration, records: Path, progress: bool = True, build: Pat
         identity={"run": config.name, "data": data},
         name=" ".join(config.title[1:]),
         phases=config.phases,
+        stages=network.stages(),
         evaluate=(lambda: _scores(system.measure(network, material, config).metrics)) if system.ranks else None,
         progress=progress,
     )
@@ -502,8 +503,8 @@ def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
         told = json.loads(header["reidkit"]) if "reidkit" in header else header
-        return told, safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError) as error:
+        return dict(told), safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: truncated, or not a safetensors file ({error})") from error
 
 

@@ -24,6 +24,7 @@ from reidkit.records import RecordError, read_record, write_record
 from reidkit.runs import load_weights, save_weights, weights_path
 from reidkit.settings import ParameterError
 from reidkit.systems.joint_loss import RunConfig
+from reidkit.systems.system import Classes
 from reidkit.training import CheckpointError, load_checkpoint, save_checkpoint
 from tests.fuzzing import Payload, damaged, is_told
 
@@ -83,7 +84,7 @@ def test_checkpoints(tmp_path: Path) -> None:
 
 def test_weights_of_a_run(build: Path) -> None:
     network, config = nn.Linear(2, 2), RunConfig()
-    save_weights(path := weights_path(config), network, config, "0" * 64)
+    save_weights(path := weights_path(config), network, config, Classes(2, ()), "0" * 64)
     assert fuzz(path, lambda: load_weights(network, config, "0" * 64), CheckpointError) > 100
 
 

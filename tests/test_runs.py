@@ -28,6 +28,7 @@ from reidkit.runs import (
 )
 from reidkit.settings import ParameterError
 from reidkit.systems.joint_loss import GRID, TABLE_1, RunConfig
+from reidkit.systems.system import Classes
 from reidkit.training import CheckpointError
 
 PARAMETERS = sorted((project_root() / "parameters").glob("*.yaml"))
@@ -193,7 +194,7 @@ def test_weights_of_another_run_damaged_ones_and_pickles_are_refused(smoke: Prof
     with pytest.raises(CheckpointError, match="not a safetensors file"):
         load_network(first, dataset)
     weights_path(first).write_bytes(good)
-    save_weights(weights_path(first), torch.nn.Linear(1, 1), first, file_list_checksum(dataset))
+    save_weights(weights_path(first), torch.nn.Linear(1, 1), first, Classes(8, ()), file_list_checksum(dataset))
     with pytest.raises(CheckpointError, match="do not fit"):
         load_network(first, dataset)
 

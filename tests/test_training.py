@@ -17,10 +17,12 @@ from reidkit.training import (
     Batch,
     CheckpointError,
     Settings,
+    Stage,
     StoppedError,
     Training,
     TrainingError,
     extract_features,
+    first_epochs,
     load_checkpoint,
     precision_of,
     reproducible,
@@ -148,6 +150,63 @@ def test_a_run_is_not_stopped_with_a_loss_that_is_not_finite(tmp_path: Path) -> 
     with pytest.raises(TrainingError, match="not finite at step 1 of epoch 1"):
         train_small(tmp_path, spoil=True, stop=lambda done: done > 1.5)
     assert len(load_checkpoint(tmp_path / "checkpoint.pt", {"run": "small", "processes": 1})["history"]) == 1
+
+
+def train_staged(
+    directory: Path, stop_at: int | None = None
+) -> tuple[Training, nn.ModuleDict, list[dict[str, Tensor]]]:
+    """Three stages of two, one and one epochs: all; the head alone at a tenth, from new weights; all again."""
+    torch.manual_seed(3)
+    base = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network, head = nn.ModuleDict({"base": base, "head": nn.Linear(4, 3)}), nn.Linear(4, 3)
+    stages = (
+        Stage(0.5),
+        Stage(0.25, {network["head"]: 0.1}, lambda: network["head"].load_state_dict(head.state_dict())),
+        Stage(0.25),
+    )
+    seen: list[dict[str, Tensor]] = []
+
+    def losses(batch: Batch) -> Mapping[str, Tensor]:
+        if len(seen) == stop_at:
+            raise InterruptionError
+        seen.append({name: value.clone() for name, value in network.state_dict().items()})
+        return {"total": nn.functional.cross_entropy(network["head"](network["base"](batch.images)), batch.labels)}
+
+    settings = SETTINGS.model_copy(update={"epochs": 4, "precision": "fp32"})
+    trained = train(network, losses, images(), torch.arange(12) % 3, ShuffledSampler(12, 4), settings, seed=7,
+                    directory=directory, identity={}, stages=stages, checkpoint_seconds=0, progress=False)  # fmt: skip
+    return trained, network, seen
+
+
+def test_a_stage_trains_what_it_names_and_its_rest_stands_still(tmp_path: Path) -> None:
+    trained, network, seen = train_staged(tmp_path)
+    at_border, later = seen[6], seen[9]  # three steps an epoch
+    for name in at_border:
+        frozen = torch.equal(at_border[name], later[name])
+        assert frozen == name.startswith("base"), name  # its batch norm too
+    assert not torch.equal(seen[5]["head.weight"], at_border["head.weight"])
+    assert (at_border["head.weight"] - later["head.weight"]).abs().max() < 3.1 * 0.1 * SETTINGS.learning_rate
+    assert not torch.equal(later["base.0.weight"], network.state_dict()["base.0.weight"])
+    rates = trained.history["learning rate"].tolist()
+    assert rates[2] == rates[3]  # the schedule begins anew
+
+
+@pytest.mark.parametrize("steps", [4, 6, 7, 9, 10])
+def test_a_run_that_is_resumed_at_or_after_the_border_of_a_stage_ends_with_the_same_numbers(
+    tmp_path: Path, steps: int
+) -> None:
+    whole, network, _ = train_staged(tmp_path / "whole")
+    with pytest.raises(InterruptionError):
+        train_staged(tmp_path / "cut", steps)
+    resumed, again, _ = train_staged(tmp_path / "cut")
+    pd.testing.assert_frame_equal(whole.history, resumed.history, check_exact=True)
+    assert same(network.state_dict(), again.state_dict())
+
+
+def test_every_stage_needs_an_epoch() -> None:
+    assert first_epochs([Stage(0.55), Stage(0.15), Stage(0.3)], 40) == [0, 22, 28, 40]
+    with pytest.raises(TrainingError, match="epochs 2 are too few for 3 stages"):
+        first_epochs([Stage(0.55), Stage(0.15), Stage(0.3)], 2)
 
 
 def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:

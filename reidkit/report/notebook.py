@@ -34,7 +34,7 @@ def _parameters(namespace: Mapping[str, Any]) -> list[str]:
     cells = namespace.get("In", [])[:-1]  # the last is the one that asks
     own = [n for n, cell in enumerate(cells) if "profile" in assigned(cell) and not cell.startswith(INJECTED)]
     if not own:
-        plain = bool | int | float | str | list | tuple | dict | None
+        plain = (bool, int, float, str, list, tuple, dict, type(None))
         return [name for name, value in namespace.items() if _is_public(name) and isinstance(value, plain)]
     cell, after = cells[own[-1]], "".join(cells[own[-1] + 1 : own[-1] + 2])
     names = assigned(cell) + (assigned(after) if after.startswith(INJECTED) else [])

@@ -16,7 +16,7 @@ from reidkit.evaluation import Ranking, evaluate_ranking, top_matches
 from reidkit.evaluation.ranking import Metric
 from reidkit.settings import Configuration
 from reidkit.training import Batch as Step
-from reidkit.training import extract_features
+from reidkit.training import Stage, extract_features
 
 RESULTS = 8  # of each query that a record keeps
 
@@ -50,6 +50,10 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         """Scalars by name: "total" is minimised, the others are reported."""
+
+    def stages(self) -> Sequence[Stage]:
+        """What it is trained in, one after another. As built, a network is as after the last one."""
+        return (Stage(),)
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def test_a_new_system_is_a_file_and_a_line(tmp_path: Path, synthped: Path) -> No
     listed = package / "systems" / "__init__.py"
     listed.write_text(
         listed.read_text()
-        .replace("import attributes, ", "import attributes, tiny, ")
+        .replace("    attributes,\n", "    attributes,\n    tiny,\n")
         .replace("        san_gal.SYSTEM,\n", "        san_gal.SYSTEM,\n        tiny.SYSTEM,\n")
     )
     (copy / "parameters" / "mine.yaml").write_text(
