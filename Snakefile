@@ -59,6 +59,9 @@ PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in 
 CHAPTERS = [page for page in PAGES if "kernelspec:" in Path(f"book/{page}.md").read_text().split("\n---", 1)[0]]
 PLAIN = [page for page in PAGES if page not in CHAPTERS]
 
+localrules:  # on a cluster: what takes seconds, or the network, stays on the machine that snakemake runs on
+    book, zip, pdf, run_pages, plain_page, bibliography, scripts,
+
 wildcard_constraints:
     run="[^/]+",
 
@@ -165,7 +168,7 @@ rule run:
     resources:
         gpu=PLAN["gpu"],  # `make book GPUS=N` runs N at a time
     shell:
-        "OMP_NUM_THREADS=1 reidkit run {params.owner} --row {params.row} --seed {params.seed}"
+        "OMP_NUM_THREADS={threads} reidkit run {params.owner} --row {params.row} --seed {params.seed}"
 
 
 def heatmaps_of(run):
@@ -184,7 +187,7 @@ rule heatmaps:
     resources:
         gpu=PLAN["gpu"],
     shell:
-        "OMP_NUM_THREADS=1 reidkit heatmaps {params.owner}"
+        "OMP_NUM_THREADS={threads} reidkit heatmaps {params.owner}"
 
 
 rule notebook:

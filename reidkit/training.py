@@ -67,6 +67,7 @@ class Sampler(Protocol):
 
 
 Losses = Callable[[Batch], Mapping[str, Tensor]]  # scalars by name; "total" is minimised, the others are reported
+Stop = Callable[[float, float], bool]  # (epochs done, seconds of training), asked after every step
 
 LOOK = 20  # steps between two looks at the losses, for which a GPU is waited for
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints, as one of a full network takes half a second
@@ -96,7 +97,7 @@ def train(
     name: str = "training",
     evaluate: Callable[[], Mapping[str, float]] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    stop: Callable[[float], bool] = lambda done: False,
+    stop: Stop | None = None,
     phases: Sequence[float] = (),
     graph: bool = True,
     progress: bool = True,
@@ -105,8 +106,7 @@ def train(
 
     `labels` is int64 (N, …) over `images`; `directory` holds `checkpoint.pt`, from which an interrupted run goes on to
     the same numbers, and which is written after an epoch once it is `checkpoint_seconds` old; `identity` says what the
-    checkpoint belongs to. `stop` is asked after every step, with the epochs done, whether to leave it at that: then a
-    checkpoint is written at once and StoppedError raised.
+    checkpoint belongs to. Where `stop` says so, a checkpoint is written at once and StoppedError raised.
 
     On a GPU steps are replayed as a CUDA graph, unless `graph` is False, in fp16 and under torchrun: `losses` is then
     called for a few steps only, and must do the same on the device each time. `phases` names the progress, in epochs,
@@ -265,10 +265,11 @@ def train(
                     since, looked = {}, number + 1
                     shown = {term: f"{total / (number + 1):.3f}" for term, total in sums.items()}
                     bar.set_postfix({"epoch": epoch + 1, **shown}, refresh=False)
-                if stop(epoch + (number + 1) / steps):
+                spent = seconds + time.perf_counter() - started
+                if stop is not None and stop(epoch + (number + 1) / steps, spent):
                     demand_finite(int(first_bad), epoch, rate)
                     distributed.average([since[term] for term in sorted(since)])
-                    seconds += time.perf_counter() - started
+                    seconds = spent
                     save(step=number + 1, since=since, sums=sums, looked=looked)
                     distributed.wait()
                     raise StoppedError(
