@@ -33,7 +33,7 @@ from reidkit.data.validation import hold_out
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.losses import complete_anchors
 from reidkit.places import build_root, record_roots
-from reidkit.records import Record, RecordError, provenance, read_record, write_record
+from reidkit.records import Record, RecordError, origin, provenance, read_record, write_record
 from reidkit.settings import REVISION, Configuration, ParameterError, Settings, validate
 from reidkit.systems import SYSTEMS
 from reidkit.systems.system import Batch, Maps, Material, Model, embed, ranking_metrics
@@ -106,7 +106,7 @@ def make(
 
     Its checkpoint and its weights go below `build`, the build folder unless given. `maps_of`: see `gather`.
     """
-    system = SYSTEMS[config.system]
+    system, code = SYSTEMS[config.system], origin()  # now: much may be committed until the end
     device = choose_device(config.device)
     dataset = open_dataset(config, progress)
     if system.ranks and not dataset.answerable.any():
@@ -157,6 +157,7 @@ def make(
         config=config.determinants,
         metrics=measured.metrics,
         provenance=provenance(
+            **code,
             seed=config.seed,
             data=data,
             device="; ".join(trained.devices),

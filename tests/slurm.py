@@ -84,7 +84,7 @@ KillWait=20
 MinJobAge=600
 GresTypes=gpu
 NodeName={node} NodeAddr=127.0.0.1 CPUs={os.cpu_count()} RealMemory={memory} Gres=gpu:1 State=UNKNOWN
-PartitionName=normal Nodes={node} Default=YES PriorityTier=1 MaxTime=60 GraceTime=20
+PartitionName=normal Nodes={node} Default=YES PriorityTier=1 MaxTime=60
 PartitionName=urgent Nodes={node} PriorityTier=2 MaxTime=60 PreemptMode=OFF
 """
         )

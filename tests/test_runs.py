@@ -1,6 +1,10 @@
 import dataclasses
+import gc
 import json
+import os
+import shutil
 import threading
+import weakref
 from pathlib import Path
 
 import filelock
@@ -8,7 +12,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 
+from reidkit.data import load_dataset
+from reidkit.data.resident import ResidentImages
 from reidkit.places import project_root
 from reidkit.profile import Profile
 from reidkit.records import RecordError, compare, read_record
@@ -16,6 +23,8 @@ from reidkit.runs import (
     check_data,
     features,
     find_record,
+    images_kept,
+    images_of,
     load_network,
     measure,
     open_dataset,
@@ -24,7 +33,9 @@ from reidkit.runs import (
     weights_path,
 )
 from reidkit.settings import ParameterError
+from reidkit.systems import system
 from reidkit.systems.joint_loss import GRID, TABLE_1, RunConfig
+from reidkit.systems.system import rank_features
 from reidkit.training import CheckpointError
 
 PARAMETERS = sorted((project_root() / "parameters").glob("*.yaml"))
@@ -127,6 +138,60 @@ def test_a_run_is_trained_once_recorded_and_loaded(smoke: Profile) -> None:
 
     found = features(config, dataset)
     assert measure(*found, dataset) == trained.metrics  # the stored weights are those that were evaluated
+
+
+def test_images_are_kept_for_the_next_run_on_the_same_data_and_device(
+    smoke: Profile, synthped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = shutil.copytree(synthped, tmp_path / "copy")
+    dataset, cpu = load_dataset("synthped", root), torch.device("cpu")
+
+    def pixels(size: tuple[int, int] = smoke.size) -> torch.Tensor:
+        images = images_of(dataset, "query", size, cpu)
+        assert isinstance(images, ResidentImages)
+        return images.pixels
+
+    assert pixels() is not pixels()
+    with images_kept():
+        first = pixels()
+        assert pixels() is first
+        assert pixels((32, 16)) is not first  # and nothing is left of what is no longer asked for
+        second = pixels()
+        assert second is not first
+        assert torch.equal(second, first)
+        changed = dataset.query.paths[0]
+        os.utime(changed, ns=(0, 0))
+        assert pixels() is not second
+        Image.open(changed).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(changed, quality=95)
+        assert not torch.equal(pixels(), first)
+        last = weakref.ref(pixels())
+    gc.collect()
+    assert last() is None
+
+
+def test_runs_on_kept_images_have_the_same_numbers(smoke: Profile) -> None:
+    alone = run(smoke.config("none/ce"), progress=False).record
+    with images_kept():
+        run(smoke.config("none/ce+tri"), progress=False)
+        again = repeat(alone, smoke.data_root, progress=False)
+    for file in ("history.csv", "steps.csv", "queries.csv"):
+        assert (alone.directory / file).read_bytes() == (again.directory / file).read_bytes()
+
+
+def test_a_gallery_is_ranked_once_for_both_conventions(synthped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = load_dataset("synthped", synthped)
+    generator = torch.Generator().manual_seed(0)
+    query, gallery = (torch.randn(len(split), 8, generator=generator) for split in (dataset.query, dataset.gallery))
+    alone = {
+        by: rank_features(query, gallery, dataset, average_precision=by).mAP for by in ("rectangular", "trapezoid")
+    }
+    passes = []
+    once = system.evaluate_ranking
+    monkeypatch.setattr(system, "evaluate_ranking", lambda *arguments: passes.append(1) or once(*arguments))
+    metrics = measure(query, gallery, dataset)
+    assert len(passes) == 1
+    assert metrics["mAP"] == round(alone["rectangular"], 6)
+    assert metrics["mAP (trapezoid)"] == round(alone["trapezoid"], 6)
 
 
 def test_the_same_seed_gives_the_same_record(smoke: Profile) -> None:

@@ -101,8 +101,7 @@ def rank_features(query: Tensor, gallery: Tensor, dataset: Dataset, **options: A
 def ranking_metrics(query: Tensor, gallery: Tensor, dataset: Dataset) -> tuple[Ranking, dict[str, float]]:
     """The ranking and the metrics of a record, mAP in both published conventions."""
     ranking = rank_features(query, gallery, dataset)
-    trapezoid = rank_features(query, gallery, dataset, average_precision="trapezoid")
-    metrics = {"mAP": ranking.mAP, "mAP (trapezoid)": trapezoid.mAP, "mINP": ranking.mINP}
+    metrics = {"mAP": ranking.mAP, "mAP (trapezoid)": ranking.mAP_by["trapezoid"], "mINP": ranking.mINP}
     metrics |= {f"rank-{k}": float(ranking.cmc[k - 1]) for k in (1, 5, 10)}
     return ranking, {name: round(value, 6) for name, value in metrics.items()}
 
