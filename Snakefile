@@ -68,6 +68,9 @@ CHAPTERS = [page for page in PAGES if "kernelspec:" in HEADERS[page]]
 TELL_OF_REPETITIONS = ["index", "runs"]  # the others do not wait for them
 PLAIN = [page for page in PAGES if page not in CHAPTERS]
 
+localrules:  # on a cluster: what takes seconds, or the network, stays on the machine that snakemake runs on
+    book, zip, pdf, run_pages, plain_page, bibliography, scripts,
+
 wildcard_constraints:
     run="[^/]+",
 
@@ -176,7 +179,7 @@ rule run:
     resources:
         gpu=PLAN["gpu"],  # `make book GPUS=N` runs N at a time
     shell:
-        "OMP_NUM_THREADS=1 reidkit run {params.owner:q} --row {params.row} --seed {params.seed} {params.options}"
+        "OMP_NUM_THREADS={threads} reidkit run {params.owner:q} --row {params.row} --seed {params.seed} {params.options}"
 
 
 use rule run as repeat with:  # what is published, beside it; begun first, because chapters and a page wait for it
@@ -213,7 +216,7 @@ rule heatmaps:
     resources:
         gpu=PLAN["gpu"],
     shell:
-        "OMP_NUM_THREADS=1 reidkit heatmaps {params.owner:q}"
+        "OMP_NUM_THREADS={threads} reidkit heatmaps {params.owner:q}"
 
 
 rule notebook:

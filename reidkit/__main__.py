@@ -216,28 +216,53 @@ def run(
     data_root: DataRoot = None,
     device: Device = None,
     set_: Change = None,
+    within: Annotated[
+        float | None, typer.Option(min=0, metavar="MINUTES", help="start only what will be done by then; exit code 75")
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="with --within: train to the limit what is left")] = False,
+    archive: Annotated[Path | None, typer.Option(help="a .tar.gz that holds all finished records at any time")] = None,
+    time_only: Annotated[bool, typer.Option("--time-only", help="tell how long it would all take here")] = False,
 ) -> None:
     """Load the finished records of a profile's runs, or train what is missing. Interrupted runs are resumed.
 
+    Exit code 0: all are there. 1: one failed; the others are not stopped by that. 75: --within left some. SIGTERM and
+    Ctrl-C leave a checkpoint first.
+
     A run that outgrows a GPU: torchrun --nproc-per-node 4 -m reidkit run PROFILE. Each takes its share of every batch.
     """
-    plan = read_profile(profile, set_, data_root, device, row or ())
-    from reidkit import distributed, runs
-    from reidkit.places import record_roots
+    import time
 
+    started = time.monotonic()
+    plan = read_profile(profile, set_, data_root, device, row or ())
+    from reidkit import distributed, queue, runs
+    from reidkit.places import record_roots
+    from reidkit.settings import ParameterError
+
+    if partial and within is None:
+        raise ParameterError("--partial: to which limit? Give one by --within MINUTES")
     distributed.join()
     chosen = plan.configs()
     if row or seed:
         rows = row or dict.fromkeys(planned.row for planned in plan.planned())
         chosen = [plan.config(name, number) for number in seed or (None,) for name in rows]
-    for config in chosen:
-        finished = runs.run(config, records=records, fresh=fresh)
+    if time_only:
+        raise typer.Exit(queue.measure(chosen))
+
+    def show(finished: runs.Run) -> None:
         shown = "  ".join(f"{key} {100 * value:.2f}" for key, value in finished.metrics.items())
-        if distributed.rank() == 0:
-            origin = ""
-            if finished.record.directory.parent == record_roots()[1]:
-                origin = f"  (published; the data {'agree' if config.root.is_dir() else 'are not here'})"
-            print(f"{finished.record.name}: {shown}{origin}")
+        origin = ""
+        if finished.record.directory.parent == record_roots()[1]:
+            origin = f"  (published; the data {'agree' if finished.config.root.is_dir() else 'are not here'})"
+        print(f"{finished.record.name}: {shown}{origin}", flush=True)
+
+    deadline = started + 60 * within if within is not None else float("inf")
+    work = queue.Queue(chosen, records or record_roots()[0], fresh, archive, deadline, report=show)
+    code = work.work(partial)
+    if distributed.rank() == 0 and code:
+        print(work.summary(), file=sys.stderr)
+    if code == queue.LEFT and work.signal is not None and within is None:
+        code = 128 + work.signal  # as a shell tells of a process that a signal has ended
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -11,7 +11,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,7 @@ from reidkit import distributed
 from reidkit.data import Attributes, Dataset, DatasetError, Split, load_dataset
 from reidkit.data.heat_maps import HeatMaps, store_heat_maps
 from reidkit.data.layouts import file_list_checksum
-from reidkit.data.resident import load_images, normalise, resize
+from reidkit.data.resident import Images, load_images, normalise, resize
 from reidkit.data.samplers import IdentitySampler, ShuffledSampler
 from reidkit.data.synthped import render, renderer
 from reidkit.data.validation import hold_out
@@ -35,16 +35,17 @@ from reidkit.evaluation.ranking import Metric
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.losses import complete_anchors
 from reidkit.places import build_root, record_roots
-from reidkit.records import Record, RecordError, provenance, read_record, write_record
+from reidkit.records import Record, RecordError, origin, provenance, read_record, write_record
 from reidkit.settings import REVISION, Configuration, ParameterError, Settings, validate
 from reidkit.systems import SYSTEMS
 from reidkit.systems.system import Batch, Classes, Maps, Material, Model, embed, ranking_metrics
 from reidkit.training import Batch as Step
-from reidkit.training import CheckpointError, Sampler, choose_device, train
+from reidkit.training import CheckpointError, Sampler, Stop, choose_device, train
 from reidkit.workers import ending_with_this_process
 
 SPLITS = ("train", "query", "gallery")
 MapClasses = Literal["predicted", "labels"]
+MapsOf = Callable[..., Maps]  # called as `heat_maps`
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,20 @@ class Run:
         return self.record.history
 
 
-def run(config: Configuration, *, records: Path | None = None, fresh: bool = False, progress: bool = True) -> Run:
+def run(
+    config: Configuration,
+    *,
+    records: Path | None = None,
+    fresh: bool = False,
+    progress: bool = True,
+    stop: Stop | None = None,
+) -> Run:
     """Loads the finished record of `config`, or trains, measures and writes it to `records` (`build/records`).
 
     The run that guides it, if one does, comes first. An interrupted run goes on from its last checkpoint. Where another
     process trains the same run, this one says so and waits for its record. `fresh`: only a record that is in `records`
-    is loaded, no published one. Raises a UserError that says what to do.
+    is loaded, no published one. Raises a UserError that says what to do, and StoppedError where `stop` ends its
+    training.
     """
     records = records or build_root() / "records"
     roots = [records] if fresh else record_roots()
@@ -81,12 +90,14 @@ def run(config: Configuration, *, records: Path | None = None, fresh: bool = Fal
         with OnlyOne(config.name) if distributed.rank() == 0 else contextlib.nullcontext():
             found = find_record(config, roots)  # another process may have finished it meanwhile
             if not distributed.agreed(found is not None):
-                found = make(config, records, progress)
+                found = make(config, records, progress, stop=stop)
                 distributed.wait()
     return Run(config, read_record(records / config.name) if found is None else found)
 
 
-def with_weights(config: Configuration, records: Path | None = None, progress: bool = True) -> None:
+def with_weights(
+    config: Configuration, records: Path | None = None, progress: bool = True, stop: Stop | None = None
+) -> None:
     """As `run`, and sees to it that the weights are on this machine, which published records come without.
 
     What has a record already leaves its new one in `build/repeated`, so that the first goes on to count.
@@ -99,16 +110,23 @@ def with_weights(config: Configuration, records: Path | None = None, progress: b
     if not distributed.agreed(weights_path(config).is_file()):
         with OnlyOne(config.name) if distributed.rank() == 0 else contextlib.nullcontext():
             if not distributed.agreed(weights_path(config).is_file()):
-                make(config, records, progress)
+                make(config, records, progress, stop=stop)
                 distributed.wait()
 
 
-def make(config: Configuration, records: Path, progress: bool = True, build: Path | None = None) -> Record | None:
-    """Trains and measures a run and writes its record, whatever is there; None where another process writes it.
+def make(
+    config: Configuration,
+    records: Path,
+    progress: bool = True,
+    build: Path | None = None,
+    stop: Stop | None = None,
+    maps_of: MapsOf | None = None,
+) -> Record | None:
+    """Trains and measures a run and writes its record, unless that is there; None where another process writes it.
 
-    Its checkpoint and its weights go below `build`, the build folder unless given.
+    Its checkpoint and its weights go below `build`, the build folder unless given. `maps_of`: see `gather`.
     """
-    system = SYSTEMS[config.system]
+    system, code = SYSTEMS[config.system], origin()  # now: much may be committed until the end
     device = choose_device(config.device)
     dataset = open_dataset(config, progress)
     if system.ranks and not dataset.answerable.any():
@@ -118,7 +136,7 @@ def make(config: Configuration, records: Path, progress: bool = True, build: Pat
         )
     sampler = make_sampler(config, dataset.train.labels())
     data = file_list_checksum(dataset)
-    material = gather(config, dataset, device, progress=progress)
+    material = gather(config, dataset, device, progress=progress, maps_of=maps_of)
     network = system.build(config, material.classes)
     network = network.to(device)
     if config.channels_last:
@@ -126,7 +144,7 @@ def make(config: Configuration, records: Path, progress: bool = True, build: Pat
     if config.compile:
         network.compile()
     build = build or build_root()
-    workplace = build / "runs" / config.name
+    workplace = checkpoint_path(config, build).parent
     trained = train(
         network,
         losses_of(network, config, material),
@@ -141,10 +159,15 @@ def make(config: Configuration, records: Path, progress: bool = True, build: Pat
         phases=config.phases,
         stages=network.stages(),
         evaluate=(lambda: _scores(system.measure(network, material, config).metrics)) if system.ranks else None,
+        stop=stop,
         progress=progress,
     )
     if distributed.rank() > 0:
         return None
+    if (records / config.name / "record.json").is_file():  # it was the weights that were missing
+        save_weights(weights_path(config, build), network, config, material.classes, data)
+        shutil.rmtree(workplace)
+        return read_record(records / config.name)
     started = time.perf_counter()
     measured = system.measure(network, material, config)
     seconds = {"training": round(trained.seconds, 1), "measurement": round(time.perf_counter() - started, 1)}
@@ -155,6 +178,7 @@ def make(config: Configuration, records: Path, progress: bool = True, build: Pat
         config=config.determinants,
         metrics=measured.metrics,
         provenance=provenance(
+            **code,
             seed=config.seed,
             data=data,
             device="; ".join(trained.devices),
@@ -168,6 +192,11 @@ def make(config: Configuration, records: Path, progress: bool = True, build: Pat
     )
     shutil.rmtree(workplace)
     return record
+
+
+def checkpoint_path(config: Configuration, build: Path | None = None) -> Path:
+    """Where a run that is not finished keeps how far it has come."""
+    return (build or build_root()) / "runs" / config.name / "checkpoint.pt"
 
 
 def _scores(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -228,20 +257,51 @@ def gather(
     device: torch.device,
     splits: Sequence[str] = SPLITS,
     progress: bool = True,
+    maps_of: MapsOf | None = None,
 ) -> Material:
-    """What a run works with: the images of some splits on the device, and what else its configuration needs."""
+    """What a run works with: the images of some splits on the device, and what else its configuration needs.
+
+    `maps_of` gives the heat maps of its guide, a split and the classes that they explain, unless it is `heat_maps`.
+    """
     maps: dict[str, Maps] = {}
     if (guide := config.guide) is not None:
         for split in splits:  # no label is known of a test image
             classes = config.map_classes if split == "train" else "predicted"
-            stored = heat_maps(guide, split, classes, progress=progress)
+            stored = (maps_of or heat_maps)(guide, split, classes, progress=progress)
             maps[split] = SYSTEMS[config.system].guided(config, stored)
     return Material(
         dataset,
-        {split: load_images(getattr(dataset, split).paths, config.size, device) for split in splits},
+        {split: images_of(dataset, split, config.size, device) for split in splits},
         attributes_of(dataset) if "attributes" in config.needs else None,
         maps,
     )
+
+
+_kept: dict[str, tuple[Any, Images]] | None = None  # by split, with what they were made from
+
+
+@contextlib.contextmanager
+def images_kept() -> Iterator[None]:
+    """Within the block, the images last loaded of each split stay in memory, for runs that follow on the same data."""
+    global _kept
+    _kept = {}
+    try:
+        yield
+    finally:
+        _kept = None
+
+
+def images_of(dataset: Dataset, split: str, size: tuple[int, int], device: torch.device) -> Images:
+    """The images of a split on a device; where they are kept, those that are there, if no file has changed since."""
+    paths = getattr(dataset, split).paths
+    if _kept is None:
+        return load_images(paths, size, device)
+    source = (size, device, [(path, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in paths])
+    if split in _kept and _kept[split][0] != source:
+        del _kept[split]  # first, so that never both are in memory
+    if split not in _kept:
+        _kept[split] = source, load_images(paths, size, device)
+    return _kept[split][1]
 
 
 def labels_of(material: Material) -> Tensor:
@@ -317,7 +377,7 @@ def heat_maps(
     with distributed.first_one_first():
         return store_heat_maps(
             heat_map_folder(config, split, classes),
-            load_images(images.paths, config.size, device),
+            images_of(dataset, split, config.size, device),
             produce,
             key={
                 "network": hashlib.sha256(weights_path(config).read_bytes()).hexdigest(),

@@ -66,6 +66,7 @@ class Sampler(Protocol):
 
 
 Losses = Callable[[Batch], Mapping[str, Tensor]]  # scalars by name; "total" is minimised, the others are reported
+Stop = Callable[[float, float], bool]  # (epochs done, seconds of training), asked after every step
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def train(
     name: str = "training",
     evaluate: Callable[[], Mapping[str, float]] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    stop: Callable[[float], bool] = lambda done: False,
+    stop: Stop | None = None,
     phases: Sequence[float] = (),
     stages: Sequence[Stage] = (Stage(),),
     graph: bool = True,
@@ -136,8 +137,7 @@ def train(
 
     `labels` is int64 (N, …) over `images`; `directory` holds `checkpoint.pt`, from which an interrupted run goes on to
     the same numbers, and which is written after an epoch once it is `checkpoint_seconds` old; `identity` says what the
-    checkpoint belongs to. `stop` is asked after every step, with the epochs done, whether to leave it at that: then a
-    checkpoint is written at once and StoppedError raised.
+    checkpoint belongs to. Where `stop` says so, a checkpoint is written at once and StoppedError raised.
 
     On a GPU steps are replayed as a CUDA graph, unless `graph` is False, in fp16 and under torchrun: `losses` is then
     called for a few steps only, and must do the same on the device each time. `phases` names the progress, in epochs,
@@ -162,7 +162,7 @@ def train(
     history: list[dict[str, float]] = []
     trace: list[dict[str, float]] = []
     devices: list[str] = []
-    seconds = 0.0
+    seconds, saved_at = 0.0, time.perf_counter()
     begun: dict[str, Any] = {}  # of an epoch that was stopped in: the steps taken, and what was summed up
     hidden = not progress or distributed.rank() > 0
     capture = can_capture(device, precision)
@@ -271,7 +271,6 @@ def train(
         scaler.load_state_dict(state["scaler"])
     if (here := f"{device_name(device)}, {precision}") not in devices:
         devices.append(here)
-    saved_at = time.perf_counter()
 
     with (
         reproducible(settings.deterministic),
@@ -329,10 +328,11 @@ def train(
                     since, looked = {}, number + 1
                     shown = {term: f"{total / (number + 1):.3f}" for term, total in sums.items()}
                     bar.set_postfix({"epoch": epoch + 1, **shown}, refresh=False)
-                if stop(epoch + (number + 1) / steps):
+                spent = seconds + time.perf_counter() - started
+                if stop is not None and stop(epoch + (number + 1) / steps, spent):
                     demand_finite(int(first_bad), epoch, rate)
                     distributed.average([since[term] for term in sorted(since)])
-                    seconds += time.perf_counter() - started
+                    seconds = spent
                     save(step=number + 1, since=since, sums=sums, looked=looked)
                     distributed.wait()
                     raise StoppedError(

@@ -1,6 +1,9 @@
+import gc
 import json
+import os
 import shutil
 import threading
+import weakref
 from pathlib import Path
 
 import filelock
@@ -8,8 +11,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 
+from reidkit.data import load_dataset
 from reidkit.data.layouts import file_list_checksum
+from reidkit.data.resident import ResidentImages
 from reidkit.places import build_root, project_root
 from reidkit.profile import Profile
 from reidkit.records import RecordError, compare, read_record
@@ -17,6 +23,8 @@ from reidkit.runs import (
     check_data,
     features,
     find_record,
+    images_kept,
+    images_of,
     load_network,
     measure,
     open_dataset,
@@ -27,8 +35,9 @@ from reidkit.runs import (
     with_weights,
 )
 from reidkit.settings import ParameterError
+from reidkit.systems import system
 from reidkit.systems.joint_loss import GRID, TABLE_1, RunConfig
-from reidkit.systems.system import Classes
+from reidkit.systems.system import Classes, rank_features
 from reidkit.training import CheckpointError
 
 PARAMETERS = sorted((project_root() / "parameters").glob("*.yaml"))
@@ -147,6 +156,60 @@ def test_what_is_published_is_loaded_unless_a_fresh_run_is_asked_for(
     repeated = read_record(build_root() / "repeated" / config.name)
     assert all(difference.within for difference in compare(read_record(published / config.name), repeated))
     assert run(config, fresh=True, progress=False).record.directory.parent == build_root() / "records"
+
+
+def test_images_are_kept_for_the_next_run_on_the_same_data_and_device(
+    smoke: Profile, synthped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = shutil.copytree(synthped, tmp_path / "copy")
+    dataset, cpu = load_dataset("synthped", root), torch.device("cpu")
+
+    def pixels(size: tuple[int, int] = smoke.size) -> torch.Tensor:
+        images = images_of(dataset, "query", size, cpu)
+        assert isinstance(images, ResidentImages)
+        return images.pixels
+
+    assert pixels() is not pixels()
+    with images_kept():
+        first = pixels()
+        assert pixels() is first
+        assert pixels((32, 16)) is not first  # and nothing is left of what is no longer asked for
+        second = pixels()
+        assert second is not first
+        assert torch.equal(second, first)
+        changed = dataset.query.paths[0]
+        os.utime(changed, ns=(0, 0))
+        assert pixels() is not second
+        Image.open(changed).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(changed, quality=95)
+        assert not torch.equal(pixels(), first)
+        last = weakref.ref(pixels())
+    gc.collect()
+    assert last() is None
+
+
+def test_runs_on_kept_images_have_the_same_numbers(smoke: Profile) -> None:
+    alone = run(smoke.config("none/ce"), progress=False).record
+    with images_kept():
+        run(smoke.config("none/ce+tri"), progress=False)
+        again = repeat(alone, smoke.data_root, progress=False)
+    for file in ("history.csv", "steps.csv", "queries.csv"):
+        assert (alone.directory / file).read_bytes() == (again.directory / file).read_bytes()
+
+
+def test_a_gallery_is_ranked_once_for_both_conventions(synthped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = load_dataset("synthped", synthped)
+    generator = torch.Generator().manual_seed(0)
+    query, gallery = (torch.randn(len(split), 8, generator=generator) for split in (dataset.query, dataset.gallery))
+    alone = {
+        by: rank_features(query, gallery, dataset, average_precision=by).mAP for by in ("rectangular", "trapezoid")
+    }
+    passes = []
+    once = system.evaluate_ranking
+    monkeypatch.setattr(system, "evaluate_ranking", lambda *arguments: passes.append(1) or once(*arguments))
+    metrics = measure(query, gallery, dataset)
+    assert len(passes) == 1
+    assert metrics["mAP"] == round(alone["rectangular"], 6)
+    assert metrics["mAP (trapezoid)"] == round(alone["trapezoid"], 6)
 
 
 def test_the_same_seed_gives_the_same_record(smoke: Profile) -> None:

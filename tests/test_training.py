@@ -2,7 +2,7 @@ import math
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from reidkit.training import (
     CheckpointError,
     Settings,
     Stage,
+    Stop,
     StoppedError,
     Training,
     TrainingError,
@@ -61,7 +62,7 @@ def train_small(
     settings: Settings = SETTINGS,
     stop_in_epoch: int | None = None,
     spoil: bool = False,
-    stop: Callable[[float], bool] = lambda done: False,
+    stop: Stop | None = None,
 ) -> tuple[Training, dict[str, Tensor]]:
     torch.manual_seed(0)
     network = nn.Sequential(
@@ -132,15 +133,18 @@ def test_a_run_that_was_stopped_after_any_step_ends_with_the_same_numbers(
     monkeypatch.setattr("reidkit.training.LOOK", 2)  # so that some steps are looked at and some are not
     whole, weights = train_small(tmp_path / "whole")
     asked: list[float] = []
+    spent: list[float] = []
 
-    def stop(done: float) -> bool:
+    def stop(done: float, seconds: float) -> bool:
         asked.append(done)
+        spent.append(seconds)
         return len(asked) == step
 
     with pytest.raises(StoppedError, match=f"small: stopped after {step / 3:.1f} of 3 epochs; it goes on from"):
         train_small(tmp_path / "cut", stop=stop)
     resumed, resumed_weights = train_small(tmp_path / "cut", stop=stop)
     assert asked == pytest.approx([(number + 1) / 3 for number in range(9)])  # no step is taken twice
+    assert spent == sorted(spent)  # seconds go on where they had stopped
     pd.testing.assert_frame_equal(whole.history, resumed.history, check_exact=True)
     pd.testing.assert_frame_equal(whole.steps, resumed.steps, check_exact=True)
     assert same(weights, resumed_weights)
@@ -148,7 +152,7 @@ def test_a_run_that_was_stopped_after_any_step_ends_with_the_same_numbers(
 
 def test_a_run_is_not_stopped_with_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="not finite at step 1 of epoch 1"):
-        train_small(tmp_path, spoil=True, stop=lambda done: done > 1.5)
+        train_small(tmp_path, spoil=True, stop=lambda done, _: done > 1.5)
     assert len(load_checkpoint(tmp_path / "checkpoint.pt", {"run": "small", "processes": 1})["history"]) == 1
 
 

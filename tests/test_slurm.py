@@ -1,0 +1,94 @@
+"""The Snakefile on a real Slurm, which this test starts and stops: a run is preempted, requeued, and goes on."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reidkit.places import project_root
+from reidkit.records import read_records
+from tests.slurm import ask, cluster, missing
+
+PLUGIN = "snakemake_executor_plugin_slurm"
+PROFILE = {
+    **{"profile": "mine", "dataset": "synthped", "synthped_train_identities": 8, "synthped_test_identities": 4},
+    **{"image_height": 64, "image_width": 32, "width_multiplier": 0.125, "padding": 4, "batch_size": 16},
+    **{"epochs": 40, "warmup_epochs": 0.5, "milestones": [], "systems": {"joint-loss": {"rows": ["none/ce"]}}},
+}
+SITE = project_root() / "cluster" / "slurm" / "config.yaml"
+
+pytestmark = pytest.mark.skipif(
+    bool(missing()) or importlib.util.find_spec(PLUGIN) is None,
+    reason=f"no Slurm here: {missing() or f'{PLUGIN} is not installed'}",
+)
+
+
+@pytest.fixture
+def slurm() -> Iterator[None]:
+    with cluster():
+        yield
+
+
+def wait_for(condition: str, text: str, seconds: float = 300) -> str:
+    """Until something like `condition` stands in a file or in what Slurm says of its jobs."""
+    for _ in range(round(seconds)):
+        said = Path(text).read_text() if text and Path(text).is_file() else ask("scontrol", "--oneliner", "show", "job")
+        if found := re.search(condition, said):
+            return found[0]
+        time.sleep(1)
+    raise TimeoutError(f"{condition!r} is not in {said}")
+
+
+def test_a_run_is_submitted_preempted_and_goes_on_from_its_checkpoint(slurm: None, tmp_path: Path) -> None:
+    profile, site = tmp_path / "mine.yaml", tmp_path / "site"
+    profile.write_text(yaml.safe_dump(PROFILE))
+    site.mkdir()
+    settings = yaml.safe_load(SITE.read_text())
+    settings["set-threads"] = {}  # the node is small
+    (site / "config.yaml").write_text(yaml.safe_dump(settings))
+    environment = {**os.environ, "REIDKIT_BUILD": str(tmp_path / "build"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    asked = [sys.executable, "-m", "reidkit", "plan", str(profile), "--json"]
+    plan = json.loads(subprocess.run(asked, env=environment, capture_output=True, text=True, check=True).stdout)
+    (run,) = plan["runs"]
+    snakemake = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "snakemake", f"{plan['records']}/{run}/record.json", "--profile", str(site)),
+            *("--configfile", str(profile), "--cores", "all", "--nolock", "--slurm-logdir", str(tmp_path / "logs")),
+            *("--slurm-no-account", "--slurm-status-command", "squeue", "--slurm-keep-successful-logs"),
+            *("--slurm-init-seconds-before-status-checks", "2"),
+        ],
+        cwd=project_root(),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        job = wait_for(r"JobId=(\d+) .*rule_run_\S* ", "").split()[0].partition("=")[2]
+        asked_for = wait_for(f"JobId={job} .*", "")
+        log = f"{tmp_path}/logs/rule_run/{run}/{job}.log"
+        wait_for(r"none-ce seed0: +[1-9]\d%", log)
+        urgent = ask("sbatch", "--parsable", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=true")
+        wait_for(f"JobId={urgent.strip()} .*JobState=COMPLETED", "")
+        stopped = wait_for(r"none/ce seed 0 +\d.*", log)
+        wait_for(f"JobId={job} .*Restarts=1", "")
+        ask("scontrol", "update", f"JobId={job}", "StartTime=now")  # Slurm would wait for two minutes
+        said, _ = snakemake.communicate(timeout=400)
+    finally:
+        snakemake.kill()
+    assert snakemake.returncode == 0, said
+    for resource in ("mem=24000M", "TimeLimit=01:00:00", "gpu:1", "Requeue=1"):
+        assert resource in asked_for
+    (record,) = read_records(tmp_path / "build" / "records")
+    assert record.history["epoch"].tolist() == list(range(1, 41))
+    steps = int(record.table("steps")["step"].max())
+    resumed = re.findall(r"100%.*?\d+/(\d+)", Path(log).read_text())
+    assert 0 < int(resumed[-1]) < steps, f"{stopped}: the second start took all {steps} steps again"
