@@ -1,16 +1,19 @@
 """The systems: methods that are trained and measured, one file each. A new one is a file here and a line below."""
 
 from reidkit.systems import (
+    aanet,
     aligned_reid,
     attributes,
     bfe,
     circle,
+    dare,
     ianet,
     joint_loss,
     osnet,
     pan,
     pcb,
     san_gal,
+    spreid,
     svdnet,
     vpm,
 )
@@ -31,6 +34,9 @@ SYSTEMS: dict[str, System] = {
         pan.SYSTEM,
         vpm.SYSTEM,
         aligned_reid.SYSTEM,
+        aanet.SYSTEM,
+        spreid.SYSTEM,
+        dare.SYSTEM,
     )
 }
 """Every system by its name."""
