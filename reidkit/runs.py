@@ -27,6 +27,7 @@ from reidkit import distributed
 from reidkit.data import Attributes, Dataset, DatasetError, Split, load_dataset
 from reidkit.data.heat_maps import HeatMaps, store_heat_maps
 from reidkit.data.layouts import file_list_checksum
+from reidkit.data.part_maps import PartMaps
 from reidkit.data.resident import Images, load_images, normalise, resize
 from reidkit.data.samplers import IdentitySampler, ShuffledSampler
 from reidkit.data.synthped import render, renderer
@@ -269,6 +270,8 @@ def gather(
             classes = config.map_classes if split == "train" else "predicted"
             stored = (maps_of or heat_maps)(guide, split, classes, progress=progress)
             maps[split] = SYSTEMS[config.system].guided(config, stored)
+    if "parts" in config.needs:
+        maps = {split: PartMaps(dataset.root, getattr(dataset, split).paths, device) for split in splits}
     return Material(
         dataset,
         {split: images_of(dataset, split, config.size, device) for split in splits},

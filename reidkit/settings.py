@@ -174,7 +174,7 @@ class Configuration(Settings):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What it has to be given beside images and identities: "attributes", "heat maps"."""
+        """What it has to be given beside images and identities: "attributes", "heat maps", "parts" (part maps)."""
         return frozenset()
 
     @property

@@ -6,16 +6,19 @@ from typing import Any
 from reidkit.data import AttributeGroup
 from reidkit.errors import nearest
 from reidkit.systems import (
+    aanet,
     aligned_reid,
     attributes,
     bfe,
     circle,
+    dare,
     ianet,
     joint_loss,
     osnet,
     pan,
     pcb,
     san_gal,
+    spreid,
     svdnet,
     vpm,
 )
@@ -36,6 +39,9 @@ SYSTEMS: dict[str, System] = {
         pan.SYSTEM,
         vpm.SYSTEM,
         aligned_reid.SYSTEM,
+        aanet.SYSTEM,
+        spreid.SYSTEM,
+        dare.SYSTEM,
     )
 }
 """Every system by its name."""
