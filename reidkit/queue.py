@@ -24,7 +24,7 @@ from reidkit.data.resident import normalise, resize
 from reidkit.errors import UserError
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.places import record_roots
-from reidkit.records import RecordError
+from reidkit.records import Record, RecordError
 from reidkit.settings import Configuration
 from reidkit.systems import SYSTEMS
 from reidkit.systems.system import Material
@@ -224,8 +224,14 @@ class Queue:
             watch = Watch(config, images, interruption, self.clock, self.deadline, partial, pace)
             if weights:
                 runs.with_weights(config, self.records, stop=watch)
+                self.keep(runs.find_record(config))
             else:
-                self.add(runs.run(config, records=self.records, fresh=self.fresh, stop=watch))
+                finished = self.finished[config.name] = runs.run(
+                    config, records=self.records, fresh=self.fresh, stop=watch
+                )
+                self.keep(finished.record)
+                if distributed.rank() == 0:
+                    self.report(finished)
             return True
         except PassedOverError:
             return False
@@ -244,14 +250,13 @@ class Queue:
                 self.paces[speed(config)] = watch.pace
                 self.left[config.name] = watch.pace.loading + (watch.left or 0.0)
 
-    def add(self, run: runs.Run) -> None:
-        self.finished[run.config.name] = run
-        if distributed.rank() == 0:
-            if self.archive is not None:
-                if run.record.directory.parent != record_roots()[1]:
-                    self.packed[run.record.name] = run.record.directory
-                pack(self.archive, self.packed.values())
-            self.report(run)
+    def keep(self, record: Record | None) -> None:
+        """Adds a record to the archive, if there is one, unless it is published."""
+        if record is None or self.archive is None or distributed.rank() > 0:
+            return
+        if record.directory.parent != record_roots()[1] and record.name not in self.packed:
+            self.packed[record.name] = record.directory
+            pack(self.archive, self.packed.values())
 
     def summary(self) -> str:
         """What is left, with the time that each would take, and what failed, with the reason."""

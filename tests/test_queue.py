@@ -227,7 +227,10 @@ def test_a_guide_comes_first_and_what_it_guides_shares_its_fate(build: Path, mon
     assert work.work() == 1
     assert "ID+attrAttention seed 0: attributes seed 0, which guides it, failed" in work.summary()
     enough = Training(build, monkeypatch, attributes=200, ID_attrAttention=50, none=20)
-    assert enough.queue(guided).work() == 0
+    archive = build.parent / "records.tar.gz"
+    assert enough.queue(guided, archive=archive).work() == 0
+    with tarfile.open(archive) as file:
+        assert len({name.split("/")[0] for name in file.getnames()}) == 2
     assert enough.clock() == pytest.approx(250, rel=1e-3)
     record = next(record for record in read_records(enough.records) if record.system == "attributes")
     assert record.metrics == {"mAP": 0.5}
