@@ -200,36 +200,33 @@ class Queue:
             self.signal = interruption.signal
         return 1 if self.failed else LEFT if self.waiting else 0
 
-    def take(self, config: Configuration, interruption: Interruption, partial: bool = False) -> None:
-        """Loads or trains a run, and before it the one that guides it, where that can be done."""
-        guide = config.guide
-        if guide is None or self.has(config) or self.attempt(guide, interruption, partial, True):
-            self.attempt(config, interruption, partial)
-        elif guide.name in self.failed:
-            self.failed[config.name] = f"{label(guide)}, which guides it, failed"
-
-    def attempt(self, config: Configuration, interruption: Interruption, partial: bool, weights: bool = False) -> bool:
-        """Whether the run, or what is asked for of it, its weights on this machine, is there now."""
-        pace = self.paces.get(speed(config))
+    def take(
+        self, config: Configuration, interruption: Interruption, partial: bool = False, weights: bool = False
+    ) -> bool:
+        """Loads or trains a run, after the one that guides it; whether it is there, or where so asked its weights."""
         watch: Watch | None = None
         try:
             there = runs.weights_path(config).is_file() if weights else self.has(config)
             if not distributed.agreed(there):
+                if config.guide is not None and not self.take(config.guide, interruption, partial, weights=True):
+                    if config.guide.name in self.failed:
+                        self.failed[config.name] = f"{label(config.guide)}, which guides it, failed"
+                    return False
+                pace = self.paces.get(speed(config))
                 begun = runs.checkpoint_path(config).is_file()  # then nobody knows yet how much is left
                 expected = 0.0 if pace is None or begun or partial else pace.loading + pace.left(config)
                 if distributed.agreed(self.clock() + MARGIN * expected + RESERVE > self.deadline):
                     return False
-            dataset = runs.open_dataset(config)
-            images = len(dataset.query) + len(dataset.gallery)
-            watch = Watch(config, images, interruption, self.clock, self.deadline, partial, pace)
+                dataset = runs.open_dataset(config)
+                images = len(dataset.query) + len(dataset.gallery)
+                watch = Watch(config, images, interruption, self.clock, self.deadline, partial, pace)
             if weights:
                 runs.with_weights(config, self.records, stop=watch)
                 self.keep(runs.find_record(config))
             else:
-                finished = self.finished[config.name] = runs.run(
-                    config, records=self.records, fresh=self.fresh, stop=watch
-                )
+                finished = runs.run(config, records=self.records, fresh=self.fresh, stop=watch)
                 self.keep(finished.record)
+                self.finished[config.name] = finished
                 if distributed.rank() == 0:
                     self.report(finished)
             return True
@@ -268,7 +265,9 @@ class Queue:
             lines.append(f"  {label(config):32s} {'not measured' if seconds is None else duration(seconds)}")
         lines += ["failed:"] if self.failed else []
         named = {config.name: label(config) for config in self.configs}
-        lines += [f"  {named.get(name, name)}: {reason}" for name, reason in self.failed.items()]
+        for reason in dict.fromkeys(self.failed.values()):  # which many may have in common, such as missing data
+            these = [named.get(name, name) for name, why in self.failed.items() if why == reason]
+            lines.append(f"  {', '.join(these)}: {reason}")
         return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 It is of munge, which signs messages, the controller and the node's daemon, as Debian's `slurm-wlm` and `munge` bring
 them, and listens on this machine only. All of it lies in a folder of its own, but for links in /etc/slurm: jobs do not
 inherit another place. There are two partitions on the node, of which `urgent` takes it from the jobs of `normal`, and a
-GPU that is only a number. Needs root.
+GPU that is only a number, as are its four CPUs and 32 GB. Needs root.
 """
 
 import contextlib
@@ -52,7 +52,6 @@ def cluster() -> Iterator[None]:
         (folder / "munge.key").write_bytes(os.urandom(128))
         (folder / "munge.key").chmod(0o400)
         node = os.uname().nodename
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
         (folder / "gres.conf").write_text(f"NodeName={node} Name=gpu File=/dev/null\n")
         (folder / "slurm.conf").write_text(
             f"""ClusterName=test
@@ -77,19 +76,21 @@ JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
+SlurmdParameters=config_overrides
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
 KillWait=20
 MinJobAge=600
 GresTypes=gpu
-NodeName={node} NodeAddr=127.0.0.1 CPUs={os.cpu_count()} RealMemory={memory} Gres=gpu:1 State=UNKNOWN
+NodeName={node} NodeAddr=127.0.0.1 CPUs=4 RealMemory=32000 Gres=gpu:1 State=UNKNOWN
 PartitionName=normal Nodes={node} Default=YES PriorityTier=1 MaxTime=60
 PartitionName=urgent Nodes={node} PriorityTier=2 MaxTime=60 PreemptMode=OFF
 """
         )
         SETTINGS.mkdir(exist_ok=True)
         for file in ("slurm.conf", "gres.conf"):
+            (SETTINGS / file).unlink(missing_ok=True)  # a link that a killed process has left
             (SETTINGS / file).symlink_to(folder / file)
             stack.callback((SETTINGS / file).unlink)
 

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 from reidkit import queue, runs
-from reidkit.places import project_root
+from reidkit.data import DatasetError
+from reidkit.places import project_root, record_roots
 from reidkit.profile import Profile
 from reidkit.queue import Interruption, Pace, PassedOverError, Queue, Watch, duration, measure, pack, unpack
 from reidkit.records import RecordError, read_record, read_records, write_record
@@ -117,9 +118,10 @@ class Training:
             monkeypatch.setattr(runs, name, getattr(self, name))
         monkeypatch.setattr(runs, "open_dataset", lambda config: Nothing())
 
-    def run(self, config: Configuration, *, records: Path, stop: Callable[[float, float], bool]) -> runs.Run:
+    def run(self, config: Configuration, *, records: Path, stop: Callable[[float, float], bool] | None) -> runs.Run:
         if found := runs.find_record(config):
             return runs.Run(config, found)
+        assert stop is not None
         takes = self.seconds[config.row_name.split("/")[0].replace("+", "_")]
         name = config.name
         if isinstance(takes, Exception):
@@ -212,6 +214,26 @@ def test_a_run_that_fails_stops_no_other(
     assert "failed:\n  se/ce seed 0: the loss is not finite\n  cbam/ce seed 0: KeyError: 7" in work.summary()
     shown = capsys.readouterr().err
     assert shown.count("Traceback") == 1  # of what a user cannot mend
+
+
+def test_a_damaged_record_is_one_that_fails(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = Training(build, monkeypatch, none=1, se=1)
+    assert training.queue(*rows("none")).work() == 0
+    (training.records / rows("none")[0].name / "history.csv").write_text("")
+    work = training.queue(*rows("none", "se"))
+    assert work.work() == 1
+    assert len(work.finished) == 1
+    assert "history.csv: missing or altered" in work.summary()
+
+
+def test_a_published_record_needs_no_data(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(config: Configuration) -> None:
+        raise DatasetError("there are no data here")
+
+    training = Training(build, monkeypatch)
+    published = runs.configuration_of(next(r for r in read_records(record_roots()[1]) if r.name.startswith("synthped")))
+    monkeypatch.setattr(runs, "open_dataset", none)
+    assert training.queue(published).work() == 0
 
 
 def test_a_guide_comes_first_and_what_it_guides_shares_its_fate(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,7 +390,7 @@ def test_time_only_tells_of_every_row_and_keeps_nothing(build: Path, synthped: P
     assert measure(profile.configs(), told.append) == 0
     systems = {row.split(" ")[0] for row in told}
     assert {"none/ce", "cbam/ce+tri+cir", "attributes", "IDonly", "ID+attrAttention", "heat"} <= systems
-    assert any(re.match(r"ID\+attrAttention/online +2 × \d+ s", row) for row in told)
+    assert any(re.match(r"ID\+attrAttention/online +2 × \d", row) for row in told)
     assert re.match(r"in all .* on CPU, 1 thread, (bf16|fp32); runs without a record: ", told[-1])
     assert not build.exists()
 
