@@ -1,6 +1,9 @@
 """The command line: `reidkit`, or `python -m reidkit`. What is slow to import is imported by who needs it."""
 
+import errno
 import io
+import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +15,10 @@ from reidkit.errors import UserError
 if TYPE_CHECKING:
     from reidkit.profile import Profile
     from reidkit.records import Record
+
+_ROOM = "make room and give the same command again, which goes on from the last checkpoint"
+_OWN = "another user's? REIDKIT_BUILD names a build folder of your own"
+MENDABLE = {errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EACCES: _OWN, errno.EPERM: _OWN, errno.EROFS: _OWN}
 
 app = typer.Typer(
     help="Attention in person re-identification: data, runs, tables and checks behind the book.",
@@ -314,10 +321,17 @@ def main() -> None:
     """Runs the command line; the errors that a user can mend are told in words, with exit code 1."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # what a terminal has no letter for
+    home = os.path.expanduser("~")
+    sys.argv[1:] = [re.sub("^(--[a-z-]+=)~(?=/|$)", lambda m: m[1] + home, a) for a in sys.argv[1:]]  # no shell does it
     try:
         app()
     except UserError as error:
         print(f"reidkit: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except OSError as error:
+        if error.errno not in MENDABLE:
+            raise
+        print(f"reidkit: {error}: {MENDABLE[error.errno]}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
         print("reidkit: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)

@@ -24,6 +24,7 @@ def plan(profile: Profile, read_from: Path | None = None) -> dict[str, Any]:
     - `runs`: by name, the parameter file, row and seed of a run; the rendered `data` that it needs, or null; the run
       that `guide`s it with heat maps, or null; and whether it is `published`, so that it need not be made.
     - `heatmaps`: by name of a run that guides others, the parameter file.
+    - `people`: the data sets of real people whose pictures its pages may show.
     - `gpu`: how many a run takes.
     """
     if read_from is not None and read_from.stem != profile.profile:
@@ -36,10 +37,13 @@ def plan(profile: Profile, read_from: Path | None = None) -> dict[str, Any]:
     runs: dict[str, dict[str, Any]] = {}
     data: dict[str, str] = {}
     heat_maps: dict[str, str] = {}
+    people: dict[str, None] = {}
     for part, name in ((profile, "parameters.yaml"), (profile.other(), "companion.yaml")):
         if part is None:
             continue
         file = str(build / name)
+        if part.dataset != "synthped":
+            people[part.dataset] = None
         write_if_changed(
             Path(file), yaml.safe_dump(json.loads(part.model_dump_json(exclude_unset=True)), sort_keys=False)
         )
@@ -66,6 +70,7 @@ def plan(profile: Profile, read_from: Path | None = None) -> dict[str, Any]:
         "data": data,
         "runs": runs,
         "heatmaps": heat_maps,
+        "people": list(people),
         "gpu": int(torch.cuda.is_available()),
     }
 
