@@ -10,7 +10,7 @@
 PROFILE ?= synthped
 DATA_ROOT ?=
 GPUS ?= 1
-export REPOSITORY BRANCH DATA_ROOT
+export REPOSITORY BRANCH DATA_ROOT ALLOW_PEOPLE
 PYTHON ?= python3
 BIN := .venv/bin
 BUILD := $(or $(REIDKIT_BUILD),build)

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 if not workflow.configfiles:
     raise WorkflowError("name a parameter file: snakemake --configfile parameters/synthped.yaml --cores all book")
 
-ROOT = Path(os.environ.get("REIDKIT_BUILD", "build"))
+ROOT = Path(os.environ.get("REIDKIT_BUILD", "build")).expanduser()
 ASKED = ROOT / "plans" / f"{Path(workflow.configfiles[0]).stem}.json"  # what the package says is to be made
 
 
@@ -29,7 +29,7 @@ def write_if_changed(file, text):
 
 if workflow.is_main_process:  # one at a time; unlike Snakemake's own lock, this one ends with a process that is killed
     ROOT.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(ROOT / ".lock")
+    lock = FileLock(ROOT / ".lock", mode=0o664)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -59,6 +59,10 @@ if repository := os.environ.get("REPOSITORY"):  # where this book's source can b
         site["sphinx"]["config"]["extensions"].append("reidkit.report.launch")
     elif workflow.is_main_process:
         print(f"REPOSITORY={repository}: not on GitHub, so that pages get no launch buttons", file=sys.stderr)
+if PLAN["people"]:
+    site["html"]["announcement"] = (
+        f"Built from {' and '.join(PLAN['people'])}: these pages may show real people. Keep them to yourself."
+    )
 write_if_changed(CONFIG, yaml.safe_dump(site, sort_keys=False))
 
 TOC = yaml.safe_load(Path("book/_toc.yml").read_text(encoding="utf-8"))
@@ -101,9 +105,19 @@ rule book:
         """
 
 
+def shown_to_others(_):
+    """The book, which goes out as a file only where nobody real can be seen in it, or where it is said to be allowed."""
+    if PLAN["people"] and os.environ.get("ALLOW_PEOPLE") != "1":
+        raise WorkflowError(
+            f"This book is built from {' and '.join(PLAN['people'])}, and its pages may show real people, who must not "
+            "be passed on. Say ALLOW_PEOPLE=1 if the file stays with you."
+        )
+    return BUILD / "html" / "index.html"
+
+
 rule zip:  # the site, the records that its numbers come from, and a checksum of every file
     input:
-        BUILD / "html" / "index.html",
+        shown_to_others,
     output:
         BUILD / f"reid-book-{BUILD.name}.zip",
     params:
@@ -122,7 +136,7 @@ rule zip:  # the site, the records that its numbers come from, and a checksum of
 
 rule pdf:  # the whole book on one page, printed by a browser
     input:
-        index=BUILD / "html" / "index.html",
+        index=shown_to_others,
         config=CONFIG,
     output:
         BUILD / f"reid-book-{BUILD.name}.pdf",

@@ -4,7 +4,10 @@ What takes seconds to import, as torch does, is imported by the command that nee
 checked, so that help and mistakes are told at once.
 """
 
+import errno
 import io
+import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
 
     from reidkit.profile import Profile
     from reidkit.records import Record
+
+_ROOM = "make room and give the same command again, which goes on from the last checkpoint"
+_OWN = "another user's? REIDKIT_BUILD names a build folder of your own"
+MENDABLE = {errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EACCES: _OWN, errno.EPERM: _OWN, errno.EROFS: _OWN}
 
 app = typer.Typer(
     help="Attention in person re-identification: data, runs, tables and checks behind the book.",
@@ -583,10 +590,17 @@ def main() -> None:
     """Runs the command line; the errors that a user can mend are told in words, with exit code 1."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # what a terminal has no letter for
+    home = os.path.expanduser("~")
+    sys.argv[1:] = [re.sub("^(--[a-z-]+=)~(?=/|$)", lambda m: m[1] + home, a) for a in sys.argv[1:]]  # no shell does it
     try:
         app()
     except UserError as error:
         print(f"reidkit: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except OSError as error:
+        if error.errno not in MENDABLE:
+            raise
+        print(f"reidkit: {error}: {MENDABLE[error.errno]}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
         print("reidkit: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)

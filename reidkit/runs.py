@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +36,7 @@ from reidkit.data.validation import hold_out
 from reidkit.evaluation.ranking import Metric
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.losses import complete_anchors
-from reidkit.places import build_root, record_roots
+from reidkit.places import LOCK_MODE, build_root, record_roots
 from reidkit.records import Record, RecordError, origin, provenance, read_record, write_record
 from reidkit.settings import REVISION, Configuration, ParameterError, Settings, validate
 from reidkit.systems import SYSTEMS
@@ -228,10 +229,11 @@ def render_synthped(config: Settings, root: Path | None = None, progress: bool =
     """Renders the SynthPed of a profile or run where its runs look for it, or at `root`, unless it is there."""
     if config.dataset != "synthped":
         raise ParameterError(f"dataset is {config.dataset}, which is real and not rendered; use a profile of synthped")
+    root = root or config.root
     try:
-        with ending_with_this_process():
+        with ending_with_this_process(), _alone(root):
             return render(
-                root or config.root,
+                root,
                 config.synthped_preset,
                 seed=config.synthped_seed,
                 train_identities=config.synthped_train_identities,
@@ -240,6 +242,20 @@ def render_synthped(config: Settings, root: Path | None = None, progress: bool =
             )
     except (ValueError, FileExistsError) as error:
         raise ParameterError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """One process at a time renders to `root`; what a killed one has left beside it is removed."""
+    if (root / "synthped.json").is_file():
+        yield
+        return
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(root.parent / f".{root.name}.lock", mode=LOCK_MODE):
+        for left in root.parent.iterdir():
+            if re.fullmatch(rf"\.{re.escape(root.name)}-[a-z0-9_]{{8}}", left.name):
+                shutil.rmtree(left)
+        yield
 
 
 def attributes_of(dataset: Dataset) -> Attributes:
@@ -510,7 +526,7 @@ def save_weights(path: Path, network: nn.Module, config: Configuration, classes:
     The header names the run and its data's checksum, and holds all that it takes to build the network anew.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial = path.with_suffix(".partial")  # one process at a time makes a run: what a killed one left is replaced
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     told = {
         "run": config.name,
@@ -520,8 +536,11 @@ def save_weights(path: Path, network: nn.Module, config: Configuration, classes:
         "classes": asdict(classes),
     }
     try:
-        # One text: safetensors would write several in any order, and the same network should make the same file.
-        safetensors.torch.save_file(state, partial, metadata={"reidkit": json.dumps(told)})
+        with partial.open("wb") as file:
+            # One text: safetensors would write several in any order, and the same network should make the same file.
+            file.write(safetensors.torch.save(state, metadata={"reidkit": json.dumps(told)}))
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -578,7 +597,7 @@ class OnlyOne:
         folder = build_root() / "runs"
         folder.mkdir(parents=True, exist_ok=True)
         self.name, self.say = name, say
-        self.lock, self.holder = filelock.FileLock(folder / f"{name}.lock"), folder / f"{name}.holder"
+        self.lock, self.holder = filelock.FileLock(folder / f"{name}.lock", mode=LOCK_MODE), folder / f"{name}.holder"
 
     def __enter__(self) -> None:
         try:
@@ -587,6 +606,7 @@ class OnlyOne:
             holder = self.holder.read_text(encoding="utf-8") if self.holder.exists() else "another process"
             self.say(f"{self.name} is being trained by {holder}; waiting for its record")
             self.lock.acquire()
+        self.holder.unlink(missing_ok=True)  # left by a killed one, perhaps another user's
         self.holder.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
 
     def __exit__(self, *_: object) -> None:

@@ -5,6 +5,7 @@ of the progress alone. So a resumed run needs no other state than the step it ha
 """
 
 import contextlib
+import io
 import os
 import sys
 import time
@@ -446,9 +447,10 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Replaces the checkpoint at `path` in one step, so that a killed process leaves the one before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
+    torch.save(dict(state), whole := io.BytesIO())  # not to the disk: of a full one torch says nothing intelligible
     try:
         with partial.open("wb") as file:
-            torch.save(dict(state), file)
+            file.write(whole.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

@@ -1,5 +1,7 @@
+import errno
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import torch
 import yaml
 
 import reidkit as reidkit_package
+from reidkit import __main__
 from reidkit.listing import listed_rows, row_of
 from reidkit.places import project_root
 from reidkit.profile import Profile
@@ -219,3 +222,26 @@ def test_data_check_tells_by_its_exit_code(build: Path, synthped: Path, tmp_path
     missing = reidkit("data", "check", "market1501", str(tmp_path))
     assert missing.returncode == 1
     assert str(tmp_path) in missing.stdout
+
+
+def test_a_terminal_without_all_letters(build: Path) -> None:
+    command = [sys.executable, "-m", "reidkit", "table", "1", "smoke"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "latin-1"}, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert "83.67" in done.stdout.decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.ENOSPC, "make room and give the same command again"), (errno.EACCES, "REIDKIT_BUILD"), (errno.EIO, None)],
+)
+def test_what_the_machine_refuses(
+    number: int, advice: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise OSError(number, os.strerror(number), "/build/runs")
+
+    monkeypatch.setattr(__main__, "app", refuse)
+    with pytest.raises(SystemExit if advice else OSError):
+        __main__.main()
+    assert (advice or "") in capsys.readouterr().err

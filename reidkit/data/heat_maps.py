@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 
 from reidkit.data.errors import DatasetError
 from reidkit.data.resident import Images
+from reidkit.places import LOCK_MODE
 
 _ADVICE = "delete this folder to make them anew"
 
@@ -279,7 +280,7 @@ def _map(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> Tensor:
 @contextlib.contextmanager
 def _alone(directory: Path, waiting: str | None) -> Iterator[None]:
     """One process at a time writes a folder; the others say so and wait."""
-    lock = filelock.FileLock(directory / "lock")
+    lock = filelock.FileLock(directory / "lock", mode=LOCK_MODE)
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:
