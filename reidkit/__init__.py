@@ -18,22 +18,45 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reidkit.data import load_dataset as load_dataset
+    from reidkit.embedding import embed as embed
+    from reidkit.embedding import search as search
     from reidkit.evaluation import evaluate_ranking as evaluate_ranking
+    from reidkit.evaluation import top_matches as top_matches
     from reidkit.gradcam import attribute_heat_maps as attribute_heat_maps
+    from reidkit.losses import BatchHardTripletLoss as BatchHardTripletLoss
+    from reidkit.losses import CircleLoss as CircleLoss
+    from reidkit.losses import JointLoss as JointLoss
+    from reidkit.models import ATTENTION as ATTENTION
+    from reidkit.models import CircleSoftmax as CircleSoftmax
     from reidkit.profile import Profile as Profile
     from reidkit.runs import run as run
+    from reidkit.systems import ROWS as ROWS
+    from reidkit.systems import build_network as build_network
     from reidkit.systems.joint_loss import GRID as GRID
     from reidkit.systems.joint_loss import RunConfig as RunConfig
 
 # What a person wants first, by where it lies: brought on use, as torch takes seconds to import.
 _OFFERED = {
+    "ATTENTION": "reidkit.models",
+    "BatchHardTripletLoss": "reidkit.losses",
+    "CircleLoss": "reidkit.losses",
+    "CircleSoftmax": "reidkit.models",
     "GRID": "reidkit.systems.joint_loss",
+    "JointLoss": "reidkit.losses",
     "Profile": "reidkit.profile",
+    "ROWS": "reidkit.systems",
     "RunConfig": "reidkit.systems.joint_loss",
     "attribute_heat_maps": "reidkit.gradcam",
+    "build_network": "reidkit.systems",
+    "embed": "reidkit.embedding",
     "evaluate_ranking": "reidkit.evaluation",
+    "load_dataset": "reidkit.data",
     "run": "reidkit.runs",
+    "search": "reidkit.embedding",
+    "top_matches": "reidkit.evaluation",
 }
+__all__ = list(_OFFERED)
 
 
 def __getattr__(name: str) -> Any:

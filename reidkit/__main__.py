@@ -1,6 +1,16 @@
-"""The command line: `reidkit`, or `python -m reidkit`. What is slow to import is imported by who needs it."""
+"""The command line: `reidkit`, or `python -m reidkit`.
 
+What takes seconds to import, as torch does, is imported by the command that needs it and after its arguments were
+checked, so that help and mistakes are told at once.
+"""
+
+import errno
+import io
+import os
+import re
 import sys
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,8 +19,14 @@ import typer
 from reidkit.errors import UserError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from reidkit.profile import Profile
     from reidkit.records import Record
+
+_ROOM = "make room and give the same command again, which goes on from the last checkpoint"
+_OWN = "another user's? REIDKIT_BUILD names a build folder of your own"
+MENDABLE = {errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EACCES: _OWN, errno.EPERM: _OWN, errno.EROFS: _OWN}
 
 app = typer.Typer(
     help="Attention in person re-identification: data, runs, tables and checks behind the book.",
@@ -20,23 +36,83 @@ app = typer.Typer(
 data = typer.Typer(help="Render SynthPed; check a data set.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
-ProfileArgument = Annotated[str, typer.Argument(help="a file of parameters/, or its name")]
+
+# ----------------------------------------------------------------------------------------------- what commands share
+
+
+def _starting(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """For the shell's completion: those of the names that start as what was typed."""
+    return lambda incomplete: [name for name in names() if name.startswith(incomplete)]
+
+
+def _profiles() -> list[str]:
+    from reidkit.places import project_root
+
+    return sorted(file.stem for file in (project_root() / "parameters").glob("*.yaml"))
+
+
+def _rows() -> list[str]:
+    from reidkit.listing import listed_rows
+
+    return [listed.row for listed in listed_rows()]
+
+
+def _records() -> list[str]:
+    from reidkit.places import record_roots
+    from reidkit.records import folders
+
+    names = [folder.name for folder in folders(record_roots())]
+    return [*names, *(name.rpartition("-")[2] for name in names)]
+
+
+class Format(StrEnum):
+    """How a table is written."""
+
+    text = "text"
+    csv = "csv"
+    json = "json"
+    md = "md"
+    latex = "latex"
+
+
+_ROW = typer.Option("--row", "--cell", help="such as cbam/ce+tri+cir or ID+attr", autocompletion=_starting(_rows))
+_RECORD = typer.Argument(
+    help="a record, by its folder, its name or the hash it ends in", autocompletion=_starting(_records)
+)
+ProfileArgument = Annotated[
+    str, typer.Argument(help="a file of parameters/, or its name", autocompletion=_starting(_profiles))
+]
+Rows = Annotated[list[str] | None, _ROW]
+RecordArgument = Annotated[str, _RECORD]
 Change = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a parameter of the profile; repeatable")
 ]
-
-
 DataRoot = Annotated[Path | None, typer.Option(help="the data set's folder; the profile's unless given")]
-Rows = Annotated[
-    list[str] | None,
-    typer.Option("--row", "--cell", help="such as cbam/ce+tri+cir or ID+attr; repeatable; `reidkit rows` lists them"),
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda; the profile's unless given")]
+FormatOption = Annotated[Format, typer.Option("--format", help="how it is written")]
+TrainingData = Annotated[
+    Path | None, typer.Option("--data-root", help="what the network was trained on; weights of older versions need it")
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        help="a run, by its record, or a .safetensors file; the newest run with weights here unless given",
+        autocompletion=_starting(_records),
+    ),
 ]
 
 
-def read_profile(name: str, settings: list[str] | None = None, data_root: Path | None = None) -> "Profile":
-    """A profile with KEY=VALUE arguments for parameters, the values read as YAML."""
+def read_profile(
+    name: str,
+    settings: list[str] | None = None,
+    data_root: Path | None = None,
+    device: str | None = None,
+    rows: Iterable[str] = (),
+) -> "Profile":
+    """A profile with KEY=VALUE arguments for parameters, the values read as YAML; `rows` are checked beside it."""
     import yaml
 
+    from reidkit.errors import nearest
     from reidkit.profile import Profile
     from reidkit.settings import ParameterError
 
@@ -48,6 +124,8 @@ def read_profile(name: str, settings: list[str] | None = None, data_root: Path |
         changes[key.strip()] = yaml.safe_load(value)
     if data_root is not None:
         changes["data_root"] = str(data_root)
+    if device is not None:
+        changes["device"] = device
     if changes.get("data_root") is not None:
         asked = Path(changes["data_root"]).expanduser().resolve()
         if not asked.is_dir():
@@ -55,7 +133,54 @@ def read_profile(name: str, settings: list[str] | None = None, data_root: Path |
                 f"data_root: {asked} is not a folder; it was asked for, so nothing stands in its place"
             )
         changes["data_root"] = str(asked)
+    for row in rows:
+        if row not in (known := _rows()):
+            raise ParameterError(f"{row!r} is no row of any system{nearest(row, known)}; `reidkit rows` lists them")
     return Profile.read(name, **changes)
+
+
+def find_record(name: str) -> "Record":
+    """A record by its folder, its name or the hash that its name ends in."""
+    from reidkit.places import record_roots
+    from reidkit.records import find, read_record
+
+    return read_record(find(name, record_roots()))
+
+
+def show(frame: "pd.DataFrame", form: Format) -> None:
+    """Prints a table; as text with its columns aligned."""
+    if form == Format.csv:
+        print(frame.to_csv(index=False), end="")
+    elif form == Format.json:
+        print(frame.to_json(orient="records", indent=1, force_ascii=False))
+    elif form == Format.latex:
+        print(frame.to_latex(index=False, escape=True, float_format="%.2f"), end="")
+    elif form == Format.md:
+        cells = frame.map(lambda value: f"{value:.2f}" if isinstance(value, float) else str(value))
+        for line in ([*frame.columns], ["---"] * len(frame.columns), *cells.to_numpy().tolist()):
+            print(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |")
+    else:
+        print(frame.to_string(index=False, float_format="{:.2f}".format, na_rep="–"))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"reidkit {version('reidkit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
+
+# ---------------------------------------------------------------------------------------------------- data and runs
 
 
 @data.command()
@@ -66,11 +191,10 @@ def render(
     root: Annotated[Path | None, typer.Option(help="where to; where the profile's runs look unless given")] = None,
 ) -> None:
     """Render SynthPed in Market-1501's layout, with attribute files and part maps."""
-    from reidkit.profile import Profile
+    chosen = {"synthped_preset": preset, "synthped_seed": seed}
+    plan = read_profile(profile, [f"{key}={value}" for key, value in chosen.items() if value is not None])
     from reidkit.runs import render_synthped
 
-    options = {"synthped_preset": preset, "synthped_seed": seed}
-    plan = Profile.read(profile, **{key: value for key, value in options.items() if value is not None})
     print(render_synthped(plan, root))
 
 
@@ -95,30 +219,57 @@ def run(
     row: Rows = None,
     seed: Annotated[list[int] | None, typer.Option(help="repeatable; the profile's unless given")] = None,
     records: Annotated[Path | None, typer.Option(help="where to write records; build/records unless given")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="train what is published, too")] = False,
     data_root: DataRoot = None,
+    device: Device = None,
     set_: Change = None,
+    within: Annotated[
+        float | None, typer.Option(min=0, metavar="MINUTES", help="start only what will be done by then; exit code 75")
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="with --within: train to the limit what is left")] = False,
+    archive: Annotated[Path | None, typer.Option(help="a .tar.gz that holds all finished records at any time")] = None,
+    time_only: Annotated[bool, typer.Option("--time-only", help="tell how long it would all take here")] = False,
 ) -> None:
     """Load the finished records of a profile's runs, or train what is missing. Interrupted runs are resumed.
 
+    Exit code 0: all are there. 1: one failed; the others are not stopped by that. 75: --within left some. SIGTERM and
+    Ctrl-C leave a checkpoint first.
+
     A run that outgrows a GPU: torchrun --nproc-per-node 4 -m reidkit run PROFILE. Each takes its share of every batch.
     """
-    from reidkit import distributed, runs
-    from reidkit.places import record_roots
+    import time
 
+    started = time.monotonic()
+    plan = read_profile(profile, set_, data_root, device, row or ())
+    from reidkit import distributed, queue, runs
+    from reidkit.places import record_roots
+    from reidkit.settings import ParameterError
+
+    if partial and within is None:
+        raise ParameterError("--partial: to which limit? Give one by --within MINUTES")
     distributed.join()
-    plan = read_profile(profile, set_, data_root)
     chosen = plan.configs()
     if row or seed:
         rows = row or dict.fromkeys(planned.row for planned in plan.planned())
         chosen = [plan.config(name, number) for number in seed or (None,) for name in rows]
-    for config in chosen:
-        finished = runs.run(config, records=records)
+    if time_only:
+        raise typer.Exit(queue.measure(chosen))
+
+    def show(finished: runs.Run) -> None:
         shown = "  ".join(f"{key} {100 * value:.2f}" for key, value in finished.metrics.items())
-        if distributed.rank() == 0:
-            origin = ""
-            if finished.record.directory.parent == record_roots()[1]:
-                origin = f"  (published; the data {'agree' if config.root.is_dir() else 'are not here'})"
-            print(f"{finished.record.name}: {shown}{origin}")
+        origin = ""
+        if finished.record.directory.parent == record_roots()[1]:
+            origin = f"  (published; the data {'agree' if finished.config.root.is_dir() else 'are not here'})"
+        print(f"{finished.record.name}: {shown}{origin}", flush=True)
+
+    deadline = started + 60 * within if within is not None else float("inf")
+    work = queue.Queue(chosen, records or record_roots()[0], fresh, archive, deadline, report=show)
+    code = work.work(partial)
+    if distributed.rank() == 0 and code:
+        print(work.summary(), file=sys.stderr)
+    if code == queue.LEFT and work.signal is not None and within is None:
+        code = 128 + work.signal  # as a shell tells of a process that a signal has ended
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -128,12 +279,13 @@ def heatmaps(
         list[str] | None, typer.Option(help="train, query or gallery; repeatable, all unless given")
     ] = None,
     data_root: DataRoot = None,
+    device: Device = None,
     set_: Change = None,
 ) -> None:
     """Store the attribute heat maps of a profile's images, training the attribute network first where it is missing."""
+    plan = read_profile(profile, set_, data_root, device)
     from reidkit import runs
 
-    plan = read_profile(profile, set_, data_root)
     config = plan.config("attributes")
     wanted: dict[tuple[str, runs.MapClasses], None] = {(name, "predicted"): None for name in runs.SPLITS}
     wanted |= {("train", guided.map_classes): None for guided in plan.configs() if guided.guide}
@@ -147,19 +299,23 @@ def heatmaps(
 @app.command()
 def evaluate(
     profile: ProfileArgument,
-    row: Annotated[str, typer.Option("--row", "--cell", help="of a run that ranks; `reidkit rows` lists them")],
+    row: Annotated[str, _ROW],
     seed: Annotated[int | None, typer.Option(help="the profile's first unless given")] = None,
     data_root: DataRoot = None,
+    device: Device = None,
     set_: Change = None,
 ) -> None:
     """Evaluate the stored weights of a finished run anew, on the data set as it is on this disk."""
+    config = read_profile(profile, set_, data_root, device, [row]).config(row, seed)
     from reidkit import runs
 
-    config = read_profile(profile, set_, data_root).config(row, seed)
     dataset = runs.open_dataset(config)
     query, gallery = runs.features(config, dataset)
     for name, value in runs.measure(query, gallery, dataset, config.metric).items():
         print(f"{name:16s} {100 * value:6.2f}")
+
+
+# -------------------------------------------------------------------------------------------------- tables and records
 
 
 @app.command()
@@ -167,19 +323,37 @@ def table(
     number: Annotated[int, typer.Argument(min=1, help="of the paper's tables")],
     profile: ProfileArgument = "synthped",
     paper: Annotated[str, typer.Option(help="joint-loss or san-gal")] = "joint-loss",
+    form: FormatOption = Format.text,
 ) -> None:
-    """Print a table of a paper beside the records, and the commands that would fill what is missing."""
+    """Print a table of a paper beside the records, and the commands that would fill what is missing.
+
+    csv and json: a line for each score, with interval and records. md and latex: as the book shows it.
+    """
+    from reidkit.errors import nearest
     from reidkit.published import PAPERS
-    from reidkit.report import tables
-    from reidkit.settings import ParameterError, nearest
+    from reidkit.settings import ParameterError
 
     if paper not in PAPERS:
         raise ParameterError(f"{paper!r} is none of the papers, {', '.join(PAPERS)}{nearest(paper, PAPERS)}")
     if number not in PAPERS[paper]:
         raise ParameterError(f"{paper} prints no table {number}; there are {', '.join(map(str, PAPERS[paper]))}")
     plan = read_profile(profile)
+    from reidkit.report import tables
+
     records = tables.records_of(plan) if paper == "joint-loss" else tables.san_gal_records(plan)
+    if form in (Format.csv, Format.json):
+        import pandas as pd
+
+        scores = [tables.compare(chosen, records).assign(data=chosen.dataset) for chosen in PAPERS[paper][number]]
+        found = pd.concat(scores, ignore_index=True)
+        show(found.assign(records=found["records"].map(" ".join)) if form == Format.csv else found, form)
+        return
     for chosen in PAPERS[paper][number]:
+        if form != Format.text:
+            from reidkit.report.display import without_roles
+
+            show(tables.side_by_side(tables.compare(chosen, records)).map(without_roles), form)
+            continue
         print(tables.as_text(chosen, records), end="\n\n")
         of_table = plan if paper == "joint-loss" else tables.plan_of(chosen, plan)
         if of_table is None:
@@ -194,19 +368,21 @@ def table(
 
 @app.command()
 def verify(
-    record: Annotated[Path, typer.Argument(help="a record's folder, or its name")],
-    other: Annotated[Path | None, typer.Argument(help="another record; the run is repeated unless given")] = None,
+    record: RecordArgument,
+    other: Annotated[str | None, typer.Argument(help="another record; the run is repeated unless given")] = None,
     tolerance: Annotated[float, typer.Option(min=0, help="in points of each metric")] = 0.0,
-    data_root: Annotated[Path | None, typer.Option(help="of the data set, for a repetition on real data")] = None,
+    data_root: DataRoot = None,
+    device: Device = None,
 ) -> None:
     """Compare a record with another, or with a repetition of its run, and say which metric moved."""
-    from reidkit.records import compare
-    from reidkit.runs import repeat
+    first = find_record(record)
+    second = find_record(other) if other else None
+    from reidkit import records, runs
 
-    first = _find_record(record)
-    second = _find_record(other) if other else repeat(first, data_root)
+    if second is None:
+        second = runs.repeat(first, data_root, device=device)
     moved = False
-    for line in compare(first, second, tolerance / 100):
+    for line in records.compare(first, second, tolerance / 100):
         moved |= not line.within
         print(
             f"{'ok   ' if line.within else 'MOVED'}  {line.metric:16s} {100 * line.first:8.4f} {100 * line.second:8.4f}"
@@ -216,24 +392,76 @@ def verify(
 
 
 @app.command()
+def compare(
+    first: RecordArgument,
+    second: RecordArgument,
+    queries: Annotated[int, typer.Option(min=0, help="how many that gained most, and lost most, are named")] = 5,
+    form: FormatOption = Format.text,
+) -> None:
+    """Say what the second run gains over the first: mAP and rank-1, paired over the queries, and which queries.
+
+    csv, json, md and latex: a line for every query.
+    """
+    one, two = find_record(first), find_record(second)
+    from reidkit.report.pair import pair, settings_apart
+
+    scores, by_query = pair(one, two)
+    if form != Format.text:
+        show(by_query, form)
+        return
+    print(f"first   {one.name}\nsecond  {two.name}\n\nThey differ in:")
+    for key, values in settings_apart(one, two).items():
+        print(f"  {key}: {values[0]} / {values[1]}")
+    print(f"\n{len(by_query):,} queries; per cent, gains in points with their 95 % interval, paired over the queries:")
+    show(scores, form)
+    gains = by_query["gain"]
+    print(
+        f"\nOf the queries {(gains > 0).sum():,} gain, {(gains < 0).sum():,} lose, {(gains == 0).sum():,} do neither."
+    )
+    for title, ordered in (("gain", by_query[gains > 0]), ("lose", by_query[gains < 0][::-1])):
+        if queries and len(ordered):
+            print(f"\nThose that {title} most, by average precision:")
+            show(ordered.head(queries), form)
+
+
+@app.command("runs")
+def list_runs(form: FormatOption = Format.text) -> None:
+    """List the runs that are here: finished ones with their scores, published or not, and interrupted ones."""
+    from reidkit.listing import listed_runs
+
+    found = listed_runs()
+    if not found and form == Format.text:
+        print("No run is here yet: `reidkit run synthped --row none/ce` makes one.")
+        return
+    import pandas as pd
+
+    frame = pd.DataFrame(found)
+    show(frame.drop(columns="name") if form == Format.text else frame, form)
+
+
+@app.command()
 def notebook(
     chapter: Annotated[Path, typer.Argument(help="a text notebook, such as book/experiments.md")],
     profile: ProfileArgument = "synthped",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="the executed .ipynb; in build/notebooks unless given")
     ] = None,
+    data_root: DataRoot = None,
+    device: Device = None,
+    set_: Change = None,
 ) -> None:
     """Execute a chapter with papermill; it is written only if every cell ran, and never over the chapter itself."""
+    plan = read_profile(profile, set_, data_root, device)  # what is wrong with it is told before anything runs
     from reidkit.places import build_root
     from reidkit.profile import parameter_file
     from reidkit.report.execute import execute_chapter
 
-    read_profile(profile)  # what is wrong with it is told before anything runs
-    print(
-        execute_chapter(
-            chapter, parameter_file(profile), output or build_root() / "notebooks" / f"{chapter.stem}.ipynb"
-        )
-    )
+    folder, file = build_root() / "notebooks", parameter_file(profile)
+    if data_root or device or set_:
+        file = folder / f"{plan.profile}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(plan.as_yaml(), encoding="utf-8")
+    print(execute_chapter(chapter, file, output or folder / f"{chapter.stem}.ipynb"))
 
 
 @app.command()
@@ -243,38 +471,40 @@ def pages(
     source: Annotated[Path, typer.Option(help="the folder of the book's executed chapters")],
 ) -> None:
     """Write a page for every run behind the book, and the table of contents that lists them."""
-    from reidkit.report.run_pages import write_pages
+    plan = read_profile(profile)
+    from reidkit.report.chapters.runs import write_pages
 
-    for page in write_pages(read_profile(profile), source, toc):
+    for page in write_pages(plan, source, toc):
         print(page)
 
 
 @app.command()
 def publish(
-    records: Annotated[list[Path], typer.Argument(help="records by their folder, their name or the hash it ends in")],
+    records: Annotated[list[str], _RECORD],
 ) -> None:
     """Put records where the book finds them, if anybody could repeat them: whole, of a clean commit, numbers only."""
     from reidkit import records as store
     from reidkit.places import record_roots
 
     for record in records:
-        print(store.publish(_find_record(record), record_roots()[1]).directory)
+        print(store.publish(find_record(record), record_roots()[1]).directory)
 
 
 @app.command()
 def plan(
     profile: ProfileArgument = "synthped",
     as_json: Annotated[bool, typer.Option("--json", help="as the Snakefile reads it")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="as if nothing were published")] = False,
     data_root: DataRoot = None,
     set_: Change = None,
 ) -> None:
     """Say what has to be made for a profile's book: its runs, which of them are published, and what they need."""
     import json
 
+    read = read_profile(profile, set_, data_root)
     from reidkit import pipeline
 
-    file = Path(profile) if profile.endswith((".yaml", ".yml")) else None
-    found = pipeline.plan(read_profile(profile, set_, data_root), file)
+    found = pipeline.plan(read, Path(profile) if profile.endswith((".yaml", ".yml")) else None, fresh)
     if as_json:
         print(json.dumps(found, indent=1))
         return
@@ -285,36 +515,92 @@ def plan(
 @app.command("cells", hidden=True)
 @app.command()
 def rows() -> None:
-    """List the rows of every system, and what Table 1 of the joint-loss paper calls those that it prints."""
-    from reidkit.systems import SYSTEMS
-    from reidkit.systems.joint_loss import GRID
+    """List the rows of every system, what Table 1 of the joint-loss paper calls them, and on which data they ran."""
+    from reidkit.listing import listed_rows, listed_runs
 
-    for system in SYSTEMS.values():
-        print(f"{system.title}:")
-        for row in system.rows:
-            printed = GRID[row].row if row in GRID else None
-            print(f"  {row:20s} {printed or ''}".rstrip())
+    run: dict[str, dict[str, int]] = {}
+    for found in listed_runs():
+        if found["state"] in ("finished", "published"):
+            of_row = run.setdefault(found["row"], {})
+            of_row[found["data"]] = of_row.get(found["data"], 0) + 1
+    title = None
+    for listed in listed_rows():
+        if listed.title != title:
+            title = listed.title
+            print(f"{title}:")
+        here = ", ".join(f"{data} ({count})" for data, count in run.get(listed.row, {}).items())
+        print(f"  {listed.row:40s} {listed.printed or '':20s} {here}".rstrip())
 
 
-def _find_record(record: Path) -> "Record":
-    """A record by its folder, its name or the hash that its name ends in."""
-    from reidkit.places import record_roots
-    from reidkit.records import RecordError, read_record
+# ------------------------------------------------------------------------------------------------ one's own pictures
 
-    roots = record_roots()
-    named = [path for root in roots for path in sorted(root.glob(f"*-{record}")) if record.name == str(record)]
-    for place in (record, *(root / record for root in roots), *named):
-        if (place / "record.json").is_file():
-            return read_record(place)
-    raise RecordError(f"{record}: no such record; looked here and in {' and '.join(map(str, roots))}")
+
+@app.command()
+def embed(
+    pictures: Annotated[Path, typer.Argument(help="a folder, whose subfolders are read too, or one picture")],
+    weights: Weights = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="a .npz or .safetensors file")] = Path("features.npz"),
+    data_root: TrainingData = None,
+    device: Device = None,
+) -> None:
+    """Write the features of one's own pictures under a trained network: run, pictures and features (N, D)."""
+    from reidkit import embedding
+
+    embedding.suffixed(out)
+    found = embedding.embed(pictures, weights, data_root=data_root, device=device or "auto", progress=True)
+    found.save(out)
+    count, dimensions = found.features.shape
+    print(f"{out}: {count:,} pictures, {dimensions:,} numbers each, by {found.run}")
+    _tell_unreadable(found.unreadable)
+
+
+@app.command()
+def search(
+    query: Annotated[Path, typer.Argument(help="a picture, or a folder of pictures")],
+    gallery: Annotated[Path, typer.Argument(help="the folder that is searched, or a file that `embed` wrote")],
+    weights: Weights = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="how many are listed for each query")] = 10,
+    data_root: TrainingData = None,
+    device: Device = None,
+) -> None:
+    """List the pictures of a folder that are most like a given one, with their cosine similarities."""
+    from reidkit import embedding
+
+    if gallery.suffix in (".npz", ".safetensors"):
+        among = embedding.Embedding.read(gallery)
+    else:
+        among = embedding.embed(gallery, weights, data_root=data_root, device=device or "auto", progress=True)
+    asked = embedding.embed(query, weights or among.run, data_root=data_root, device=device or "auto")
+    for picture, matches in zip(asked.pictures, embedding.search(asked, among, k), strict=True):
+        print(f"{picture} (by {among.run}):")
+        for rank, match in enumerate(matches, start=1):
+            print(f"{rank:4d}  {match.similarity:+.4f}  {match.picture}")
+    _tell_unreadable({**asked.unreadable, **among.unreadable})
+
+
+def _tell_unreadable(unreadable: Mapping[Path, str]) -> None:
+    """Names what was left out; the exit code then tells that not all was done."""
+    for reason in unreadable.values():
+        print(f"reidkit: left out: {reason}", file=sys.stderr)
+    if unreadable:
+        raise typer.Exit(1)
 
 
 def main() -> None:
     """Runs the command line; the errors that a user can mend are told in words, with exit code 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what a terminal has no letter for
+    home = os.path.expanduser("~")
+    sys.argv[1:] = [re.sub("^(--[a-z-]+=)~(?=/|$)", lambda m: m[1] + home, a) for a in sys.argv[1:]]  # no shell does it
     try:
         app()
     except UserError as error:
         print(f"reidkit: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except OSError as error:
+        if error.errno not in MENDABLE:
+            raise
+        print(f"reidkit: {error}: {MENDABLE[error.errno]}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
         print("reidkit: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)

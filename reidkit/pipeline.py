@@ -1,29 +1,30 @@
 """What has to be made for a profile's book, as plain data: all that the Snakefile knows."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from reidkit.places import build_root, record_roots
 from reidkit.profile import Profile
 from reidkit.settings import ParameterError
 
 
-def plan(profile: Profile, read_from: Path | None = None) -> dict[str, Any]:
+def plan(profile: Profile, read_from: Path | None = None, fresh: bool = False) -> dict[str, Any]:
     """The runs, data sets and heat maps behind the book of a profile and its companion.
 
     Raises ParameterError where the file that it was read from has another name: it would be built over another's book.
 
     - `build`: the book's folder; `records`: where runs leave theirs; both relative to the working directory.
     - `parameters`: the parameter file that chapters get, written here as validated, like the companion's beside it.
+    - `fresh`: whether runs have to be told to pass over published records.
     - `data`: by folder of a rendered data set, the parameter file of who needs it.
     - `runs`: by name, the parameter file, row and seed of a run; the rendered `data` that it needs, or null; the run
-      that `guide`s it with heat maps, or null; and whether it is `published`, so that it need not be made.
+      that `guide`s it with heat maps, or null; whether it is `published`, so that it need not be made (nothing is
+      with `fresh`); and whether it is to be `repeated` nevertheless.
     - `heatmaps`: by name of a run that guides others, the parameter file.
+    - `people`: the data sets of real people whose pictures its pages may show.
     - `gpu`: how many a run takes.
     """
     if read_from is not None and read_from.stem != profile.profile:
@@ -36,16 +37,19 @@ def plan(profile: Profile, read_from: Path | None = None) -> dict[str, Any]:
     runs: dict[str, dict[str, Any]] = {}
     data: dict[str, str] = {}
     heat_maps: dict[str, str] = {}
+    people: dict[str, None] = {}
     for part, name in ((profile, "parameters.yaml"), (profile.other(), "companion.yaml")):
         if part is None:
             continue
         file = str(build / name)
-        write_if_changed(
-            Path(file), yaml.safe_dump(json.loads(part.model_dump_json(exclude_unset=True)), sort_keys=False)
-        )
+        if part.dataset != "synthped":
+            people[part.dataset] = None
+        write_if_changed(Path(file), part.as_yaml())
+        repeated = {part.config(row).name for row in part.repeated}
         for planned in part.planned():
             config, guide = planned.config, planned.config.guide
             rendered = config.root.name if config.dataset == "synthped" and config.data_root is None else None
+            published = not fresh and (record_roots()[1] / config.name / "record.json").is_file()
             if rendered is not None:
                 data[rendered] = file
             if guide is not None:
@@ -56,7 +60,8 @@ def plan(profile: Profile, read_from: Path | None = None) -> dict[str, Any]:
                 "seed": planned.seed,
                 "data": rendered,
                 "guide": None if guide is None else guide.name,
-                "published": (record_roots()[1] / config.name / "record.json").is_file(),
+                "published": published,
+                "repeated": published and config.name in repeated,
             }
     return {
         "build": str(build),
@@ -64,8 +69,10 @@ def plan(profile: Profile, read_from: Path | None = None) -> dict[str, Any]:
         "records": os.path.relpath(record_roots()[0]),
         "parameters": str(build / "parameters.yaml"),
         "data": data,
+        "fresh": fresh,
         "runs": runs,
         "heatmaps": heat_maps,
+        "people": list(people),
         "gpu": int(torch.cuda.is_available()),
     }
 

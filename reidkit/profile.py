@@ -1,5 +1,9 @@
-"""A profile: one file of `parameters/`, which says on which data, at which size and for how long the book is run."""
+"""A profile: one file of `parameters/`, which says on which data, at which size and for how long the book is run.
 
+The systems are imported where they are used: that takes seconds, which nobody should wait for a mistake to be told.
+"""
+
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from reidkit.places import project_root
 from reidkit.settings import Configuration, ParameterError, Settings, nearest, validate
-from reidkit.systems import ROWS, SYSTEMS
 
 
 class Plan(BaseModel):
@@ -58,15 +61,21 @@ class Profile(Settings):
         description="the profile's name, and its folder below build/: letters, digits, points, underscores, hyphens",
     )
     systems: dict[str, Plan] = Field({"joint-loss": Plan(rows="table 1")}, description="what is run, by system")
+    repeated: tuple[str, ...] = Field(
+        (), description="rows whose published run with the first seed is trained once more, beside it, by `make book`"
+    )
     companion: str | None = Field(None, description="the profile of the same systems on another data set; null: none")
 
     @model_validator(mode="after")
     def _check_plans(self) -> Self:
+        from reidkit.systems import SYSTEMS
+
         for name in self.systems:
             if name not in SYSTEMS:
                 raise ValueError(f"systems: {name!r} is none{nearest(name, SYSTEMS)}; there are {', '.join(SYSTEMS)}")
         try:
             list(self.planned())
+            [self.config(row) for row in self.repeated]
         except ParameterError as error:
             raise ValueError(str(error)) from error
         return self
@@ -102,6 +111,8 @@ class Profile(Settings):
 
         Raises ParameterError for a row that no system has, and for settings that do not fit it.
         """
+        from reidkit.systems import ROWS
+
         if row not in ROWS:
             raise ParameterError(f"{row!r} is no row of any system{nearest(row, ROWS)}; there are {', '.join(ROWS)}")
         system = ROWS[row]
@@ -116,6 +127,8 @@ class Profile(Settings):
 
     def rows(self, system: str) -> tuple[str, ...]:
         """The rows of a system that the profile runs; none of one that it does not name."""
+        from reidkit.systems import SYSTEMS
+
         if system not in self.systems:
             return ()
         chosen, known = self.systems[system].rows, SYSTEMS[system]
@@ -139,6 +152,10 @@ class Profile(Settings):
     def configs(self, *systems: str) -> list[Configuration]:
         """The configurations of `planned`."""
         return [planned.config for planned in self.planned(*systems)]
+
+    def as_yaml(self) -> str:
+        """Its parameter file: what it names, and nothing that has its default."""
+        return yaml.safe_dump(json.loads(self.model_dump_json(exclude_unset=True)), sort_keys=False)
 
     def other(self) -> "Profile | None":
         """The companion profile."""

@@ -12,18 +12,21 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from reidkit.errors import UserError, nearest
 
-from reidkit.errors import UserError
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
+CONTENT = {"system": str, "config": dict, "metrics": dict, "provenance": dict, "files": dict}  # beside it
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pandas")
 
 
@@ -37,21 +40,21 @@ class Record:
     system: str  # which of `reidkit.systems.SYSTEMS` made it
     config: dict[str, Any]  # its configuration, as plain values
     metrics: dict[str, float]  # fractions in 0…1
-    tables: dict[str, pd.DataFrame]
+    tables: "dict[str, pd.DataFrame]"
     provenance: dict[str, Any]  # commit, dirty, data checksum, versions, device, seconds, …
 
-    def table(self, name: str) -> pd.DataFrame:
+    def table(self, name: str) -> "pd.DataFrame":
         if name not in self.tables:
             raise RecordError(f"{self.directory}: has no table {name!r}; it holds {', '.join(self.tables)}")
         return self.tables[name]
 
     @property
-    def history(self) -> pd.DataFrame:
+    def history(self) -> "pd.DataFrame":
         """One row per epoch."""
         return self.table("history")
 
     @property
-    def queries(self) -> pd.DataFrame:
+    def queries(self) -> "pd.DataFrame":
         """query (file name), average_precision (nan without a match), first_match_rank (0 without)."""
         return self.table("queries")
 
@@ -60,13 +63,33 @@ class Record:
         return self.directory.name
 
 
+def origin() -> dict[str, Any]:
+    """The `commit` that this code is of, and whether it is `dirty`, changed since; None where nobody says.
+
+    Git says it of a checkout. Where code was copied without one, REIDKIT_COMMIT may say it, in the words of
+    `git describe --always --abbrev=40 --exclude '*' --dirty` at its source. Raises RecordError for other words.
+    """
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    if commit is not None:
+        return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+    if not (said := os.environ.get("REIDKIT_COMMIT")):
+        return {"commit": None, "dirty": None}
+    if not (match := re.fullmatch(r"([0-9a-f]{40})(-dirty)?", said)):
+        raise RecordError(
+            f"REIDKIT_COMMIT={said}: expected 40 hexadecimal digits, then -dirty where files were changed: what "
+            "`git describe --always --abbrev=40 --exclude '*' --dirty` says where the code comes from"
+        )
+    return {"commit": match[1], "dirty": match[2] is not None}
+
+
 def provenance(**measured: Any) -> dict[str, Any]:
-    """Where and from what a run was made: commit, versions and machine, with what the caller measured."""
-    commit, dirty = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    """Where and from what a run was made: commit, versions and machine, with what the caller measured.
+
+    The commit is that of now, unless the caller says which it was when the code was loaded.
+    """
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": commit,
-        "dirty": None if dirty is None else bool(dirty),
+        **(origin() if "commit" not in measured else {}),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
@@ -81,7 +104,7 @@ def write_record(
     config: Mapping[str, Any],
     metrics: Mapping[str, float],
     provenance: Mapping[str, Any],
-    **tables: pd.DataFrame,
+    **tables: "pd.DataFrame",
 ) -> Record:
     """Writes a record as `directory`, whole or not at all.
 
@@ -117,15 +140,9 @@ def write_record(
 
 def read_record(directory: Path) -> Record:
     """Reads a record and checks it against its own checksums. Raises RecordError, naming what is wrong."""
-    path = directory / "record.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RecordError(f"{path}: no such record") from error
-    except ValueError as error:
-        raise RecordError(f"{path}: not valid JSON ({error}); delete the record and run it again") from error
-    if content.get("format") != FORMAT:
-        raise RecordError(f"{path}: record format {content.get('format')!r}, but this version reads format {FORMAT}")
+    import pandas as pd
+
+    content = read_content(directory)
     for name, expected in content["files"].items():
         if not (directory / name).is_file() or _sha256(directory / name) != expected:
             raise RecordError(f"{directory / name}: missing or altered since the record was written; run it again")
@@ -139,6 +156,24 @@ def read_record(directory: Path) -> Record:
     )
 
 
+def read_content(directory: Path) -> dict[str, Any]:
+    """What the `record.json` of a record says; its tables are neither read nor checked. Raises RecordError."""
+    path = directory / "record.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RecordError(f"{path}: no such record") from error
+    except ValueError as error:
+        raise RecordError(f"{path}: not valid JSON ({error}); delete the record and run it again") from error
+    made = content.get("format") if isinstance(content, dict) else None
+    if made != FORMAT:
+        raise RecordError(f"{path}: record format {made!r}, but this version reads format {FORMAT}")
+    for key, kind in CONTENT.items():
+        if not isinstance(content.get(key), kind):
+            raise RecordError(f"{path}: {key!r} is missing or altered; delete the record and run it again")
+    return dict(content)
+
+
 def publish(record: Record, root: Path) -> Record:
     """Copies a record into `root`, whole or not at all, where the book finds it; returns the copy.
 
@@ -148,7 +183,7 @@ def publish(record: Record, root: Path) -> Record:
     origin, target = record.provenance, root / record.name
     problems = []
     if not origin.get("commit"):
-        problems.append("it does not say of which commit it is: run it in a checkout")
+        problems.append("it does not say of which commit it is: run it in a checkout, or set REIDKIT_COMMIT")
     elif origin.get("dirty") is not False:
         problems.append("it was made in a checkout with uncommitted changes: commit them and run it again")
     if not origin.get("data"):
@@ -173,12 +208,37 @@ def publish(record: Record, root: Path) -> Record:
 
 def read_records(*roots: Path) -> list[Record]:
     """Every record below the given folders, sorted by name; the first folder wins where two hold the same name."""
+    return [read_record(directory) for directory in folders(roots)]
+
+
+def folders(roots: Iterable[Path]) -> list[Path]:
+    """The folder of every record below the given ones, sorted by name, each name once: the first to hold it wins."""
     found: dict[str, Path] = {}
     for root in roots:
         for path in sorted(root.glob("*/record.json")):
             if not path.parent.name.startswith("."):
                 found.setdefault(path.parent.name, path.parent)
-    return [read_record(found[name]) for name in sorted(found)]
+    return [found[name] for name in sorted(found)]
+
+
+def find(name: str, roots: Sequence[Path]) -> Path:
+    """The folder of a record, by its path, its name, the hash that ends its name, or the first digits of that.
+
+    Raises RecordError where there is none, and where several begin so.
+    """
+    if (Path(name) / "record.json").is_file():
+        return Path(name)
+    known = {folder.name: folder for folder in folders(roots)}
+    hashes = {of: of.rpartition("-")[2] for of in known}
+    found = [of for of in known if name in (of, hashes[of])]
+    found = found or [of for of in known if len(name) >= 4 and hashes[of].startswith(name)]
+    if len(found) > 1:
+        raise RecordError(f"{name}: several records' hashes begin so: {', '.join(found)}")
+    if not found:
+        close = nearest(name, [*known, *hashes.values()])
+        looked = " and ".join(map(str, roots))
+        raise RecordError(f"{name}: no such record; looked here and in {looked}{close}; `reidkit runs` lists them")
+    return known[found[0]]
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,25 @@
-"""What every run has in common: its settings, checked before anything starts, and the name that they give it."""
+"""What every run has in common: its settings, checked before anything starts, and the name that they give it.
 
-import difflib
+A mistake in them is told at once: what takes seconds to import, as torch does, is imported where it is used.
+"""
+
 import functools
 import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from reidkit.data.layouts import file_list_checksum, load_dataset
-from reidkit.data.resident import Augmentation
-from reidkit.data.synthped import renderer
 from reidkit.errors import UserError
-from reidkit.evaluation.ranking import Metric
+from reidkit.errors import nearest as nearest
 from reidkit.places import build_root, project_root
+
+if TYPE_CHECKING:
+    from reidkit.data.resident import Augmentation
+    from reidkit.evaluation.ranking import Metric
 
 # Raised when a change to the code or to a default changes the numbers of a run with an unchanged configuration.
 REVISION = 1
@@ -129,7 +132,9 @@ class Settings(BaseModel):
         sizes = [n for n in (self.synthped_train_identities, self.synthped_test_identities) if n is not None]
         return build_root() / "data" / "-".join(map(str, (self.synthped_preset, self.synthped_seed, *sizes)))
 
-    def augmentation(self) -> Augmentation:
+    def augmentation(self) -> "Augmentation":
+        from reidkit.data.resident import Augmentation
+
         return Augmentation(self.size, self.flip_probability, self.padding, self.erasing_probability)
 
     def learning_rate_at(self, progress: float) -> float:
@@ -178,7 +183,7 @@ class Configuration(Settings):
         return False
 
     @property
-    def metric(self) -> Metric:
+    def metric(self) -> "Metric":
         """What its embeddings are ranked by, as `evaluate_ranking` takes it."""
         return "cosine"
 
@@ -209,6 +214,8 @@ class Configuration(Settings):
     def _determinants(self, exclude_defaults: bool) -> dict[str, Any]:
         values = self.model_dump(mode="json", exclude={"data_root", "device"}, exclude_defaults=exclude_defaults)
         if self.dataset == "synthped":
+            from reidkit.data.synthped import renderer
+
             values["renderer"] = renderer()  # pictures that other code rendered are another data set
         else:
             values = {key: value for key, value in values.items() if not key.startswith("synthped_")}
@@ -226,6 +233,8 @@ class Configuration(Settings):
 @functools.lru_cache
 def files_checksum(dataset: str, root: Path) -> str:
     """`file_list_checksum` of a data set as it lies at `root`, looked at once by a process."""
+    from reidkit.data.layouts import file_list_checksum, load_dataset
+
     return file_list_checksum(load_dataset(dataset, root))
 
 
@@ -254,9 +263,3 @@ def _fields(model: type[BaseModel], path: Iterable[int | str]) -> Iterable[str]:
             inner = (kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type))
             model = next((kind for kind in inner if issubclass(kind, BaseModel)), model)
     return model.model_fields
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean …?` for a misspelt name, or nothing where no known one is near."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {matches[0]!r}?" if matches else ""

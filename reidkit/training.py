@@ -1,12 +1,12 @@
 """The training loop: schedule, precision, checkpoints and history, for any network that can name its losses.
 
-Everything random in an epoch comes of (seed, epoch), and the learning rate is a function of the progress alone, so that
-a resumed run needs no other state than the epoch it had reached.
+Everything random in an epoch comes of (seed, epoch), and in a step of its number too; the learning rate is a function
+of the progress alone. So a resumed run needs no other state than the step it had reached.
 """
 
 import contextlib
+import io
 import os
-import pickle
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,6 +29,10 @@ from reidkit.settings import Settings
 
 class TrainingError(UserError):
     """Training cannot go on; the last good checkpoint is kept."""
+
+
+class StoppedError(UserError):
+    """Training was asked to stop, and goes on from the checkpoint that it has left."""
 
 
 class CheckpointError(UserError):
@@ -63,6 +67,7 @@ class Sampler(Protocol):
 
 
 Losses = Callable[[Batch], Mapping[str, Tensor]]  # scalars by name; "total" is minimised, the others are reported
+Stop = Callable[[float, float], bool]  # (epochs done, seconds of training), asked after every step
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,7 @@ def train(
     name: str = "training",
     evaluate: Callable[[], Mapping[str, float]] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    stop: Stop | None = None,
     phases: Sequence[float] = (),
     stages: Sequence[Stage] = (Stage(),),
     graph: bool = True,
@@ -132,7 +138,7 @@ def train(
 
     `labels` is int64 (N, …) over `images`; `directory` holds `checkpoint.pt`, from which an interrupted run goes on to
     the same numbers, and which is written after an epoch once it is `checkpoint_seconds` old; `identity` says what the
-    checkpoint belongs to.
+    checkpoint belongs to. Where `stop` says so, a checkpoint is written at once and StoppedError raised.
 
     On a GPU steps are replayed as a CUDA graph, unless `graph` is False, in fp16 and under torchrun: `losses` is then
     called for a few steps only, and must do the same on the device each time. `phases` names the progress, in epochs,
@@ -157,7 +163,8 @@ def train(
     history: list[dict[str, float]] = []
     trace: list[dict[str, float]] = []
     devices: list[str] = []
-    seconds = 0.0
+    seconds, saved_at = 0.0, time.perf_counter()
+    begun: dict[str, Any] = {}  # of an epoch that was stopped in: the steps taken, and what was summed up
     hidden = not progress or distributed.rank() > 0
     capture = can_capture(device, precision)
 
@@ -181,6 +188,36 @@ def train(
 
     def seed_of(epoch: int) -> int:
         return seed * 1_000_003 + epoch
+
+    def stage_rate(done: float, start: int, length: int) -> float:
+        """The learning rate after `done` epochs: every stage has the whole schedule to itself."""
+        return settings.learning_rate_at((done - start) * (settings.epochs / length))
+
+    def save(**begun: Any) -> None:
+        """The first process keeps where training has come to."""
+        nonlocal saved_at
+        if distributed.rank() == 0:
+            state = {
+                "identity": identity,
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scaler": scaler.state_dict(),
+                "history": history,
+                "steps": trace,
+                "devices": devices,
+                "seconds": seconds,
+                "begun": begun,
+            }
+            save_checkpoint(checkpoint, state)
+        saved_at = time.perf_counter()
+
+    def demand_finite(first_bad: int, epoch: int, rate: float) -> None:
+        if first_bad >= 0:
+            raise TrainingError(
+                f"{name}: the loss is not finite at step {first_bad} of epoch {epoch} (learning rate {rate:.2e}, "
+                f"{precision}). No record is written; the checkpoint before it, if there was one, is kept at "
+                f"{checkpoint}. Lower learning_rate or use precision: fp32."
+            )
 
     def drawn(epoch: int) -> tuple[Tensor, Draw]:
         """Of this process: an epoch's indexes (steps, B), and what is drawn for its steps · B images, on the CPU."""
@@ -225,15 +262,16 @@ def train(
 
     if checkpoint.exists():
         state = load_checkpoint(checkpoint, identity)
-        *before, stage = [stage for stage, first in zip(stages, firsts, strict=False) if first < len(state["history"])]
-        for earlier in before:
+        history, trace, devices, seconds = (state[key] for key in ("history", "steps", "devices", "seconds"))
+        begun = state.get("begun", {})
+        reached = len(history) + bool(begun)
+        *passed, stage = [stage for stage, start in zip(stages, firsts, strict=False) if start < reached]
+        for earlier in passed:
             earlier.enter()
         begin(stage, state)
         scaler.load_state_dict(state["scaler"])
-        history, trace, devices, seconds = (state[key] for key in ("history", "steps", "devices", "seconds"))
     if (here := f"{device_name(device)}, {precision}") not in devices:
         devices.append(here)
-    saved, saved_at = len(history), time.perf_counter()
 
     with (
         reproducible(settings.deterministic),
@@ -251,22 +289,26 @@ def train(
                 ahead.append(pool.submit(drawn, epoch + 1))  # while the device is at work
             steps = len(indexes)
             draws, chosen = draws.to(device), indexes.to(device)
-            bar.total = (bar.n if epoch else 0) + steps * (settings.epochs - epoch)
-            first_step = round(trace[-1]["step"]) if trace else 0  # an epoch of P×K batches has not always as many
-            since: dict[str, Tensor] = {}  # sums since the last look, on the device
-            sums: dict[str, float] = {}  # of the epoch
-            looked = 0
+            first = begun.get("step", 0)
+            bar.total = bar.n + steps * (settings.epochs - epoch) - first
+            # Sums since the last look, on the device, and of the epoch; an epoch of P×K batches has not always as many
+            # steps as another.
+            since: dict[str, Tensor] = {term: total.to(device) for term, total in begun.get("since", {}).items()}
+            sums: dict[str, float] = begun.get("sums", {})
+            looked = begun.get("looked", 0)
+            before = round(trace[-1]["step"]) - looked if trace else 0  # steps of the epochs before
+            begun = {}
             first_bad = torch.full((), -1, device=device)  # the first step whose loss is not finite
-            if epoch in firsts:
+            if epoch in firsts and not first:
                 begin(stages[firsts.index(epoch)])
-            at = sum(epoch >= first for first in firsts) - 1
-            stage, first, length = stages[at], firsts[at], firsts[at + 1] - firsts[at]
+            at = sum(epoch >= start for start in firsts) - 1
+            stage, start, length = stages[at], firsts[at], firsts[at + 1] - firsts[at]
             stage.set_modes(network)
-            torch.manual_seed(seed_of(epoch))  # of what the network itself draws, such as dropout
-            rate = settings.learning_rate
-            for number, pixels in enumerate(images.batches(list(indexes))):
+            rate = stage_rate(epoch + max(0, first - 1) / steps, start, length)
+            for number, pixels in enumerate(images.batches(list(indexes[first:])), first):
+                torch.manual_seed(seed_of(epoch) + 10_000_019 * number)  # of what the network draws, such as dropout
                 done = epoch + number / steps
-                rate = settings.learning_rate_at((done - first) * (settings.epochs / length))
+                rate = stage_rate(done, start, length)
                 set_learning_rate(optimizer, rate, stage.modules(network).values())
                 draw = draws[slice(number * indexes.shape[1], (number + 1) * indexes.shape[1])]
                 terms = (graphed or step)(done, pixels, chosen[number], draw.flip, draw.shift, draw.erase)
@@ -276,45 +318,36 @@ def train(
                 bad = (first_bad < 0) & ~terms["total"].isfinite()
                 first_bad = torch.where(bad, number, first_bad)
                 bar.update()
-                if (number + 1) % LOOK and number < steps - 1:
-                    continue
-                if int(first_bad) >= 0:
-                    raise TrainingError(
-                        f"{name}: the loss is not finite at step {int(first_bad)} of epoch {epoch} (learning rate "
-                        f"{rate:.2e}, {precision}). No record is written; the checkpoint of the "
-                        f"{saved} epochs before is kept at {checkpoint}. Lower learning_rate or use "
-                        "precision: fp32."
+                if (number + 1) % LOOK == 0 or number == steps - 1:
+                    demand_finite(int(first_bad), epoch, rate)
+                    distributed.average([since[term] for term in sorted(since)])
+                    found = {term: float(total) for term, total in since.items()}
+                    trace.append(
+                        {"step": before + number + 1} | {t: v / (number + 1 - looked) for t, v in found.items()}
                     )
-                distributed.average([since[term] for term in sorted(since)])
-                found = {term: float(total) for term, total in since.items()}
-                trace.append(
-                    {"step": first_step + number + 1} | {t: v / (number + 1 - looked) for t, v in found.items()}
-                )
-                sums = {term: sums.get(term, 0.0) + value for term, value in found.items()}
-                since, looked = {}, number + 1
-                shown = {term: f"{total / (number + 1):.3f}" for term, total in sums.items()}
-                bar.set_postfix({"epoch": epoch + 1, **shown}, refresh=False)
+                    sums = {term: sums.get(term, 0.0) + value for term, value in found.items()}
+                    since, looked = {}, number + 1
+                    shown = {term: f"{total / (number + 1):.3f}" for term, total in sums.items()}
+                    bar.set_postfix({"epoch": epoch + 1, **shown}, refresh=False)
+                spent = seconds + time.perf_counter() - started
+                if stop is not None and stop(epoch + (number + 1) / steps, spent):
+                    demand_finite(int(first_bad), epoch, rate)
+                    distributed.average([since[term] for term in sorted(since)])
+                    seconds = spent
+                    save(step=number + 1, since=since, sums=sums, looked=looked)
+                    distributed.wait()
+                    raise StoppedError(
+                        f"{name}: stopped after {epoch + (number + 1) / steps:.1f} of {settings.epochs} epochs; "
+                        f"it goes on from {checkpoint}"
+                    )
             row = {"epoch": epoch + 1, "learning rate": rate} | {term: total / steps for term, total in sums.items()}
-            now = time.perf_counter()
-            seconds += now - started
+            seconds += time.perf_counter() - started
             history.append(row)
-            if distributed.rank() > 0:
-                continue
-            if evaluate and settings.evaluate_every and (epoch + 1) % settings.evaluate_every == 0:
+            evaluated = settings.evaluate_every and (epoch + 1) % settings.evaluate_every == 0
+            if evaluate and evaluated and distributed.rank() == 0:
                 row |= evaluate()
-            if now - saved_at >= checkpoint_seconds or epoch + 1 == settings.epochs:
-                state = {
-                    "identity": identity,
-                    "network": network.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "scaler": scaler.state_dict(),
-                    "history": history,
-                    "steps": trace,
-                    "devices": devices,
-                    "seconds": seconds,
-                }
-                save_checkpoint(checkpoint, state)
-                saved, saved_at = epoch + 1, now
+            if time.perf_counter() - saved_at >= checkpoint_seconds or epoch + 1 == settings.epochs:
+                save()
     return Training(pd.DataFrame(history), pd.DataFrame(trace), seconds, tuple(devices))
 
 
@@ -414,9 +447,10 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Replaces the checkpoint at `path` in one step, so that a killed process leaves the one before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
+    torch.save(dict(state), whole := io.BytesIO())  # not to the disk: of a full one torch says nothing intelligible
     try:
         with partial.open("wb") as file:
-            torch.save(dict(state), file)
+            file.write(whole.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -429,11 +463,12 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     advice = f"Delete {path} to train from the start."
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError) as error:
+    except Exception as error:  # a damaged file makes torch raise anything: RuntimeError, EOFError, TypeError, …
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{path}: truncated, or not a checkpoint that is safe to read ({str(error).splitlines()[0]}). {advice}"
+            f"{path}: truncated, or not a checkpoint that is safe to read ({reason}). {advice}"
         ) from error
-    if not isinstance(state, dict) or "identity" not in state:
+    if not isinstance(state, dict) or not isinstance(state.get("identity"), dict):
         raise CheckpointError(f"{path}: not a checkpoint of reidkit. {advice}")
     made, here = state["identity"].get("processes"), identity.get("processes")
     if made != here:

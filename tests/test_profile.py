@@ -68,6 +68,24 @@ def test_a_copied_file_does_not_build_over_the_book_that_it_was_copied_from(buil
         pipeline.plan(Profile.read(path), path)
 
 
+def test_what_is_published_is_made_only_where_it_is_to_be_repeated_or_all_is_fresh(
+    build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = Profile.read("smoke", repeated=["none/ce", "se/ce"])
+    published = profile.config("none/ce").name
+    (tmp_path / published).mkdir()
+    (tmp_path / published / "record.json").touch()
+    monkeypatch.setattr(pipeline, "record_roots", lambda: (build / "records", tmp_path))
+    planned = pipeline.plan(profile)["runs"]
+    assert [name for name, run in planned.items() if run["published"]] == [published]
+    assert [name for name, run in planned.items() if run["repeated"]] == [published]  # the other is trained anyway
+    fresh = pipeline.plan(profile, fresh=True)
+    assert fresh["fresh"]
+    assert not any(run["published"] or run["repeated"] for run in fresh["runs"].values())
+    with pytest.raises(ParameterError, match="'noen/ce' is no row"):
+        Profile.read("smoke", repeated=["noen/ce"])
+
+
 def test_data_that_are_asked_for_and_missing_are_told_and_no_published_record_stands_in(build: Path) -> None:
     arguments = ["run", "market1501-small", "--row", "none/ce", "--data-root", "/nowhere/at/all"]
     failed = subprocess.run([sys.executable, "-m", "reidkit", *arguments], capture_output=True, text=True, timeout=120)

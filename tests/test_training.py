@@ -18,6 +18,8 @@ from reidkit.training import (
     CheckpointError,
     Settings,
     Stage,
+    Stop,
+    StoppedError,
     Training,
     TrainingError,
     extract_features,
@@ -56,7 +58,11 @@ def images() -> ResidentImages:
 
 
 def train_small(
-    directory: Path, settings: Settings = SETTINGS, stop_in_epoch: int | None = None, spoil: bool = False
+    directory: Path,
+    settings: Settings = SETTINGS,
+    stop_in_epoch: int | None = None,
+    spoil: bool = False,
+    stop: Stop | None = None,
 ) -> tuple[Training, dict[str, Tensor]]:
     torch.manual_seed(0)
     network = nn.Sequential(
@@ -75,7 +81,7 @@ def train_small(
     trained = train(
         network, losses, images(), torch.arange(12) % 3, ShuffledSampler(12, settings.batch_size), settings,
         seed=7, directory=directory, identity={"run": "small"}, name="small",
-        checkpoint_seconds=CHECKPOINT_SECONDS, progress=False,
+        checkpoint_seconds=CHECKPOINT_SECONDS, stop=stop, progress=False,
     )  # fmt: skip
     return trained, network.state_dict()
 
@@ -118,6 +124,36 @@ def test_what_a_network_draws_itself_comes_of_seed_and_epoch(tmp_path: Path) -> 
     torch.rand(5)
     assert drawn(tmp_path / "cut", 1) + drawn(tmp_path / "cut", 3) == whole
     assert len(set(whole)) == 9
+
+
+@pytest.mark.parametrize("step", range(1, 10))
+def test_a_run_that_was_stopped_after_any_step_ends_with_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    monkeypatch.setattr("reidkit.training.LOOK", 2)  # so that some steps are looked at and some are not
+    whole, weights = train_small(tmp_path / "whole")
+    asked: list[float] = []
+    spent: list[float] = []
+
+    def stop(done: float, seconds: float) -> bool:
+        asked.append(done)
+        spent.append(seconds)
+        return len(asked) == step
+
+    with pytest.raises(StoppedError, match=f"small: stopped after {step / 3:.1f} of 3 epochs; it goes on from"):
+        train_small(tmp_path / "cut", stop=stop)
+    resumed, resumed_weights = train_small(tmp_path / "cut", stop=stop)
+    assert asked == pytest.approx([(number + 1) / 3 for number in range(9)])  # no step is taken twice
+    assert spent == sorted(spent)  # seconds go on where they had stopped
+    pd.testing.assert_frame_equal(whole.history, resumed.history, check_exact=True)
+    pd.testing.assert_frame_equal(whole.steps, resumed.steps, check_exact=True)
+    assert same(weights, resumed_weights)
+
+
+def test_a_run_is_not_stopped_with_a_loss_that_is_not_finite(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="not finite at step 1 of epoch 1"):
+        train_small(tmp_path, spoil=True, stop=lambda done, _: done > 1.5)
+    assert len(load_checkpoint(tmp_path / "checkpoint.pt", {"run": "small", "processes": 1})["history"]) == 1
 
 
 def train_staged(

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from reidkit.data.errors import DatasetError
 
@@ -39,6 +38,8 @@ def read_image(path: Path) -> Tensor:
 
 def _decode_jpeg(data: bytes) -> Tensor:
     """By torchvision, in half of Pillow's time, and with the pixels that Pillow would find."""
+    from torchvision.io import ImageReadMode, decode_jpeg  # three seconds, which not every command needs
+
     _refuse_huge(*_size_of_jpeg(data))
     image: Tensor = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
     return image

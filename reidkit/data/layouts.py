@@ -11,6 +11,7 @@ import codecs
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -209,7 +210,7 @@ def file_list_checksum(dataset: Dataset) -> str:
     """SHA-256 over the sorted lines "split/file-name size": which files a run has seen."""
     splits = {"train": dataset.train, "query": dataset.query, "gallery": dataset.gallery}
     lines = [f"{name}/{path.name} {path.stat().st_size}" for name, split in splits.items() for path in split.paths]
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("\n".join(sorted(lines)))).hexdigest()  # of names as they are on the disk
 
 
 def _layout(name: str) -> Layout:
@@ -278,6 +279,8 @@ def _read_folder(layout: Layout, folder: Path, found: Found) -> Split:
             passed_over.append(entry.name)
         elif (match := layout.file_name.fullmatch(entry.name)) is None:
             found.problems.append(f"{path}: the file name does not fit the pattern of {layout.example}")
+        elif any("\ud800" <= letter <= "\udfff" for letter in entry.name):  # Python's mark of a byte that is no text
+            found.problems.append(f"{path}: the file name is not in {sys.getfilesystemencoding()}; give it another")
         elif entry.is_symlink() and not os.path.isfile(path):
             found.problems.append(f"{path}: a link to a file that is not there")
         else:

@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.models import ResNet50_Weights
 
 from reidkit.data.decoding import read_image as read_image
 
-IMAGENET_MEAN: tuple[float, ...] = tuple(ResNet50_Weights.IMAGENET1K_V1.transforms().mean)
-IMAGENET_STD: tuple[float, ...] = tuple(ResNet50_Weights.IMAGENET1K_V1.transforms().std)
+# Of red, green and blue, 0 to 1: what torchvision's networks were trained with.
+IMAGENET_MEAN: tuple[float, ...] = (0.485, 0.456, 0.406)
+IMAGENET_STD: tuple[float, ...] = (0.229, 0.224, 0.225)
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -68,12 +68,13 @@ class StreamedImages:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def batches(self, indexes: Sequence[Tensor]) -> Iterator[Tensor]:
-        def load(index: int) -> Tensor:
-            return resize(read_image(self.paths[index])[None], self.size)[0]
+    def load(self, index: int) -> Tensor:
+        """One of them, uint8 (3, H, W)."""
+        return resize(read_image(self.paths[index])[None], self.size)[0]
 
+    def batches(self, indexes: Sequence[Tensor]) -> Iterator[Tensor]:
         def submit(chosen: Tensor) -> list[Future[Tensor]]:
-            return [self.pool.submit(load, index) for index in chosen.tolist()]
+            return [self.pool.submit(self.load, index) for index in chosen.tolist()]
 
         ahead = submit(indexes[0]) if len(indexes) else []
         for step in range(len(indexes)):

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from reidkit.tensors import Values, as_tensor, integers
 
+AVERAGES = ("rectangular", "trapezoid")  # the conventions of average precision
 JUNK = -1  # the identity of gallery items that are ignored
 
 # A block of queries is multiplied with the whole gallery: more queries multiply faster, fewer take less memory.
@@ -49,11 +50,12 @@ class Ranking:
     """What a ranking is worth. Fractions, not per cent; means are over the queries that have a match, nan if none has.
 
     cmc: (max_rank,) float64, `cmc[k - 1]` is the fraction of queries with a match among the first k ("rank-k").
-    mAP: mean average precision.
+    mAP: mean average precision, by the convention that was asked for.
     mINP: mean inverse negative penalty, matches over the rank of the last one (Ye et al., "Deep Learning for Person
         Re-identification: A Survey and Outlook", 2021, Eq. 9).
     average_precision: (Q,) float64, nan where a query has no match.
     first_match_rank: (Q,) int64, from 1; 0 where a query has no match.
+    mAP_by: mAP in both conventions, "rectangular" and "trapezoid".
     """
 
     cmc: Tensor
@@ -61,6 +63,7 @@ class Ranking:
     mINP: float
     average_precision: Tensor
     first_match_rank: Tensor
+    mAP_by: dict[str, float]
 
 
 @torch.no_grad()
@@ -95,12 +98,12 @@ def evaluate_ranking(
 
     Raises ValueError (a shape, a name, a feature that is not finite) and TypeError (a dtype, or what is no numbers).
     """
-    _choose("average_precision", average_precision, ("rectangular", "trapezoid"))
+    _choose("average_precision", average_precision, AVERAGES)
     if max_rank < 1:
         raise ValueError(f"max_rank is {max_rank}; expected at least 1")
     problem = _Problem(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, metric)
-    ap = torch.full((len(problem.query),), torch.nan, dtype=torch.float64)
-    inp = ap.clone()
+    ap = torch.full((len(problem.query), len(AVERAGES)), torch.nan, dtype=torch.float64)
+    inp = ap[:, 0].clone()
     first = torch.zeros(len(problem.query), dtype=torch.int64)
     ties: list[tuple[int, int]] = []
     for rows, similarity, same, match in problem.slabs():
@@ -115,18 +118,20 @@ def evaluate_ranking(
         found = torch.arange(1, most + 1, device=own.device, dtype=torch.float64)  # matches up to this one
         rank = found + wrong_before
         precision = found / rank
-        if average_precision == "trapezoid":  # with the precision just before the match; 1 before anything is seen
-            before = torch.where(rank > 1, (found - 1) / (rank - 1), 1.0)
-            precision = (precision + before) / 2
-        ap[rows] = ((precision * (found <= matches)).sum(1, keepdim=True) / matches)[:, 0].cpu()  # 0 / 0 is nan
+        before = torch.where(rank > 1, (found - 1) / (rank - 1), 1.0)  # just before the match; 1 before anything
+        sums = [(p * (found <= matches)).sum(1, keepdim=True) for p in (precision, (precision + before) / 2)]
+        ap[rows] = (torch.cat(sums, 1) / matches).cpu()  # 0 / 0 is nan
         inp[rows] = (matches / rank.gather(1, (matches - 1).clamp(min=0)))[:, 0].cpu()
         first[rows] = rank[:, 0].long().cpu()
     _warn_of_ties(ties)
-    unmatched = ap.isnan()
+    unmatched = ap[:, 0].isnan()
     inp[unmatched], first[unmatched] = torch.nan, 0
     ranks = torch.arange(1, max_rank + 1)
     cmc = (first[first > 0, None] <= ranks).double().mean(0)
-    return Ranking(cmc, ap.nanmean().item(), inp.nanmean().item(), ap, first)
+    by_convention = dict(zip(AVERAGES, ap.T.contiguous(), strict=True))
+    means = {name: values.nanmean().item() for name, values in by_convention.items()}
+    chosen = by_convention[average_precision]
+    return Ranking(cmc, means[average_precision], inp.nanmean().item(), chosen, first, means)
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ from torch import Tensor
 from reidkit.data import Dataset
 from reidkit.data.resident import normalise, resize
 from reidkit.evaluation import top_matches
+from reidkit.models import ATTENTION
 from reidkit.models.backbone import STAGES
 from reidkit.places import build_root
 from reidkit.profile import Plan, Profile
@@ -34,9 +35,9 @@ from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1, TABLE_1, TABLE_3, T
 from reidkit.records import Record
 from reidkit.report import tables
 from reidkit.report.display import run_link
-from reidkit.report.figures import ATTENTION, example_queries
 from reidkit.report.inline import STYLE, Line, Sheet, data_uri, difference_chart, line_chart
-from reidkit.report.samples import picture
+from reidkit.report.ranked_lists import example_queries
+from reidkit.report.sheets import picture
 from reidkit.runs import (
     attributes_of,
     check_data,
@@ -125,7 +126,7 @@ class Experiment:
         first, _, second = cell.partition("/")
         if self.paper == "SAN-GAL":
             return printed or f"{first}, {second.replace('-', ' ')}"
-        return f"{ATTENTION[first]}, {LOSSES[second]}" + (f": {printed}" if printed else "")
+        return f"{ATTENTION[first].title}, {LOSSES[second]}" + (f": {printed}" if printed else "")
 
     def config(self, cell: str) -> Configuration:
         """The run of a cell, with the seed of its first record if it has one."""
@@ -516,7 +517,7 @@ def explorer(chosen: Sequence[Experiment], links: bool = True) -> VBox:
     modules = list(dict.fromkeys(cell.attention for cell in GRID.values()))
     experiment_choice = make.choice("Data", [experiment.name for experiment in chosen])
     attention, loss = (
-        make.choice("Attention", [ATTENTION[name] for name in modules]),
+        make.choice("Attention", [ATTENTION[name].title for name in modules]),
         make.choice("Loss", LOSSES.values()),
     )
     query, stage = make.choice("Query", QUERIES), make.choice("Stage", STAGES)

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from reidkit.report.samples import Picture
+from reidkit.report.sheets import Picture
 
 STYLE = """<style>
 .rx {

@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 from pydantic import Field
 from torch import Tensor
-from torchvision.io import decode_image, read_file
 
 from reidkit.data import Attributes, Dataset
 from reidkit.data.resident import normalise, resize
@@ -210,6 +209,8 @@ def localisation(network: AttributeNetwork, material: Material, config: Attribut
 
 def part_map(dataset: Dataset, image: Path) -> Tensor:
     """SynthPed's part map (H, W) uint8 of one of its images."""
+    from torchvision.io import decode_image, read_file
+
     pixels: Tensor = decode_image(read_file(str(dataset.root / "parts" / image.parent.name / f"{image.stem}.png")))
     return pixels[0]
 

@@ -15,7 +15,7 @@ import yaml
 from bs4 import BeautifulSoup
 
 from reidkit.profile import Profile
-from reidkit.report.run_pages import records_behind
+from reidkit.report.chapters.runs import records_behind
 from reidkit.runs import find_record
 from tests.book.conftest import Make
 

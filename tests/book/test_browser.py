@@ -15,10 +15,10 @@ import yaml
 from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect, sync_playwright
 
+from reidkit.models import ATTENTION
 from reidkit.profile import Profile
-from reidkit.report.figures import ATTENTION, LOSSES
 from reidkit.runs import find_record
-from reidkit.systems.joint_loss import GRID
+from reidkit.systems.joint_loss import GRID, LOSSES
 from tests.book.conftest import Make
 
 ROOT = Path(__file__).parents[2]
@@ -195,7 +195,7 @@ def test_each_data_set_and_run_can_be_chosen(reader: Reader) -> None:
 def test_a_run_that_is_missing_names_its_command(reader: Reader) -> None:
     page = reader.open("explorer")
     missing = next(cell for cell in GRID.values() if find_record(Profile.read("smoke").config(cell.name)) is None)
-    control(page, "Attention").select_option(label=ATTENTION[missing.attention])
+    control(page, "Attention").select_option(label=ATTENTION[missing.attention].title)
     control(page, "Loss").select_option(label=LOSSES[missing.loss])
     expect(page.locator(".widget-subarea")).to_contain_text(f"reidkit run smoke --row {missing.name} --seed 0")
 

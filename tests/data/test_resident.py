@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.models import ResNet50_Weights
 from torchvision.transforms import functional as TF
 
 from reidkit.data.resident import (
@@ -20,6 +21,12 @@ from reidkit.data.resident import (
     normalise,
     resize,
 )
+
+
+def test_the_constants_are_those_of_torchvisions_networks() -> None:
+    recipe = ResNet50_Weights.IMAGENET1K_V1.transforms()
+    assert list(IMAGENET_MEAN) == recipe.mean
+    assert list(IMAGENET_STD) == recipe.std
 
 
 def random_images(count: int, height: int = 16, width: int = 8, seed: int = 0) -> torch.Tensor:

@@ -62,8 +62,9 @@ def naive(
     ]
     means = [float(np.nanmean(x)) if matched else math.nan for x in (aps, inps)]
     return Ranking(
-        torch.tensor(cmc, dtype=torch.float64), *means, torch.tensor(aps, dtype=torch.float64), torch.tensor(firsts)
-    )
+        torch.tensor(cmc, dtype=torch.float64), *means, torch.tensor(aps, dtype=torch.float64), torch.tensor(firsts),
+        {average_precision: means[0]},
+    )  # fmt: skip
 
 
 def assert_same(ours: Ranking, theirs: Ranking, tolerance: float = 1e-12) -> None:
@@ -73,6 +74,8 @@ def assert_same(ours: Ranking, theirs: Ranking, tolerance: float = 1e-12) -> Non
         )
     assert ours.mAP == pytest.approx(theirs.mAP, abs=tolerance, nan_ok=True)
     assert ours.mINP == pytest.approx(theirs.mINP, abs=tolerance, nan_ok=True)
+    for convention in ours.mAP_by.keys() & theirs.mAP_by.keys():
+        assert ours.mAP_by[convention] == pytest.approx(theirs.mAP_by[convention], abs=tolerance, nan_ok=True)
 
 
 @st.composite
@@ -122,6 +125,9 @@ def test_agrees_with_a_sorted_list_whatever_ties_and_wherever_blocks_end(
     with patch.multiple(ranking, **sizes):
         ours = evaluate_ranking(query.to(dtype), gallery.to(dtype), *labels, metric, ap, max_rank)
     assert_same(ours, naive(query, gallery, *labels, metric, ap, max_rank))
+    other = "trapezoid" if ap == "rectangular" else "rectangular"
+    theirs = naive(query, gallery, *labels, metric, other, max_rank)
+    assert ours.mAP_by[other] == pytest.approx(theirs.mAP, abs=1e-12, nan_ok=True)
 
 
 def line(places: list[float], ids: list[int], cameras: list[int]) -> Arguments:

@@ -15,7 +15,7 @@ from matplotlib.patches import FancyBboxPatch
 from reidkit.data import AttributeGroup
 from reidkit.models.backbone import STAGES
 from reidkit.records import Record
-from reidkit.report.localisation_figures import MEASURES
+from reidkit.report.localisation import MEASURES
 from reidkit.settings import Configuration
 from reidkit.systems import joint_loss
 from reidkit.systems.attributes import AttributeConfig

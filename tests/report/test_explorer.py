@@ -18,13 +18,13 @@ import torch
 from bs4 import BeautifulSoup
 from PIL import Image
 
+from reidkit.models import ATTENTION
 from reidkit.profile import Profile
 from reidkit.published import SAN_GAL_OURS, TABLE_1
 from reidkit.report import explorer, inline, tables
 from reidkit.report.explorer import QUERIES, RESULTS, Experiment
-from reidkit.report.figures import ATTENTION, LOSSES
 from reidkit.runs import find_record, heat_maps, open_dataset, run, weights_path
-from reidkit.systems.joint_loss import GRID
+from reidkit.systems.joint_loss import GRID, LOSSES
 from tests.report.conftest import MakeRecord
 
 RUN = ("none/ce", "se/ce", "attributes", "IDonly", SAN_GAL_OURS)  # what the fixture `plan` has trained

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.models.backbone import STAGES
-from reidkit.report import drawings, figures
+from reidkit.report import drawings
 from reidkit.report.drawings import ROW, TIMES, Call, Chart, Shape, Text, observe, shape
-from reidkit.report.figures import WIDTH, Drawing
+from reidkit.report.style import WIDTH, Drawing, style
 from reidkit.systems.attributes import AttributeNetwork
 from reidkit.systems.san_gal import AttributeSpatialAttention, SanGalNetwork
 
@@ -184,7 +184,7 @@ def shares(maps: int, channels: int) -> Tensor:
 def blocks(*sizes: tuple[int, int]) -> Drawing:
     """Which maps serve which channels, a panel for each (maps, channels)."""
     said = []
-    with figures.style():
+    with style():
         heights = [maps + 2.4 for maps, _ in sizes]  # in cells
         side = (WIDTH - 1.1) / max(channels for _, channels in sizes)
         side = min(side, 0.45)

@@ -10,7 +10,7 @@ from reidkit.places import project_root
 from reidkit.profile import Profile
 from reidkit.records import Record, read_records, write_record
 from reidkit.report import tables
-from reidkit.report.run_pages import page, titles, write_pages
+from reidkit.report.chapters.runs import page, titles, write_pages
 from tests.report.conftest import MakeRecord
 
 ORIGIN = {

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reidkit.models.backbone import STAGES
-from reidkit.report import san_gal_drawings as drawings
-from reidkit.report.san_gal_drawings import DualTraced, trace
+from reidkit.report.chapters import san_gal as drawings
+from reidkit.report.chapters.san_gal import DualTraced, trace
 from reidkit.systems.attributes import AttributeNetwork
 from reidkit.systems.san_gal import SanGalNetwork
 from tests.report.conftest import check_drawing, written

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from reidkit.data.attributes import GROUPS
 from reidkit.losses import attribute_loss
 from reidkit.profile import Profile
-from reidkit.report import attribute_figures as shown
+from reidkit.report.chapters import attribute_network as shown
 from reidkit.systems.attributes import AttributeNetwork
 from tests.report.conftest import GROUP_LIST, check_page
 

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from reidkit.data import AttributeGroup, Attributes, AttributeSplit, Dataset, load_dataset
 from reidkit.data.resident import Augmentation, ResidentImages
 from reidkit.data.synthped import PARTS
-from reidkit.report import samples
+from reidkit.report import sheets
+from reidkit.report.chapters import task_and_data as samples
 
-GAP = samples.GAP
+GAP = sheets.GAP
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +40,14 @@ def names(figure: Figure) -> tuple[list[str], list[str]]:
 
 def test_a_sheet_puts_every_picture_in_its_place() -> None:
     one, two = np.full((8, 4, 3), 10, np.uint8), np.full((8, 4, 3), 20, np.uint8)
-    figure = samples.sheet([[one, None], [None, two]], ["a", "b"], ["x", "y"])
+    figure = sheets.sheet([[one, None], [None, two]], ["a", "b"], ["x", "y"])
     values = [[int(picture.mean()) for picture in row] for row in shown(figure, 8, 4)]
     assert values == [[10, 255], [255, 20]]
     assert names(figure) == (["a", "b"], ["x", "y"])
     with pytest.raises(ValueError, match="at least one; got 0 sizes"):
-        samples.sheet([[None]], ["a"], ["x"])
+        sheets.sheet([[None]], ["a"], ["x"])
     with pytest.raises(ValueError, match="one size"):
-        samples.sheet([[one, two[:4]]], ["a"], ["x", "y"])
+        sheets.sheet([[one, two[:4]]], ["a"], ["x", "y"])
 
 
 @pytest.mark.parametrize("people_down", [False, True])
@@ -63,7 +64,7 @@ def test_a_contact_sheet_has_a_person_and_a_camera_for_each_place(dataset: Datas
         for j, camera in enumerate(cameras):
             cell = pictures[i][j] if people_down else pictures[j][i]
             same = ((split.ids == person) & (split.cameras == camera)).nonzero()[:, 0].tolist()
-            expected = samples.picture(split.paths[same[0]]) if same else np.full((128, 64, 3), 255)
+            expected = sheets.picture(split.paths[same[0]]) if same else np.full((128, 64, 3), 255)
             np.testing.assert_array_equal(cell, expected)
 
 
@@ -75,7 +76,7 @@ def test_examples_are_found_by_their_rules(dataset: Dataset) -> None:
     assert min(count[p] for p in chosen) >= max(count[p] for p in count if p not in chosen)
     paths = samples.most_parts(split, 5)
     own = [code for part, code in PARTS.items() if part not in ("background", "occluder")]
-    parts = {path: sum(code in samples.part_map(path) for code in own) for path in split.paths}
+    parts = {path: sum(code in sheets.part_map(path) for code in own) for path in split.paths}
     assert parts[paths[0]] == max(parts.values())
     assert len({path.name[:4] for path in paths}) == 5
 
@@ -90,8 +91,8 @@ def test_part_maps_stand_beneath_their_pictures_in_the_colours_of_the_legend(dat
     }
     assert len({tuple(colour) for colour in legend.values()}) == len(legend)
     for column, path in enumerate(paths):
-        np.testing.assert_array_equal(pictures[0][column], samples.picture(path))
-        labels = samples.part_map(path)
+        np.testing.assert_array_equal(pictures[0][column], sheets.picture(path))
+        labels = sheets.part_map(path)
         for part, code in PARTS.items():
             if code in labels:
                 assert (pictures[1][column][labels == code] == legend[part]).all()
@@ -105,7 +106,7 @@ def test_without_augmentation_every_draw_shows_the_stored_picture(dataset: Datas
     figure, alt = samples.augmentation_sheet(dataset.train.paths[:2], still, torch.Generator().manual_seed(0), draws=3)
     for row, path in zip(shown(figure), dataset.train.paths, strict=False):
         for one in row:
-            np.testing.assert_array_equal(one, samples.picture(path))
+            np.testing.assert_array_equal(one, sheets.picture(path))
     assert alt.count("0 flipped, 0 erased, shifted by up to 0 pixels") == 2
 
 
@@ -126,7 +127,7 @@ def test_a_batch_sheet_has_a_column_for_each_person(dataset: Dataset) -> None:
     assert columns == [f"{person:04d}" for person in split.identities[:2].tolist()]
     for column, group in enumerate(members[:2]):
         for row, index in enumerate(group.tolist()):
-            np.testing.assert_array_equal(pictures[row][column], samples.picture(split.paths[index]))
+            np.testing.assert_array_equal(pictures[row][column], sheets.picture(split.paths[index]))
     assert alt.startswith("A batch of 3 people with 2 pictures each; shown are 2")
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from reidkit.data.attributes import GROUPS
 from reidkit.models.backbone import STAGES
-from reidkit.report import localisation_figures as shown
-from reidkit.report.figures import Drawing
+from reidkit.report import localisation as shown
+from reidkit.report.style import Drawing
 from tests.report.conftest import GROUP_LIST, MakeLocalisation, check_page
 
 

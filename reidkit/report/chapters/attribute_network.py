@@ -12,12 +12,11 @@ from torch import Tensor
 from reidkit.data import AttributeGroup, Attributes, DatasetError
 from reidkit.data.attributes import GROUPS
 from reidkit.report.drawings import observe, shape
-from reidkit.report.figures import WIDTH, Drawing, style
+from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, style
 from reidkit.runs import attributes_of, open_dataset
 from reidkit.systems.attributes import AttributeConfig, AttributeNetwork
 
 LEVELS = {"identity": "people", "image": "images"}
-BLUE, ORANGE = "#0072b2", "#d55e00"
 
 
 def title_of(field: str) -> str:

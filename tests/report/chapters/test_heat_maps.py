@@ -13,8 +13,9 @@ from reidkit.data import load_dataset
 from reidkit.data.resident import Augmentation
 from reidkit.data.synthped import ATTRIBUTE_PARTS, PARTS
 from reidkit.profile import Profile
-from reidkit.report import heat_map_figures as shown
-from reidkit.report.figures import Drawing
+from reidkit.report import sheets
+from reidkit.report.chapters import heat_maps as shown
+from reidkit.report.style import Drawing
 from reidkit.runs import heat_map_folder, heat_maps, run, weights_path, with_weights
 from reidkit.systems.attributes import attribute_names
 from tests.report.conftest import check_page
@@ -93,14 +94,14 @@ def test_an_overlay_is_brightest_at_the_peak() -> None:
     grey = np.full((32, 16, 3), 100, np.uint8)
     heat = torch.zeros(4, 2)
     heat[1, 1] = 3.0
-    light = shown.overlay(grey, heat).astype(int).sum(axis=2)
+    light = sheets.overlay(grey, heat).astype(int).sum(axis=2)
     y, x = np.unravel_index(light.argmax(), light.shape)
     assert 8 <= y < 16
     assert x >= 8
-    np.testing.assert_array_equal(shown.overlay(grey, heat), shown.overlay(grey, 10 * heat))  # scaled to its own peak
-    faint = shown.overlay(grey, heat, peak=30.0).astype(int).sum(axis=2)
+    np.testing.assert_array_equal(sheets.overlay(grey, heat), sheets.overlay(grey, 10 * heat))  # scaled to its own peak
+    faint = sheets.overlay(grey, heat, peak=30.0).astype(int).sum(axis=2)
     assert faint.max() < light.max()
-    blank = shown.overlay(grey, torch.zeros(4, 2))
+    blank = sheets.overlay(grey, torch.zeros(4, 2))
     assert len(np.unique(blank.reshape(-1, 3), axis=0)) == 1
 
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from reidkit.data import AttributeGroup
 from reidkit.models.backbone import STAGES
-from reidkit.report.attribute_figures import BLUE, ORANGE, listed, title_of
-from reidkit.report.figures import WIDTH, Drawing, style
+from reidkit.report.chapters.attribute_network import listed, title_of
+from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, style
 
 MEASURES = {"pointing": "pointing game", "energy": "energy", "iou": "IoU"}
 BY = {"pointing": "the pointing game", "energy": "energy", "iou": "IoU"}

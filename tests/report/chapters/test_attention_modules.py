@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from reidkit.report import drawings
-from reidkit.report.drawings import Trace, trace
+from reidkit.report.chapters import attention_modules as drawings
+from reidkit.report.chapters.attention_modules import Trace, trace
 from reidkit.systems.joint_loss import ReIDNetwork
 from tests.report.conftest import check_drawing, written
 

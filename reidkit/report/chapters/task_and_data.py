@@ -12,62 +12,15 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.colors import rgb_to_hsv
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from reidkit.data import Attributes, AttributeSplit, Split
 from reidkit.data.resident import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Images, read_image, resize
 from reidkit.data.synthped import PARTS
-from reidkit.report.figures import WIDTH, Drawing, style
-
-Picture = NDArray[np.uint8]  # (H, W, 3)
-GAP = 4  # pixels between the pictures of a sheet
-WIDEST = 0.62  # inches of one picture
-
-
-def sheet(
-    pictures: Sequence[Sequence[Picture | None]],
-    rows: Sequence[str],
-    columns: Sequence[str],
-    below: float = 0.0,
-    narrowest: float = 0.0,
-    upright: bool = False,
-) -> Figure:
-    """Pictures of one size in rows and columns with their names; None leaves a place empty.
-
-    below: inches left free beneath the pictures. narrowest: inches that the figure is wide at least. upright: the
-    columns' names run upwards, for names wider than a picture.
-    Raises ValueError where there is no picture, or pictures are of different sizes.
-    """
-    sizes = {picture.shape[:2] for row in pictures for picture in row if picture is not None}
-    if len(sizes) != 1:
-        raise ValueError(f"a sheet needs pictures of one size, and at least one; got {len(sizes)} sizes")
-    height, width = sizes.pop()
-    canvas = np.full((len(rows) * (height + GAP) - GAP, len(columns) * (width + GAP) - GAP, 3), 255, np.uint8)
-    for i, row in enumerate(pictures):
-        for j, picture in enumerate(row):
-            if picture is not None:
-                y, x = i * (height + GAP), j * (width + GAP)
-                canvas[y : y + height, x : x + width] = picture
-    with style():
-        left, edge = 0.12 + 0.085 * max(map(len, rows)), 0.04  # inches; names stand at the left and the top
-        top = 0.12 + 0.088 * max(map(len, columns)) if upright else 0.28
-        across = min(WIDTH - left - edge, WIDEST * len(columns))
-        down = across * canvas.shape[0] / canvas.shape[1]
-        wide, tall = max(narrowest, left + across + edge), top + down + edge + below
-        figure = plt.figure(figsize=(wide, tall))
-        axes = figure.add_axes((left / wide, (edge + below) / tall, across / wide, down / tall))
-        axes.imshow(canvas)
-        axes.set_xticks([j * (width + GAP) + width / 2 for j in range(len(columns))], columns)
-        axes.set_yticks([i * (height + GAP) + height / 2 for i in range(len(rows))], rows)
-        axes.tick_params(length=0, pad=3, labelsize=10.5, labeltop=True, labelbottom=False)
-        axes.tick_params(axis="x", rotation=90 if upright else 0)
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
-    return figure
+from reidkit.report.sheets import part_map, picture, sheet
+from reidkit.report.style import Drawing
 
 
 def most_seen(split: Split, count: int) -> list[int]:
@@ -162,20 +115,6 @@ def batch_sheet(split: Split, batch: Tensor, images_per_identity: int, most: int
     return figure, f"A batch of {whole}; shown are {len(people)} of the people: {cameras}."
 
 
-def picture(path: Path) -> Picture:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def part_map(path: Path) -> NDArray[np.uint8]:
-    """The part map (H, W) of a picture of a SynthPed render."""
-    with Image.open(path.parent.parent / "parts" / path.parent.name / f"{path.stem}.png") as image:
-        return np.asarray(image)
-
-
-# ------------------------------------------------------------------------------------------------- shared attributes
-
-
 def look_alikes(attributes: AttributeSplit) -> list[list[int]]:
     """The people who share all their attributes, group by group, the largest first; loners are left out."""
     _, group = torch.unique(attributes.labels, dim=0, return_inverse=True)
@@ -199,9 +138,6 @@ def shared_attributes(attributes: Attributes) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-# -------------------------------------------------------------------------------------------------------- plain colour
 
 
 def colour_histogram(

@@ -1,0 +1,125 @@
+"""What there is to name, rows and runs, as plain data: for help, completion, and a mistake to be told at once.
+
+Importing the systems takes torch's seconds. Their rows are therefore kept in the build folder, until a file of the
+package changes.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
+
+from reidkit.places import build_root, record_roots
+from reidkit.records import folders, read_content
+
+
+class Listed(NamedTuple):
+    """A row of a system."""
+
+    row: str  # as tables and commands call it
+    system: str  # the system's name
+    title: str  # the system's, as pages call it
+    printed: str | None  # what Table 1 of the joint-loss paper calls it
+    settings: dict[str, Any] | None  # by which its runs are known; None where they go by another row's name
+
+
+def listed_rows() -> list[Listed]:
+    """The rows of all systems, in their order."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    state: list[Any] = [[str(file), file.stat().st_mtime_ns, file.stat().st_size] for file in files]
+    kept = build_root() / "rows.json"
+    try:
+        content = json.loads(kept.read_text(encoding="utf-8"))
+        if content["files"] == state:
+            return [Listed(*row) for row in content["rows"]]
+    except (OSError, ValueError, KeyError):
+        pass
+    rows = _ask_the_systems()
+    partial = kept.with_suffix(f".{os.getpid()}.partial")
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps({"files": state, "rows": rows}), encoding="utf-8")
+        partial.replace(kept)
+    except OSError:  # nothing is lost but the time to ask again
+        partial.unlink(missing_ok=True)
+    return rows
+
+
+def row_of(system: str, config: Mapping[str, Any]) -> str:
+    """The row that a record's run is of, as far as its settings tell; the system's name where they tell of none."""
+    fitting = {
+        listed.row: len(listed.settings)
+        for listed in listed_rows()
+        if listed.system == system
+        and listed.settings is not None
+        and all(config.get(key) == value for key, value in listed.settings.items())
+    }
+    return max(fitting, key=lambda row: fitting[row], default=system)  # a reading says more than the row it is of
+
+
+def _ask_the_systems() -> list[Listed]:
+    from reidkit.systems import SYSTEMS
+    from reidkit.systems.joint_loss import GRID
+
+    found = []
+    for system in SYSTEMS.values():
+        for row, settings in system.rows.items():
+            printed = GRID[row].row if row in GRID else None
+            known = system.configuration.model_construct(**settings).row_name == row
+            found.append(Listed(row, system.name, system.title, printed, dict(settings) if known else None))
+    return found
+
+
+def listed_runs() -> list[dict[str, Any]]:
+    """The runs that are here, the finished ones before the others.
+
+    By name: record (the hash), row, data, seed, epochs, mAP and rank-1 (per cent), state, name. What is not known of an
+    unfinished run is None.
+    """
+    working, published = record_roots()
+    found = []
+    for folder in folders((working, published)):
+        content = read_content(folder)
+        config, metrics = content["config"], content["metrics"]
+        preset = f", {config['synthped_preset']}" if config["dataset"] == "synthped" else ""
+        found.append(
+            {
+                "record": folder.name.rpartition("-")[2],
+                "row": row_of(content["system"], config),
+                "data": config["dataset"] + preset,
+                "seed": config["seed"],
+                "epochs": config["epochs"],
+                **{name: round(100 * metrics[name], 2) if name in metrics else None for name in ("mAP", "rank-1")},
+                "state": "published" if folder.parent == published else "finished",
+                "name": folder.name,
+            }
+        )
+    names = {run["name"] for run in found}
+    for folder in sorted(path for path in (build_root() / "runs").glob("*") if path.is_dir()):
+        if folder.name not in names:
+            dataset, _, rest = folder.name.partition("-")
+            row, seed, of = rest.rsplit("-", 2)
+            known = {"record": of, "row": row, "data": dataset, "seed": int(seed.removeprefix("seed"))}
+            unknown = dict.fromkeys(("epochs", "mAP", "rank-1"))
+            found.append({**known, **unknown, "state": _state(folder), "name": folder.name})
+    return found
+
+
+def _state(folder: Path) -> str:
+    """How far an unfinished run is, by its folder of `build/runs`."""
+    held = folder.with_name(f"{folder.name}.holder")
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        with lock.acquire(blocking=False):
+            state = "interrupted"
+    except Timeout:
+        state = f"training: {held.read_text(encoding='utf-8') if held.exists() else 'another process'}"
+    if not (checkpoint := folder / "checkpoint.pt").is_file():
+        return f"{state}, before a checkpoint"
+    import torch
+
+    history = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["history"]
+    return f"{state}, checkpoint after epoch {len(history)}"

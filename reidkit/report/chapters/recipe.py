@@ -1,0 +1,155 @@
+"""What the chapter on the recipe shows: where a residual branch starts, and what came of it on held-out people."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+from torch import nn
+
+from reidkit.models import ATTENTION
+from reidkit.models.backbone import ResNet50
+from reidkit.places import project_root, record_roots
+from reidkit.records import Record, read_records
+from reidkit.report.display import run_link
+from reidkit.report.style import WIDTH, Drawing, style
+from reidkit.systems.joint_loss import CONTROLS, GRID, LOSSES
+from reidkit.systems.system import seeded
+
+DATA = {"synthped": "SynthPed", "market1501": "Market-1501"}
+SCALES = {0.0: "0", 0.25: "¼", 0.5: "½", 1.0: "1"}
+
+
+def starting_scales(width_multiplier: float = 0.25, seed: int = 0) -> pd.DataFrame:
+    """What every attention module multiplies a residual branch by before it has learned anything.
+
+    Measured on a fresh ResNet-50: the standard deviation of what leaves the module over that of what enters it, the
+    mean over the blocks that have one and are gated. DANet and Non-local stand behind a block and add to it.
+    """
+    rows = []
+    for name, placement in ATTENTION.items():
+        with seeded(seed):
+            network = ResNet50(name, width_multiplier=width_multiplier).train()
+            ratios = _ratios(network, torch.randn(8, 3, 128, 64)) if placement.place == "attention" else []
+        measured = sum(ratios) / len(ratios) if ratios else 1.0
+        rows.append({"module": placement.title, "scale": measured})
+    return pd.DataFrame(rows)
+
+
+@torch.no_grad()
+def _ratios(network: ResNet50, images: torch.Tensor) -> list[float]:
+    """The scale at which each gated block's module passes its branch on."""
+    ratios: list[float] = []
+
+    def note(_: nn.Module, given: tuple[torch.Tensor, ...], made: torch.Tensor) -> None:
+        ratios.append((made.std() / given[0].std()).item())
+
+    for name, module in network.named_modules():
+        if name.endswith(".attention"):
+            module.register_forward_hook(note)
+    network(images)
+    return ratios
+
+
+def screened() -> dict[str, Record]:
+    """The runs by which the recipe was chosen, by name: scored on identities held out of the training set."""
+    return {record.name: record for record in read_records(project_root() / "book" / "screening")}
+
+
+def screening_table(records: Mapping[str, Record]) -> pd.DataFrame:
+    """A row per screened run: what it was, its score on held-out identities, and where its losses ended."""
+    rows = []
+    for record in records.values():
+        config, last = record.config, record.history.iloc[-1]
+        triplet = last.get("triplet")
+        rows.append(
+            {
+                "data": f"{DATA[config['dataset']]}, {config['epochs']} epochs",
+                "attention": ATTENTION[config["attention"]].title,
+                "loss": LOSSES[config["loss"]],
+                "γ": config["residual_scale"],
+                "mAP": 100 * record.metrics["mAP"],
+                "accuracy": 100 * last["accuracy"],
+                "triplet loss": None if triplet is None else float(triplet),
+            }
+        )
+    table = pd.DataFrame(rows).sort_values(["data", "attention", "loss", "γ"], ascending=[False, True, True, True])
+    return table.assign(γ=table["γ"].map(SCALES)).reset_index(drop=True)
+
+
+def screening_chart(records: Mapping[str, Record]) -> Drawing:
+    """mAP on held-out identities over the scale at which residual branches start: a line per row and data set."""
+    lines: dict[str, dict[float, float]] = {}
+    for record in records.values():
+        config = record.config
+        title = f"{DATA[config['dataset']]}, {ATTENTION[config['attention']].title}, {LOSSES[config['loss']]}"
+        lines.setdefault(title.replace("none, ", ""), {})[config["residual_scale"]] = 100 * record.metrics["mAP"]
+    lines = {title: dict(sorted(found.items())) for title, found in sorted(lines.items()) if len(found) > 1}
+    if not lines:
+        raise ValueError("no row was screened at two scales")
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
+        palette = sns.color_palette("colorblind", len(lines))
+        for (title, found), colour, dash in zip(lines.items(), palette, ["-", "--", ":", "-."] * 4, strict=False):
+            axes.plot(list(found), list(found.values()), dash, marker="o", color=colour, lw=2, label=title)
+        axes.set(xlabel="γ of a residual branch at the start", ylabel="mAP on held-out people")
+        axes.xaxis.set_major_locator(FixedLocator(list(SCALES)))
+        axes.xaxis.set_major_formatter(FixedFormatter(list(SCALES.values())))
+        axes.xaxis.set_minor_locator(NullLocator())
+        figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize="small")
+    told = "; ".join(
+        f"{title}: " + ", ".join(f"{score:.1f} at {SCALES[scale]}" for scale, score in found.items())
+        for title, found in lines.items()
+    )
+    return figure, f"Line chart of mAP on held-out people over the starting scale. {told}."
+
+
+def first_runs() -> list[Record]:
+    """The runs on Market-1501 that stopped after twelve epochs, from branches at full strength; the baseline first."""
+    found = [
+        record
+        for record in read_records(record_roots()[1])
+        if record.system == "joint-loss"
+        and (record.config["dataset"], record.config["epochs"]) == ("market1501", 12)
+        and record.config.get("residual_scale", 1.0) == 1.0
+        and record.config.get("sampling", "auto") == "auto"
+    ]
+    return sorted(found, key=lambda record: [*GRID, *CONTROLS].index(row_of(record)))
+
+
+def row_of(record: Record) -> str:
+    """The cell of the grid that a joint-loss record is of."""
+    return f"{record.config['attention']}/{record.config['loss']}"
+
+
+def first_table(records: Sequence[Record]) -> pd.DataFrame:
+    """A row per run: its mAP, what it gains over the first of them, and where its training stood when it stopped."""
+    base = records[0].metrics["mAP"]
+    rows = []
+    for record in records:
+        last = record.history.iloc[-1]
+        rows.append(
+            {
+                "attention": ATTENTION[record.config["attention"]].title,
+                "loss": LOSSES[record.config["loss"]],
+                "mAP": 100 * record.metrics["mAP"],
+                "gain": 100 * (record.metrics["mAP"] - base),
+                "triplet loss": last.get("triplet"),
+                "run": run_link(record.name),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def gates_in_words(records: Sequence[Record]) -> str:
+    """What the gates of the first runs gained over the baseline, beside the gate that attends to nothing."""
+    scores = {row_of(record): 100 * record.metrics["mAP"] for record in records}
+    gains = {row: scores[row] - scores["none/ce"] for row in ("se/ce", "eca/ce", "half/ce") if row in scores}
+    if len(gains) < 3:
+        return "That control was not run from this start."
+    return (
+        f"SE gained {gains['se/ce']:+.1f} points over the baseline and ECA {gains['eca/ce']:+.1f}. The constant, which "
+        f"cannot attend to anything, gained {gains['half/ce']:+.1f}."
+    )

@@ -1,0 +1,109 @@
+"""A query, its first results and its ground truth: the joint-loss paper's Fig. 6."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from PIL import Image
+from torch import Tensor
+
+from reidkit.data import Dataset, Split
+from reidkit.evaluation import top_matches
+from reidkit.records import Record
+from reidkit.report.style import WIDTH, Drawing, notice, style
+from reidkit.runs import check_data, features, find_record, open_dataset, weights_path
+from reidkit.systems.joint_loss import RunConfig
+
+RIGHT, WRONG = (
+    "#d62728",
+    "#1f5fd0",
+)  # red frames for right matches and blue ones for wrong, as in the paper's Fig. 6
+
+
+def ranked_lists_of(config: RunConfig, quantiles: Sequence[float] = (0.9, 0.5, 0.1), k: int = 8) -> Drawing:
+    """`ranked_lists` of a finished run, for the queries at these quantiles of its average precision.
+
+    Where the run has no record, or its weights are not on this machine, the figure says what is missing instead.
+    Raises RecordError where the data set is not the one that the record was made from.
+    """
+    record = find_record(config)
+    if record is None:
+        return notice(f"Not run yet:\n{config.row_name}, seed {config.seed} of this profile.")
+    if not weights_path(config).is_file():
+        return notice(f"The record is here, but not the weights of\n{config.name}\nthat this figure needs.")
+    dataset = open_dataset(config)
+    check_data(record, dataset)
+    query, gallery = dataset.query, dataset.gallery
+    query_features, gallery_features = features(config, dataset)
+    top = top_matches(query_features, gallery_features, query.ids, gallery.ids, query.cameras, gallery.cameras, k=k)
+    return ranked_lists(dataset, top, example_queries(record, quantiles), k)
+
+
+def ranked_lists(dataset: Dataset, top: Tensor, queries: Sequence[int], k: int = 8) -> Drawing:
+    """The paper's Fig. 6: each query at the left, its first k results, and beneath them its ground truth.
+
+    top: gallery indexes (Q, ≥k) best first, -1 for none, as `evaluation.top_matches` returns them. queries: which rows
+    of the query split to show. Results stand in a red frame where the identity is right, in a blue one where it is
+    wrong. The ground truth row shows the first k right images taken by other cameras, in the gallery's order.
+    Raises ValueError where there is no query to show.
+    """
+    if not queries:
+        raise ValueError("ranked_lists needs at least one query to show")
+    k = min(k, top.shape[1])
+    query, gallery = dataset.query, dataset.gallery
+    described = []
+    with style():
+        cell = WIDTH / (k + 1.6)
+        figure = plt.figure(figsize=(WIDTH, 4.5 * cell * len(queries) + 0.3), layout="none")
+        rows = figure.subfigures(len(queries), 1, squeeze=False)[:, 0]
+        for panel, index in zip(rows, queries, strict=True):
+            axes = panel.subplots(2, k + 1, width_ratios=[1.25] + [1] * k, gridspec_kw={"wspace": 0.12, "hspace": 0.12})
+            panel.subplots_adjust(0.01, 0.03, 0.99, 0.90)
+            results = [i for i in top[index, :k].tolist() if i >= 0]
+            right = [bool(gallery.ids[i] == query.ids[index]) for i in results]
+            truth = (gallery.ids == query.ids[index]) & (gallery.cameras != query.cameras[index])
+            _show(axes[0, 0], query, index, None)
+            axes[0, 0].set_title("query", pad=2)
+            axes[1, 0].text(0.5, 0.5, "ground\ntruth", ha="center", va="center", transform=axes[1, 0].transAxes)
+            for ax, i, good in zip(axes[0, 1:], results, right, strict=False):
+                _show(ax, gallery, i, RIGHT if good else WRONG)
+            for rank, ax in enumerate(axes[0, 1:], start=1):
+                ax.set_title(str(rank), pad=2)
+            for ax, i in zip(axes[1, 1:], truth.nonzero()[:, 0].tolist(), strict=False):
+                _show(ax, gallery, i, None)
+            for ax in axes.flat:
+                ax.axis("off")
+            ranks = [str(rank) for rank, good in enumerate(right, start=1) if good]
+            described.append(
+                f"Query {query.paths[index].name}: {len(ranks)} of the first {len(results)} results are right"
+                + (f" (ranks {', '.join(ranks)})" if ranks else "")
+                + f"; the gallery holds {int(truth.sum())} right images."
+            )
+    return figure, "Ranked lists, right results framed red and wrong ones blue. " + " ".join(described)
+
+
+def _show(axes: Axes, split: Split, index: int, frame: str | None) -> None:
+    picture = _thumbnail(split.paths[index])
+    axes.imshow(picture)
+    if frame:
+        height, width = picture.shape[:2]
+        axes.add_patch(Rectangle((-0.5, -0.5), width, height, fill=False, edgecolor=frame, linewidth=3, clip_on=False))
+
+
+def _thumbnail(path: Path, size: tuple[int, int] = (64, 128)) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB").resize(size))
+
+
+def example_queries(record: Record, quantiles: Sequence[float] = (0.9, 0.5, 0.1)) -> list[int]:
+    """The queries whose average precision lies at these quantiles of a record: examples by a rule, not by choice.
+
+    Positions in the query split. Raises ValueError where no query has a match.
+    """
+    precision = record.queries["average_precision"].dropna().sort_values(kind="stable")
+    if precision.empty:
+        raise ValueError(f"{record.name}: no query has a match, so there is no example to show")
+    return [int(precision.index[round(quantile * (len(precision) - 1))]) for quantile in quantiles]

@@ -1,0 +1,75 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from reidkit.records import Record
+from reidkit.report.chapters import recipe as shown
+from tests.report.conftest import check_page, written
+
+
+def made(attention: str = "none", loss: str = "ce", score: float = 0.5, **values: Any) -> Record:
+    config = {"dataset": "synthped", "epochs": 40, "residual_scale": 0.0} | values
+    history = pd.DataFrame({"epoch": [1, 2], "accuracy": [0.1, 0.99]})
+    if "tri" in loss:
+        history["triplet"] = [0.6, 0.31]
+    name = f"synthped-{attention}-{loss}-{config['residual_scale']}"
+    return Record(
+        directory=Path(name),
+        system="joint-loss",
+        config=config | {"attention": attention, "loss": loss},
+        metrics={"mAP": score},
+        tables={"history": history},
+        provenance={},
+    )
+
+
+def by_name(*records: Record) -> dict[str, Record]:
+    return {record.name: record for record in records}
+
+
+def test_gates_halve_a_branch_at_the_start_and_two_in_a_row_quarter_it() -> None:
+    scales = shown.starting_scales().set_index("module")["scale"]
+    assert scales["none"] == scales["DANet"] == scales["Non-local"] == 1
+    assert scales["constant ½"] == pytest.approx(0.5)
+    assert scales[["SE", "ECA"]].tolist() == pytest.approx([0.5, 0.5], abs=0.05)
+    assert scales["CBAM"] == pytest.approx(0.25, abs=0.06)
+
+
+def test_every_screened_run_has_a_row_with_where_its_losses_ended() -> None:
+    records = by_name(made(residual_scale=1.0, score=0.3), made(score=0.4), made(loss="ce+tri", dataset="market1501"))
+    table = shown.screening_table(records)
+    assert table["γ"].tolist() == ["0", "1", "0"]
+    assert table["data"].tolist() == ["SynthPed, 40 epochs"] * 2 + ["Market-1501, 40 epochs"]
+    assert table["mAP"].tolist() == pytest.approx([40, 30, 50])
+    assert table["triplet loss"].isna().tolist() == [True, True, False]
+
+
+def test_the_chart_draws_rows_that_were_screened_at_two_scales() -> None:
+    records = by_name(made(score=0.4), made(residual_scale=1.0, score=0.3), made("se"))
+    figure, alt = shown.screening_chart(records)
+    check_page(figure)
+    assert "SynthPed, CE: 40.0 at 0, 30.0 at 1" in alt
+    assert "SE" not in written(figure)
+    with pytest.raises(ValueError, match="no row was screened at two scales"):
+        shown.screening_chart(by_name(made()))
+
+
+def test_gains_are_over_the_first_run() -> None:
+    table = shown.first_table([made(score=0.3), made("se", score=0.36), made(loss="ce+tri", score=0.1)])
+    assert table["gain"].tolist() == pytest.approx([0, 6, -20])
+    assert table["triplet loss"].tolist()[2] == 0.31
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["none", "se", "eca"], "not run from this start"),
+        (["none", "se", "eca", "half"], r"SE gained \+0.0 .* gained \+0.0\."),
+    ],
+)
+def test_the_constant_gate_is_told_of_where_it_was_run(rows: list[str], words: str) -> None:
+
+    assert re.search(words, shown.gates_in_words([made(row) for row in rows]))
