@@ -266,7 +266,7 @@ def run(
     work = queue.Queue(chosen, records or record_roots()[0], fresh, archive, deadline, report=show)
     code = work.work(partial)
     if distributed.rank() == 0 and code:
-        print(work.summary(), file=sys.stderr)
+        print(f"reidkit: {work.summary()}", file=sys.stderr)
     if code == queue.LEFT and work.signal is not None and within is None:
         code = 128 + work.signal  # as a shell tells of a process that a signal has ended
     raise typer.Exit(code)
