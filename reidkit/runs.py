@@ -66,6 +66,11 @@ def run(config: Configuration, *, records: Path | None = None, progress: bool = 
 
     The run that guides it, if one does, comes first. An interrupted run goes on from its last checkpoint. Where another
     process trains the same run, this one says so and waits for its record. Raises a UserError that says what to do.
+
+    >>> from reidkit.profile import Profile
+    >>> config = Profile.read("smoke", data_root=root, batch_size=8).config("none/ce")
+    >>> sorted(run(config, progress=False).metrics)
+    ['mAP', 'mAP (trapezoid)', 'mINP', 'rank-1', 'rank-10', 'rank-5']
     """
     records = records or build_root() / "records"
     found = find_record(config)
