@@ -15,13 +15,15 @@ from sphinx.application import Sphinx
 
 # What is described in a list, such as `query (Q, D), gallery (G, D): `.
 ITEM = re.compile(r"([\w.]+(?: \([^)]*\))?(?:,? (?:and )?[\w.]+ \([^)]*\))*): ")
-FIELD = re.compile(r"^    (\w+): [^#]*#\s*(.+)$", re.MULTILINE)
+FIELD = re.compile(r"^    (\w+): [^#\n]*#\s*(.+)$", re.MULTILINE)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.setup_extension("sphinx.ext.autodoc")
     app.setup_extension("sphinx.ext.viewcode")
     app.connect("autodoc-process-docstring", mark_up)
+    app.connect("autodoc-process-signature", parsable)
+    app.connect("autodoc-skip-member", uninformative)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -31,6 +33,16 @@ def mark_up(app: Sphinx, what: str, name: str, described: Any, options: Any, lin
     if inspect.isclass(described):
         text += [line for field, meaning in fields(described) for line in (f"- **{field}**: {escaped(meaning)}", "")]
     lines[:] = text
+
+
+def parsable(app: Sphinx, what: str, name: str, described: Any, options: Any, signature: str, returns: str) -> Any:
+    """The signature of a dataclass with a default that Sphinx can read; it would show the types raw."""
+    return signature and signature.replace("<factory>", "..."), returns
+
+
+def uninformative(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
+    """Leaves out "Alias for field number 0" of named tuples, whose fields are described with the class."""
+    return True if type(member).__name__ == "_tuplegetter" else None
 
 
 def blocks(lines: Iterable[str]) -> Iterator[list[str]]:

@@ -56,4 +56,8 @@ def test_the_reference_is_built_without_a_warning(tmp_path: Path) -> None:
     assert "[source]" in ranking
     settings = page.find(id="reidkit.systems.joint_loss.RunConfig").parent.get_text()
     assert "the highest learning rate (unless given, 0.00035)" in settings
-    assert "on the CPU; to be compared by cosine" in page.find(id="reidkit.embedding.Embedding").parent.get_text()
+    embedding = page.find(id="reidkit.embedding.Embedding").parent.get_text()
+    assert "run: whose network\n" in embedding
+    assert "features: (N, D) float32, on the CPU; to be compared by cosine" in embedding
+    assert "~" not in embedding
+    assert "Alias for field" not in page.get_text()
