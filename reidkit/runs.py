@@ -80,6 +80,11 @@ def run(
     process trains the same run, this one says so and waits for its record. `fresh`: only a record that is in `records`
     is loaded, no published one. Raises a UserError that says what to do, and StoppedError where `stop` ends its
     training.
+
+    >>> from reidkit.profile import Profile
+    >>> config = Profile.read("smoke", data_root=root, batch_size=8).config("none/ce")
+    >>> sorted(run(config, progress=False).metrics)
+    ['mAP', 'mAP (trapezoid)', 'mINP', 'rank-1', 'rank-10', 'rank-5']
     """
     records = records or build_root() / "records"
     roots = [records] if fresh else record_roots()

@@ -158,6 +158,10 @@ def load_dataset(name: str, root: str | Path) -> Dataset:
     published training set. Its training and its test people are each numbered from 0, so that the same number
     in both is not the same person.
 
+    >>> dataset = load_dataset("synthped", root)  # a small one: 8 people to train on, 4 to test
+    >>> len(dataset.train.identities), len(dataset.query.identities), dataset.train.cameras.unique().tolist()
+    (8, 4, [1, 2, 3, 4, 5, 6])
+
     Raises DatasetError naming the path and the expected layout when anything is missing, when an image's file
     name does not fit, or when images lie where they would not be read. What is no image (Market-1501's own
     Thumbs.db) or hidden (a Mac's ._0002_c1s1_000451_03.jpg) is passed over; `reidkit data check` tells of it.

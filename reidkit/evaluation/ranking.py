@@ -93,6 +93,11 @@ def evaluate_ranking(
     the gallery therefore does not matter. But a network that maps every image to one point ties everything, and gets 1:
     a TiesWarning tells where more than half of the similarities repeat another, by a sample of queries and items.
 
+    >>> gallery = [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]  # somebody else, then the person of the query twice
+    >>> ranking = evaluate_ranking([[1.0, 0.0]], gallery, [1], [2, 1, 1], query_cameras=[1], gallery_cameras=[2, 2, 3])
+    >>> ranking.cmc[:3].tolist(), round(ranking.mAP, 4)  # found at ranks 2 and 3: (1/2 + 2/3) / 2
+    ([0.0, 1.0, 1.0], 0.5833)
+
     Half precision is raised to float32 before the product; float64 is kept. An all-zero feature has cosine 0 with all.
     Without a query, a gallery or a match, means are nan. Results are on the CPU.
 
@@ -149,6 +154,9 @@ def top_matches(
 
     Items that the protocol leaves out (see `evaluate_ranking`, whose arguments these are) are not listed; -1 fills up
     where fewer than k are left. Items that are equally similar come in no particular order.
+
+    >>> top_matches([[1.0, 0.0]], [[0.0, 1.0], [0.9, 0.1]], [1], [1, 2], query_cameras=[1], gallery_cameras=[2, 2], k=3)
+    tensor([[ 1,  0, -1]])
     """
     if k < 1:
         raise ValueError(f"k is {k}; expected at least 1")
