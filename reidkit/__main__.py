@@ -598,9 +598,11 @@ def main() -> None:
         print(f"reidkit: {error}", file=sys.stderr)
         raise SystemExit(1) from error
     except OSError as error:
-        if error.errno not in MENDABLE:
+        # By its words: a copy of a folder that fails gives no number.
+        advice = [advice for number, advice in MENDABLE.items() if os.strerror(number) in str(error)]
+        if not advice:
             raise
-        print(f"reidkit: {error}: {MENDABLE[error.errno]}", file=sys.stderr)
+        print(f"reidkit: {error!s:.300}: {advice[0]}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
         print("reidkit: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
