@@ -13,13 +13,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from reidkit.evaluation.counting import count_above
 from reidkit.tensors import Values, as_tensor, integers
 
 AVERAGES = ("rectangular", "trapezoid")  # the conventions of average precision
@@ -28,14 +26,10 @@ JUNK = -1  # the identity of gallery items that are ignored
 # A block of queries is multiplied with the whole gallery: more queries multiply faster, fewer take less memory.
 _BLOCK_QUERIES, _BLOCK_BYTES = 1024, 224 * 2**20
 _SLAB_BYTES = 4 * 2**20  # the part of a block that is worked on while it lies in the CPU's cache
-_FEW = 40  # matches of a query up to which comparing all with all is faster than placing in bins
-_PLACED_AT_ONCE = 2**15  # values; their bins then stay in the cache
 _OWN_AT_ONCE = 256  # queries and gallery items that a metric of one's own is asked of
 _RAISED_BYTES = 16 * 2**20  # half-precision features are raised so much at a time
 _TIES_AMONG = 2048  # gallery items of a query that are looked at for ties
 _TIES_WARNED = 0.5  # the share of them from which on ties are warned of
-
-Array = NDArray[Any]
 
 Metric = str | Callable[[Tensor, Tensor], Tensor]
 """What features are compared by: "cosine", "euclidean", or the distances (q, g) of features (q, D) and (g, D)."""
@@ -119,7 +113,7 @@ def evaluate_ranking(
             continue
         own = similarity.gather(1, same).masked_fill(~match, -torch.inf).sort(1, descending=True).values[:, :most]
         similarity.scatter_(1, same, -torch.inf)  # leaves the wrong items
-        wrong_before = _count_above(similarity, own)  # (R, M)
+        wrong_before = count_above(similarity, own)  # (R, M)
         found = torch.arange(1, most + 1, device=own.device, dtype=torch.float64)  # matches up to this one
         rank = found + wrong_before
         precision = found / rank
@@ -318,54 +312,3 @@ def _choose(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         near = get_close_matches(str(value), choices, n=1, cutoff=0)[0]
         raise ValueError(f'{name} is "{value}"; expected one of {", ".join(choices)}; did you mean "{near}"?')
-
-
-def _count_above(values: Tensor, thresholds: Tensor) -> Tensor:
-    """How many of a row's values (R, W) are above each of its thresholds (R, M): (R, M) int64.
-
-    Thresholds descend, and -inf fills them up (what is counted there is of no use).
-    """
-    if values.device.type != "cpu":
-        return torch.stack([(values > column[:, None]).sum(1) for column in thresholds.T], dim=1)
-    # On a CPU, numpy compares four times as fast as torch, and a row with its comparisons stays in the cache.
-    counts = np.zeros(thresholds.shape, np.int64)
-    scratch = np.zeros((min(_FEW, thresholds.shape[1]), -(-values.shape[1] // 1024) * 1024), np.bool_)
-    for row, limits, count in zip(values.numpy(), thresholds.numpy(), counts, strict=True):
-        limits = limits[limits > -np.inf]
-        if len(limits) <= _FEW:
-            count[: len(limits)] = _compare(row, limits, scratch[: len(limits)])
-        else:
-            count[: len(limits)] = _place(row, limits)
-    return torch.from_numpy(counts)
-
-
-def _compare(row: Array, limits: Array, scratch: Array) -> Array:
-    """Count by comparing all with all: for few limits. scratch (limits, the row's length made a multiple of 1024)."""
-    np.greater(row, limits[:, None], out=scratch[:, : len(row)])  # the rest stays False
-    # Add bools as 8-byte words, 128 at a time: no byte exceeds 128, so none carries into the next.
-    words = scratch.view(np.uint64).reshape(len(limits), scratch.shape[1] // 1024, 128)
-    counts: Array = words.sum(2).view(np.uint8).sum(1)
-    return counts
-
-
-def _place(row: Array, limits: Array) -> Array:
-    """Count by placing all in bins, comparing only within the bins of the limits: its time does not grow with them."""
-    low, bins = limits[-1], 2**12
-    scale = bins / max(float(limits[0]) - float(low), 1e-30)
-
-    def bin_of(values: Array) -> Array:  # never falls as the value rises, so that different bins are in order
-        with np.errstate(over="ignore"):
-            return np.asarray(np.clip((values - low) * scale + 1, 0, bins + 1), np.int64)
-
-    at = bin_of(limits)
-    shared = np.zeros(bins + 2, np.bool_)
-    shared[at] = True
-    total, near = np.zeros(bins + 2, np.int64), []
-    for part in np.split(row, range(_PLACED_AT_ONCE, len(row), _PLACED_AT_ONCE)):
-        where = bin_of(part)
-        total += np.bincount(where, minlength=bins + 2)
-        near.append(part[shared[where]])
-    total[shared] = 0
-    compared = np.sort(np.concatenate(near))
-    counts: Array = total[::-1].cumsum()[::-1][at] + len(compared) - np.searchsorted(compared, limits, side="right")
-    return counts
