@@ -194,7 +194,7 @@ rule notebook:
         records=MADE,
         heatmaps=[done for run in RUNS.values() if not run["published"] for done in heatmaps_of(run)],
         published=sorted(Path("book/records").glob("*/record.json")),
-        package=sorted(path for path in Path("reidkit").rglob("*.py")),
+        package=sorted(path for path in Path("reidkit").rglob("*") if path.suffix in {".py", ".html", ".css", ".svg"}),
     output:
         BUILD / "source" / "{page}.ipynb",
     log:
@@ -221,7 +221,7 @@ rule run_pages:
         parameters=PARAMETERS,
         records=MADE,
         published=sorted(Path("book/records").glob("*/record.json")),
-        package=sorted(path for path in Path("reidkit").rglob("*.py")),
+        package=sorted(path for path in Path("reidkit").rglob("*") if path.suffix in {".py", ".html", ".css", ".svg"}),
     output:
         toc=BUILD / "source" / "_toc.yml",
         pages=directory(BUILD / "source" / "runs"),

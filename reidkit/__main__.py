@@ -170,7 +170,7 @@ def table(
 ) -> None:
     """Print a table of a paper beside the records, and the commands that would fill what is missing."""
     from reidkit.published import PAPERS
-    from reidkit.report import tables
+    from reidkit.report import rows, tables
     from reidkit.settings import ParameterError, nearest
 
     if paper not in PAPERS:
@@ -178,13 +178,13 @@ def table(
     if number not in PAPERS[paper]:
         raise ParameterError(f"{paper} prints no table {number}; there are {', '.join(map(str, PAPERS[paper]))}")
     plan = read_profile(profile)
-    records = tables.records_of(plan) if paper == "joint-loss" else tables.san_gal_records(plan)
+    records = rows.records_of(plan, paper)
     for chosen in PAPERS[paper][number]:
         print(tables.as_text(chosen, records), end="\n\n")
-        of_table = plan if paper == "joint-loss" else tables.plan_of(chosen, plan)
+        of_table = rows.plan_of(chosen, plan)
         if of_table is None:
             print(f"{plan.profile} has no companion on this data set.\n")
-        elif missing := tables.missing_runs(chosen, of_table):
+        elif missing := rows.missing_runs(chosen, of_table):
             print(f"Not run with {of_table.profile}. To fill it:")
             for config in missing:
                 file = profile if of_table is plan else plan.companion
