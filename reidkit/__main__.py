@@ -338,13 +338,14 @@ def table(
     if number not in PAPERS[paper]:
         raise ParameterError(f"{paper} prints no table {number}; there are {', '.join(map(str, PAPERS[paper]))}")
     plan = read_profile(profile)
-    from reidkit.report import tables
+    from reidkit.report import rows, tables
+    from reidkit.report.verdicts import compare
 
-    records = tables.records_of(plan) if paper == "joint-loss" else tables.san_gal_records(plan)
+    records = rows.records_of(plan, paper)
     if form in (Format.csv, Format.json):
         import pandas as pd
 
-        scores = [tables.compare(chosen, records).assign(data=chosen.dataset) for chosen in PAPERS[paper][number]]
+        scores = [compare(chosen, records).assign(data=chosen.dataset) for chosen in PAPERS[paper][number]]
         found = pd.concat(scores, ignore_index=True)
         show(found.assign(records=found["records"].map(" ".join)) if form == Format.csv else found, form)
         return
@@ -352,13 +353,13 @@ def table(
         if form != Format.text:
             from reidkit.report.display import without_roles
 
-            show(tables.side_by_side(tables.compare(chosen, records)).map(without_roles), form)
+            show(tables.side_by_side(compare(chosen, records)).map(without_roles), form)
             continue
         print(tables.as_text(chosen, records), end="\n\n")
-        of_table = plan if paper == "joint-loss" else tables.plan_of(chosen, plan)
+        of_table = rows.plan_of(chosen, plan)
         if of_table is None:
             print(f"{plan.profile} has no companion on this data set.\n")
-        elif missing := tables.missing_runs(chosen, of_table):
+        elif missing := rows.missing_runs(chosen, of_table):
             print(f"Not run with {of_table.profile}. To fill it:")
             for config in missing:
                 file = profile if of_table is plan else plan.companion
