@@ -5,29 +5,36 @@
 #   make test                        everything that CI checks
 #   make zip, make pdf               the book as one file
 #   make book REPOSITORY=https://github.com/someone/reid-book BRANCH=main   with launch buttons to its source
-#   make lab                         JupyterLab, text notebooks opening as notebooks
+#   make lab PORT=8890               JupyterLab, text notebooks opening as notebooks
 
 PROFILE ?= synthped
 DATA_ROOT ?=
 GPUS ?= 1
-export REPOSITORY BRANCH
+export REPOSITORY BRANCH DATA_ROOT ALLOW_PEOPLE
 PYTHON ?= python3
 BIN := .venv/bin
-export PATH := $(abspath $(BIN)):$(PATH)
-SNAKEMAKE = snakemake $@ --configfile parameters/$(PROFILE).yaml --cores all --resources gpu=$(GPUS) \
-	--rerun-incomplete --nolock --quiet rules host $(if $(DATA_ROOT),--config data_root=$(abspath $(DATA_ROOT)))
-INDEX := build/$(PROFILE)/html/index.html
+BUILD := $(or $(REIDKIT_BUILD),build)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Files are UTF-8 whatever the terminal is, and the kernel `python3` is this environment's, whatever the user calls so.
+export PYTHONUTF8 := 1
+export JUPYTER_PREFER_ENV_PATH := 1
+ifneq ($(shell test -w "$$HOME" && echo writable),writable)  # Snakemake, npm and Jupyter would fail at their caches
+export HOME := $(or $(REIDKIT_BUILD),$(CURDIR)/build)/home
+$(shell mkdir -p "$(HOME)")
+endif
+SNAKEMAKE = snakemake $@ --configfile "parameters/$(PROFILE).yaml" --cores all --resources gpu=$(GPUS) \
+	--rerun-incomplete --nolock --quiet rules host $(if $(DATA_ROOT),--config data_root="$$DATA_ROOT")
 
 .PHONY: book zip pdf test benchmark lab clean
 .DEFAULT_GOAL := book
 
 book: $(BIN)/installed
 	@$(SNAKEMAKE)
-	@echo $(abspath $(INDEX))
+	@realpath "$(BUILD)/$(PROFILE)/html/index.html"
 
 zip pdf: $(BIN)/installed
 	@$(SNAKEMAKE)
-	@echo $(abspath build/$(PROFILE)/reid-book-$(PROFILE).$@)
+	@realpath "$(BUILD)/$(PROFILE)/reid-book-$(PROFILE).$@"
 
 test: $(BIN)/installed
 	@python -m pytest $(PYTEST)
@@ -36,7 +43,7 @@ benchmark: $(BIN)/installed
 	@python -m tests.benchmarks
 
 lab: $(BIN)/installed
-	@JUPYTER_CONFIG_DIR=$(CURDIR)/.jupyter jupyter lab --notebook-dir book
+	@JUPYTER_CONFIG_DIR="$(CURDIR)/.jupyter" jupyter lab --notebook-dir book
 
 # Everything that can be made again, but for .venv
 clean:

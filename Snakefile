@@ -16,20 +16,20 @@ from filelock import FileLock, Timeout
 if not workflow.configfiles:
     raise WorkflowError("name a parameter file: snakemake --configfile parameters/synthped.yaml --cores all book")
 
-ROOT = Path(os.environ.get("REIDKIT_BUILD", "build"))
+ROOT = Path(os.environ.get("REIDKIT_BUILD", "build")).expanduser()
 ASKED = ROOT / "plans" / f"{Path(workflow.configfiles[0]).stem}.json"  # what the package says is to be made
 
 
 def write_if_changed(file, text):
     """Only where it differs, so that the file's age tells when its content changed."""
-    if not file.is_file() or file.read_text() != text:
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
 
 
 if workflow.is_main_process:  # one at a time; unlike Snakemake's own lock, this one ends with a process that is killed
     ROOT.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(ROOT / ".lock")
+    lock = FileLock(ROOT / ".lock", mode=0o664)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -43,24 +43,37 @@ if workflow.is_main_process:  # one at a time; unlike Snakemake's own lock, this
         sys.exit(answer.returncode)  # it has said why
     write_if_changed(ASKED, answer.stdout)
 
-PLAN = json.loads(ASKED.read_text())
+PLAN = json.loads(ASKED.read_text(encoding="utf-8"))
 BUILD, RECORDS, PARAMETERS = (Path(PLAN[key]) for key in ("build", "records", "parameters"))
 RUNS = PLAN["runs"]
 MADE = [RECORDS / name / "record.json" for name, run in RUNS.items() if not run["published"]]
 REPEATED = {name: ROOT / "repeated" / name / "record.json" for name, run in RUNS.items() if run["repeated"]}
 CONFIG = BUILD / "_config.yml"
-site = yaml.safe_load(Path("_config.yml").read_text())
+site = yaml.safe_load(Path("_config.yml").read_text(encoding="utf-8"))
 if repository := os.environ.get("REPOSITORY"):  # where this book's source can be found: pages get launch buttons
-    site["repository"] = {"url": repository, "path_to_book": "book", "branch": os.environ.get("BRANCH") or "main"}
-    site["launch_buttons"] = {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"}
-    site["sphinx"]["config"]["extensions"].append("reidkit.report.launch")
+    from reidkit.report.launch import github_address
+
+    if address := github_address(repository):
+        site["repository"] = {"url": address, "path_to_book": "book", "branch": os.environ.get("BRANCH") or "main"}
+        site["launch_buttons"] = {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"}
+        site["sphinx"]["config"]["extensions"].append("reidkit.report.launch")
+    elif workflow.is_main_process:
+        print(f"REPOSITORY={repository}: not on GitHub, so that pages get no launch buttons", file=sys.stderr)
+if PLAN["people"]:
+    site["html"]["announcement"] = (
+        f"Built from {' and '.join(PLAN['people'])}: these pages may show real people. Keep them to yourself."
+    )
 write_if_changed(CONFIG, yaml.safe_dump(site, sort_keys=False))
 
-TOC = yaml.safe_load(Path("book/_toc.yml").read_text())
+TOC = yaml.safe_load(Path("book/_toc.yml").read_text(encoding="utf-8"))
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
-CHAPTERS = [page for page in PAGES if "kernelspec:" in Path(f"book/{page}.md").read_text().split("\n---", 1)[0]]
+HEADERS = {page: Path(f"book/{page}.md").read_text(encoding="utf-8").split("\n---", 1)[0] for page in PAGES}
+CHAPTERS = [page for page in PAGES if "kernelspec:" in HEADERS[page]]
 TELL_OF_REPETITIONS = ["index", "runs"]  # the others do not wait for them
 PLAIN = [page for page in PAGES if page not in CHAPTERS]
+
+localrules:  # on a cluster: what takes seconds, or the network, stays on the machine that snakemake runs on
+    book, zip, pdf, run_pages, plain_page, bibliography, scripts,
 
 wildcard_constraints:
     run="[^/]+",
@@ -85,34 +98,45 @@ rule book:
         BUILD / "book.log",
     shell:
         """
-        rm -rf {params.build}/_build/html {params.source}/_assets && cp -r book/_assets {params.source}/_assets
-        jupyter-book build {params.source} --path-output {params.build} --config {input.config} --toc {params.toc} \
-            --all -W -n --keep-going > {log} 2>&1 || {{ tail -n 40 {log}; exit 1; }}
-        rm -rf {params.build}/html && mv {params.build}/_build/html {params.build}/html
+        rm -rf {params.build:q}/_build/html {params.source:q}/_assets && cp -r book/_assets {params.source:q}/_assets
+        jupyter-book build {params.source:q} --path-output {params.build:q} --config {input.config:q} \
+            --toc {params.toc:q} --all -W -n --keep-going > {log:q} 2>&1 || {{ tail -n 40 {log:q}; exit 1; }}
+        rm -rf {params.build:q}/html && mv {params.build:q}/_build/html {params.build:q}/html
         """
+
+
+def shown_to_others(_):
+    """The book, which goes out as a file only where nobody real can be seen in it, or where it is said to be allowed."""
+    if PLAN["people"] and os.environ.get("ALLOW_PEOPLE") != "1":
+        raise WorkflowError(
+            f"This book is built from {' and '.join(PLAN['people'])}, and its pages may show real people, who must not "
+            "be passed on. Say ALLOW_PEOPLE=1 if the file stays with you."
+        )
+    return BUILD / "html" / "index.html"
 
 
 rule zip:  # the site, the records that its numbers come from, and a checksum of every file
     input:
-        BUILD / "html" / "index.html",
+        shown_to_others,
     output:
         BUILD / f"reid-book-{BUILD.name}.zip",
     params:
         folder=BUILD / f"reid-book-{BUILD.name}",
+        name=f"reid-book-{BUILD.name}",
         build=BUILD,
     shell:
         """
-        rm -rf {params.folder} && mkdir -p {params.folder}/records
-        cp -r {params.build}/html {params.folder}/site
-        cp -r {params.build}/source/runs/*/ {params.folder}/records
-        (cd {params.folder} && find . -type f | LC_ALL=C sort | xargs -d "\n" sha256sum > ../SHA256SUMS && mv ../SHA256SUMS .)
-        (cd {params.build} && python -m zipfile -c $(basename {output}) $(basename {params.folder})) && rm -rf {params.folder}
+        rm -rf {params.folder:q} && mkdir -p {params.folder:q}/records
+        cp -r {params.build:q}/html {params.folder:q}/site
+        cp -r {params.build:q}/source/runs/*/ {params.folder:q}/records
+        (cd {params.folder:q} && find . -type f | LC_ALL=C sort | xargs -d "\n" sha256sum > ../SHA256SUMS && mv ../SHA256SUMS .)
+        (cd {params.build:q} && python -m zipfile -c {params.name}.zip {params.name}) && rm -rf {params.folder:q}
         """
 
 
 rule pdf:  # the whole book on one page, printed by a browser
     input:
-        index=BUILD / "html" / "index.html",
+        index=shown_to_others,
         config=CONFIG,
     output:
         BUILD / f"reid-book-{BUILD.name}.pdf",
@@ -120,18 +144,18 @@ rule pdf:  # the whole book on one page, printed by a browser
         source=BUILD / "source",
         print=BUILD / "print",
         toc=(BUILD / "source" / "_toc.yml").resolve(),
-        page=(BUILD / "print" / "_build" / "singlehtml" / "index.html").resolve(),
+        page=(BUILD / "print" / "_build" / "singlehtml" / "index.html").resolve().as_uri(),
     log:
         BUILD / "logs" / "pdf.log",
     shell:
         """
         chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome) \
             || {{ echo "make pdf prints with Chromium, which was not found: apt-get install chromium"; exit 1; }}
-        jupyter-book build {params.source} --path-output {params.print} --config {input.config} --toc {params.toc} \
-            --builder singlehtml --all > {log} 2>&1 || {{ tail -n 20 {log}; exit 1; }}
+        jupyter-book build {params.source:q} --path-output {params.print:q} --config {input.config:q} \
+            --toc {params.toc:q} --builder singlehtml --all > {log:q} 2>&1 || {{ tail -n 20 {log:q}; exit 1; }}
         "$chromium" --headless --no-sandbox --disable-gpu --no-pdf-header-footer --generate-pdf-document-outline \
             --run-all-compositor-stages-before-draw --virtual-time-budget=300000 \
-            --print-to-pdf={output} file://{params.page} >> {log} 2>&1 || {{ tail -n 20 {log}; exit 1; }}
+            --print-to-pdf={output:q} {params.page:q} >> {log:q} 2>&1 || {{ tail -n 20 {log:q}; exit 1; }}
         """
 
 
@@ -151,7 +175,7 @@ rule data_set:
     params:
         owner=lambda wildcards: PLAN["data"][wildcards.folder],
     shell:
-        "reidkit data render {params.owner} && touch {output}"
+        "reidkit data render {params.owner:q} && touch {output:q}"
 
 
 rule run:
@@ -169,7 +193,7 @@ rule run:
     resources:
         gpu=PLAN["gpu"],  # `make book GPUS=N` runs N at a time
     shell:
-        "OMP_NUM_THREADS=1 reidkit run {params.owner} --row {params.row} --seed {params.seed} {params.options}"
+        "OMP_NUM_THREADS={threads} reidkit run {params.owner:q} --row {params.row} --seed {params.seed} {params.options}"
 
 
 use rule run as repeat with:  # what is published, beside it; begun first, because chapters and a page wait for it
@@ -206,7 +230,7 @@ rule heatmaps:
     resources:
         gpu=PLAN["gpu"],
     shell:
-        "OMP_NUM_THREADS=1 reidkit heatmaps {params.owner}"
+        "OMP_NUM_THREADS={threads} reidkit heatmaps {params.owner:q}"
 
 
 rule notebook:
@@ -217,14 +241,14 @@ rule notebook:
         heatmaps=sorted({done for run in RUNS.values() for done in heatmaps_of(run) if trained(run["guide"])}),
         repeated=lambda wildcards: REPEATED.values() if wildcards.page in TELL_OF_REPETITIONS else [],
         published=sorted(Path("book/records").glob("*/record.json")),
-        package=sorted(path for path in Path("reidkit").rglob("*.py")),
+        package=sorted(path for path in Path("reidkit").rglob("*") if path.suffix in {".py", ".html", ".css", ".svg"}),
     output:
         BUILD / "source" / "{page}.ipynb",
     log:
         BUILD / "logs" / "{page}.log",
     shell:
-        "OMP_NUM_THREADS=1 python -m reidkit.report.execute {input.chapter} {input.parameters} {output} > {log} 2>&1"
-        " || {{ tail -n 30 {log}; exit 1; }}"
+        "OMP_NUM_THREADS=1 python -m reidkit.report.execute {input.chapter:q} {input.parameters:q} {output:q} > {log:q} 2>&1"
+        " || {{ tail -n 30 {log:q}; exit 1; }}"
 
 
 use rule notebook as longest_notebook with:  # begun first, so that no core waits for it at the end
@@ -244,12 +268,14 @@ rule run_pages:
         parameters=PARAMETERS,
         records=MADE,
         published=sorted(Path("book/records").glob("*/record.json")),
-        package=sorted(path for path in Path("reidkit").rglob("*.py")),
+        package=sorted(path for path in Path("reidkit").rglob("*") if path.suffix in {".py", ".html", ".css", ".svg"}),
     output:
         toc=BUILD / "source" / "_toc.yml",
         pages=directory(BUILD / "source" / "runs"),
+    params:
+        source=BUILD / "source",
     shell:
-        "reidkit pages {input.parameters} --toc {input.toc} --source {BUILD}/source > /dev/null"
+        "reidkit pages {input.parameters:q} --toc {input.toc:q} --source {params.source:q} > /dev/null"
 
 
 rule plain_page:
@@ -260,7 +286,7 @@ rule plain_page:
     wildcard_constraints:
         page="|".join(PLAIN) or "$^",
     shell:
-        "cp {input} {output}"
+        "cp {input:q} {output:q}"
 
 
 rule bibliography:
@@ -269,7 +295,7 @@ rule bibliography:
     output:
         BUILD / "source" / "references.bib",
     shell:
-        "cp {input} {output}"
+        "cp {input:q} {output:q}"
 
 
 rule scripts:  # other people's scripts are locked dependencies, never sources
@@ -286,13 +312,13 @@ rule scripts:  # other people's scripts are locked dependencies, never sources
         BUILD / "logs" / "npm.log",
     shell:
         """
-        mkdir -p {params.folder} && cp {input} {params.folder}
-        npm ci --prefix {params.folder} --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund > {log} 2>&1 \
-            || {{ tail -n 20 {log}; exit 1; }}
-        modules={params.folder}/node_modules
-        cp $modules/mathjax/es5/tex-svg.js {params.scripts}
-        cp $modules/mathjax/LICENSE {params.scripts}/MathJax-LICENSE.txt
-        cp $modules/@jupyter-widgets/html-manager/dist/{{embed.js,*.woff2}} {params.scripts}/widgets
-        find $modules -type f -iregex ".*/license[a-z0-9-]*\\(\\.md\\|\\.txt\\)?" -not -path "*/axe-core/*" | LC_ALL=C sort \
-            | xargs tail -vn +1 > {params.scripts}/widgets/LICENSES.txt
+        mkdir -p {params.folder:q} && cp {input:q} {params.folder:q}
+        npm ci --prefix {params.folder:q} --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund > {log:q} 2>&1 \
+            || {{ tail -n 20 {log:q}; exit 1; }}
+        modules={params.folder:q}/node_modules
+        cp "$modules"/mathjax/es5/tex-svg.js {params.scripts:q}
+        cp "$modules"/mathjax/LICENSE {params.scripts:q}/MathJax-LICENSE.txt
+        cp "$modules"/@jupyter-widgets/html-manager/dist/{{embed.js,*.woff2}} {params.scripts:q}/widgets
+        find "$modules" -type f -iregex ".*/license[a-z0-9-]*\\(\\.md\\|\\.txt\\)?" -not -path "*/axe-core/*" | LC_ALL=C sort \
+            | xargs -d "\n" tail -vn +1 > {params.scripts:q}/widgets/LICENSES.txt
         """

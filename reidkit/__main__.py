@@ -4,6 +4,10 @@ What takes seconds to import, as torch does, is imported by the command that nee
 checked, so that help and mistakes are told at once.
 """
 
+import errno
+import io
+import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
@@ -19,6 +23,10 @@ if TYPE_CHECKING:
 
     from reidkit.profile import Profile
     from reidkit.records import Record
+
+_ROOM = "make room and give the same command again, which goes on from the last checkpoint"
+_OWN = "another user's? REIDKIT_BUILD names a build folder of your own"
+MENDABLE = {errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EACCES: _OWN, errno.EPERM: _OWN, errno.EROFS: _OWN}
 
 app = typer.Typer(
     help="Attention in person re-identification: data, runs, tables and checks behind the book.",
@@ -215,28 +223,53 @@ def run(
     data_root: DataRoot = None,
     device: Device = None,
     set_: Change = None,
+    within: Annotated[
+        float | None, typer.Option(min=0, metavar="MINUTES", help="start only what will be done by then; exit code 75")
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="with --within: train to the limit what is left")] = False,
+    archive: Annotated[Path | None, typer.Option(help="a .tar.gz that holds all finished records at any time")] = None,
+    time_only: Annotated[bool, typer.Option("--time-only", help="tell how long it would all take here")] = False,
 ) -> None:
     """Load the finished records of a profile's runs, or train what is missing. Interrupted runs are resumed.
 
+    Exit code 0: all are there. 1: one failed; the others are not stopped by that. 75: --within left some. SIGTERM and
+    Ctrl-C leave a checkpoint first.
+
     A run that outgrows a GPU: torchrun --nproc-per-node 4 -m reidkit run PROFILE. Each takes its share of every batch.
     """
-    plan = read_profile(profile, set_, data_root, device, row or ())
-    from reidkit import distributed, runs
-    from reidkit.places import record_roots
+    import time
 
+    started = time.monotonic()
+    plan = read_profile(profile, set_, data_root, device, row or ())
+    from reidkit import distributed, queue, runs
+    from reidkit.places import record_roots
+    from reidkit.settings import ParameterError
+
+    if partial and within is None:
+        raise ParameterError("--partial: to which limit? Give one by --within MINUTES")
     distributed.join()
     chosen = plan.configs()
     if row or seed:
         rows = row or dict.fromkeys(planned.row for planned in plan.planned())
         chosen = [plan.config(name, number) for number in seed or (None,) for name in rows]
-    for config in chosen:
-        finished = runs.run(config, records=records, fresh=fresh)
+    if time_only:
+        raise typer.Exit(queue.measure(chosen))
+
+    def show(finished: runs.Run) -> None:
         shown = "  ".join(f"{key} {100 * value:.2f}" for key, value in finished.metrics.items())
-        if distributed.rank() == 0:
-            origin = ""
-            if finished.record.directory.parent == record_roots()[1]:
-                origin = f"  (published; the data {'agree' if config.root.is_dir() else 'are not here'})"
-            print(f"{finished.record.name}: {shown}{origin}")
+        origin = ""
+        if finished.record.directory.parent == record_roots()[1]:
+            origin = f"  (published; the data {'agree' if finished.config.root.is_dir() else 'are not here'})"
+        print(f"{finished.record.name}: {shown}{origin}", flush=True)
+
+    deadline = started + 60 * within if within is not None else float("inf")
+    work = queue.Queue(chosen, records or record_roots()[0], fresh, archive, deadline, report=show)
+    code = work.work(partial)
+    if distributed.rank() == 0 and code:
+        print(f"reidkit: {work.summary()}", file=sys.stderr)
+    if code == queue.LEFT and work.signal is not None and within is None:
+        code = 128 + work.signal  # as a shell tells of a process that a signal has ended
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -305,13 +338,14 @@ def table(
     if number not in PAPERS[paper]:
         raise ParameterError(f"{paper} prints no table {number}; there are {', '.join(map(str, PAPERS[paper]))}")
     plan = read_profile(profile)
-    from reidkit.report import tables
+    from reidkit.report import rows, tables
+    from reidkit.report.verdicts import compare
 
-    records = tables.records_of(plan) if paper == "joint-loss" else tables.san_gal_records(plan)
+    records = rows.records_of(plan, paper)
     if form in (Format.csv, Format.json):
         import pandas as pd
 
-        scores = [tables.compare(chosen, records).assign(data=chosen.dataset) for chosen in PAPERS[paper][number]]
+        scores = [compare(chosen, records).assign(data=chosen.dataset) for chosen in PAPERS[paper][number]]
         found = pd.concat(scores, ignore_index=True)
         show(found.assign(records=found["records"].map(" ".join)) if form == Format.csv else found, form)
         return
@@ -319,13 +353,13 @@ def table(
         if form != Format.text:
             from reidkit.report.display import without_roles
 
-            show(tables.side_by_side(tables.compare(chosen, records)).map(without_roles), form)
+            show(tables.side_by_side(compare(chosen, records)).map(without_roles), form)
             continue
         print(tables.as_text(chosen, records), end="\n\n")
-        of_table = plan if paper == "joint-loss" else tables.plan_of(chosen, plan)
+        of_table = rows.plan_of(chosen, plan)
         if of_table is None:
             print(f"{plan.profile} has no companion on this data set.\n")
-        elif missing := tables.missing_runs(chosen, of_table):
+        elif missing := rows.missing_runs(chosen, of_table):
             print(f"Not run with {of_table.profile}. To fill it:")
             for config in missing:
                 file = profile if of_table is plan else plan.companion
@@ -555,10 +589,21 @@ def _tell_unreadable(unreadable: Mapping[Path, str]) -> None:
 
 def main() -> None:
     """Runs the command line; the errors that a user can mend are told in words, with exit code 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what a terminal has no letter for
+    home = os.path.expanduser("~")
+    sys.argv[1:] = [re.sub("^(--[a-z-]+=)~(?=/|$)", lambda m: m[1] + home, a) for a in sys.argv[1:]]  # no shell does it
     try:
         app()
     except UserError as error:
         print(f"reidkit: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except OSError as error:
+        # By its words: a copy of a folder that fails gives no number.
+        advice = [advice for number, advice in MENDABLE.items() if os.strerror(number) in str(error)]
+        if not advice:
+            raise
+        print(f"reidkit: {error!s:.300}: {advice[0]}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
         print("reidkit: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)

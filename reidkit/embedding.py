@@ -103,6 +103,13 @@ def embed(
         tell apart.
     device: auto, cpu or cuda.
 
+    >>> from reidkit.profile import Profile
+    >>> from reidkit.runs import run
+    >>> trained = run(Profile.read("smoke", data_root=root, batch_size=8).config("none/ce"), progress=False)
+    >>> found = embed(root / "query")
+    >>> found.run == trained.record.name, len(found.features) == len(found.pictures)
+    (True, True)
+
     Raises EmbeddingError where there is no picture, RecordError or CheckpointError where there is no such run or no
     weights.
     """
@@ -207,6 +214,8 @@ class TrainedNetwork:
         config, network = build(name, file, data_root)
         if not SYSTEMS[config.system].ranks:
             raise EmbeddingError(f"{name}: a run of {config.row_name}, which makes no features; name a run that ranks")
+        if needed := config.needs - {"attributes", "heat maps"}:
+            raise EmbeddingError(f"{name}: its network needs {', '.join(needed)} of every picture; own ones have none")
         given = None
         if (guide := config.guide) is not None:
             of = file.with_name(f"{guide.name}.safetensors")

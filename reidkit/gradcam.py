@@ -47,6 +47,13 @@ def attribute_heat_maps(
     Maps are float32, computed so under autocast and for half-precision networks too (float64 for a float64 network).
     Batch normalisation uses its running statistics, also if the network is in training mode: no image's maps depend on
     the others. The network, its mode and its gradients are left as they are. NumPy arrays and lists are taken too.
+
+    >>> from reidkit.systems.attributes import AttributeNetwork
+    >>> network = AttributeNetwork(class_counts=[2, 4], width_multiplier=0.125)  # two attributes
+    >>> maps = attribute_heat_maps(network, torch.zeros(1, 3, 64, 32), layers=["layer3", "layer4"])
+    >>> {layer: tuple(values.shape) for layer, values in maps.items()}
+    {'layer3': (1, 2, 4, 2), 'layer4': (1, 2, 4, 2)}
+
     Raises ValueError or TypeError for an unknown layer, images of another shape or integer ones, classes that do not
     fit, a network that is wrapped, and one with attention behind the first layer asked for: its adjoint is not known.
     """

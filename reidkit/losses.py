@@ -27,6 +27,12 @@ class BatchHardTripletLoss(nn.Module):
 
     The paper's Eq. 2 and 3 with the hinge it leaves out; mined as Hermans et al., "In Defense of the Triplet Loss",
     2017, Eq. 5. D is the Euclidean distance. `margin=None` is their soft margin, log(1 + exp(D(a, p) - D(a, n))).
+
+    >>> loss = BatchHardTripletLoss(margin=0.3)
+    >>> loss([[0.0], [1.0], [3.0], [3.5]], [1, 1, 2, 2])  # the others are further than one's own, by more than 0.3
+    tensor(0., dtype=torch.float64)
+    >>> loss([[0.0], [1.0], [1.0], [0.0]], [1, 1, 2, 2])  # one's own is at 1, another at 0
+    tensor(1.3000, dtype=torch.float64)
     """
 
     def __init__(self, margin: float | None = 0.3) -> None:
@@ -57,17 +63,23 @@ def hardest_distances(features: Values, labels: Values) -> tuple[Tensor, Tensor,
     """
     features, labels = batch(features, labels)
     features = at_least_float32(features)
+    farthest, nearest, valid = hardest_pairs(features, labels)
+    to_positive = torch.linalg.vector_norm(features - features.index_select(0, farthest), dim=1)
+    to_negative = torch.linalg.vector_norm(features - features.index_select(0, nearest), dim=1)
+    return to_positive, to_negative, valid
+
+
+def hardest_pairs(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which sample is the farthest positive and which the nearest negative of each, and whether it has both; (N,)."""
     positive, negative = pair_masks(labels)
     if len(features) == 0:
-        return features.sum(1), features.sum(1), positive.any(1)
+        return labels, labels, positive.any(1)
     with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
         # |b|^2 - 2ab orders the candidates b of an anchor a as |a - b|^2 does.
         order = torch.addmm(features.square().sum(1), features, features.T, alpha=-2)  # (N, N)
         farthest = torch.where(positive, order, -torch.inf).argmax(1)
         nearest = torch.where(negative, order, torch.inf).argmin(1)
-    to_positive = torch.linalg.vector_norm(features - features.index_select(0, farthest), dim=1)
-    to_negative = torch.linalg.vector_norm(features - features.index_select(0, nearest), dim=1)
-    return to_positive, to_negative, positive.any(1) & negative.any(1)
+    return farthest, nearest, positive.any(1) & negative.any(1)
 
 
 class CircleLoss(nn.Module):
@@ -76,6 +88,10 @@ class CircleLoss(nn.Module):
         log[1 + sum_n exp(gamma alpha_n (s_n - m)) sum_p exp(-gamma alpha_p (s_p - (1 - m)))]
 
     with alpha_p = max(0, 1 + m - s_p), alpha_n = max(0, s_n + m), both without gradient: what Eq. 4 leaves out.
+
+    >>> apart, mixed = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]] * 2
+    >>> CircleLoss()(apart, [1, 1, 2, 2]) < 1e-6 < 50 < CircleLoss()(mixed, [1, 1, 2, 2])
+    tensor(True)
     """
 
     def __init__(self, scale: float = 64.0, margin: float = 0.35) -> None:
@@ -97,7 +113,11 @@ class CircleLoss(nn.Module):
 
 
 class UnifiedLoss(nn.Module):
-    """Eq. 4 as printed: log[1 + sum_n sum_p exp(gamma (s_n - s_p + m))] on cosine similarities, mean over anchors."""
+    """Eq. 4 as printed: log[1 + sum_n sum_p exp(gamma (s_n - s_p + m))] on cosine similarities, mean over anchors.
+
+    >>> UnifiedLoss(scale=1.0, margin=0.0)([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], [1, 1, 2, 2])
+    tensor(0.5514, dtype=torch.float64)
+    """
 
     def __init__(self, scale: float = 64.0, margin: float = 0.35) -> None:
         super().__init__()
@@ -119,6 +139,9 @@ def binary_cross_entropy_eq1(logits: Values, labels: Values) -> Tensor:
 
     Logits (N, K), labels (N,) in [0, K), or IndexError. The second term, a binary cross-entropy against the other
     classes, is absent from the cross-entropy that everyone trains with.
+
+    >>> binary_cross_entropy_eq1([[0.0, 0.0]], [0])  # log 2, twice
+    tensor(1.3863, dtype=torch.float64)
     """
     logits, labels = batch(logits, labels, "logits")
     check_range(labels, logits.shape[1])
@@ -148,6 +171,11 @@ class JointLoss(nn.Module):
     what tells whether it has left the margin: "hardest positive" and "hardest negative", mean distances, and "active
     triplets", the share of anchors with a loss above 0. All of that is absent with `use_triplet=False`, the paper's
     "Baseline". A circle classifier's logits bring the circle loss.
+
+    >>> from types import SimpleNamespace
+    >>> output = SimpleNamespace(features=torch.eye(4), logits=torch.zeros(4, 2))  # of a network that knows nothing
+    >>> [f"{name} {value:.2f}" for name, value in JointLoss()(output, [0, 0, 1, 1]).items()][:3]
+    ['cross-entropy 0.69', 'triplet 0.30', 'total 0.99']
     """
 
     def __init__(self, label_smoothing: float = 0.1, triplet_margin: float = 0.3, use_triplet: bool = True) -> None:
@@ -259,6 +287,9 @@ def attribute_loss(logits: Sequence[Values], labels: Values) -> Tensor:
 
     Logits (N, classes) of each of G groups, labels (N, G) integer, -1 where missing. A group's cross-entropy is the
     mean over the images whose label is known; without any it is 0, with gradient 0.
+
+    >>> attribute_loss([[[0.0, 0.0]], [[0.0, 0.0, 0.0, 0.0]]], [[1, -1]])  # log 2 of the one, 0 of the other
+    tensor(0.3466, dtype=torch.float64)
     """
     groups = [as_tensor(f"logits of group {index}", group) for index, group in enumerate(logits)]
     labels = integers("labels", labels, groups[0].device if groups else None).long()

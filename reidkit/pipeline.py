@@ -24,6 +24,7 @@ def plan(profile: Profile, read_from: Path | None = None, fresh: bool = False) -
       that `guide`s it with heat maps, or null; whether it is `published`, so that it need not be made (nothing is
       with `fresh`); and whether it is to be `repeated` nevertheless.
     - `heatmaps`: by name of a run that guides others, the parameter file.
+    - `people`: the data sets of real people whose pictures its pages may show.
     - `gpu`: how many a run takes.
     """
     if read_from is not None and read_from.stem != profile.profile:
@@ -36,10 +37,13 @@ def plan(profile: Profile, read_from: Path | None = None, fresh: bool = False) -
     runs: dict[str, dict[str, Any]] = {}
     data: dict[str, str] = {}
     heat_maps: dict[str, str] = {}
+    people: dict[str, None] = {}
     for part, name in ((profile, "parameters.yaml"), (profile.other(), "companion.yaml")):
         if part is None:
             continue
         file = str(build / name)
+        if part.dataset != "synthped":
+            people[part.dataset] = None
         write_if_changed(Path(file), part.as_yaml())
         repeated = {part.config(row).name for row in part.repeated}
         for planned in part.planned():
@@ -68,6 +72,7 @@ def plan(profile: Profile, read_from: Path | None = None, fresh: bool = False) -
         "fresh": fresh,
         "runs": runs,
         "heatmaps": heat_maps,
+        "people": list(people),
         "gpu": int(torch.cuda.is_available()),
     }
 

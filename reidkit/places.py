@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+LOCK_MODE = 0o664  # of lock files: a group that shares a build folder takes turns
+
 
 def project_root() -> Path:
     """The checkout that this package lies in; the working directory where it was installed without one."""
@@ -12,7 +14,7 @@ def project_root() -> Path:
 
 def build_root() -> Path:
     """Where everything that can be made again goes: `build/`, or what REIDKIT_BUILD names."""
-    return Path(os.environ.get("REIDKIT_BUILD", project_root() / "build"))
+    return Path(os.environ.get("REIDKIT_BUILD", project_root() / "build")).expanduser()
 
 
 def record_roots() -> tuple[Path, Path]:

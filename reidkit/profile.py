@@ -84,6 +84,10 @@ class Profile(Settings):
     def read(cls, path: str | Path, **changes: Any) -> Self:
         """A profile from a YAML file (or the name of one in `parameters/`), with some parameters changed.
 
+        >>> profile = Profile.read("smoke", epochs=3)
+        >>> profile.config("cbam/ce", seed=1).epochs, profile.rows("attributes")
+        (3, ('attributes',))
+
         Raises ParameterError, naming the key, the file and the nearest valid name, before anything runs.
         """
         file = parameter_file(path)

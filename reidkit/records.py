@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
+CONTENT = {"system": str, "config": dict, "metrics": dict, "provenance": dict, "files": dict}  # beside it
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pandas")
 
 
@@ -61,13 +63,33 @@ class Record:
         return self.directory.name
 
 
+def origin() -> dict[str, Any]:
+    """The `commit` that this code is of, and whether it is `dirty`, changed since; None where nobody says.
+
+    Git says it of a checkout. Where code was copied without one, REIDKIT_COMMIT may say it, in the words of
+    `git describe --always --abbrev=40 --exclude '*' --dirty` at its source. Raises RecordError for other words.
+    """
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    if commit is not None:
+        return {"commit": commit, "dirty": None if changes is None else bool(changes)}
+    if not (said := os.environ.get("REIDKIT_COMMIT")):
+        return {"commit": None, "dirty": None}
+    if not (match := re.fullmatch(r"([0-9a-f]{40})(-dirty)?", said)):
+        raise RecordError(
+            f"REIDKIT_COMMIT={said}: expected 40 hexadecimal digits, then -dirty where files were changed: what "
+            "`git describe --always --abbrev=40 --exclude '*' --dirty` says where the code comes from"
+        )
+    return {"commit": match[1], "dirty": match[2] is not None}
+
+
 def provenance(**measured: Any) -> dict[str, Any]:
-    """Where and from what a run was made: commit, versions and machine, with what the caller measured."""
-    commit, dirty = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    """Where and from what a run was made: commit, versions and machine, with what the caller measured.
+
+    The commit is that of now, unless the caller says which it was when the code was loaded.
+    """
     return {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": commit,
-        "dirty": None if dirty is None else bool(dirty),
+        **(origin() if "commit" not in measured else {}),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
@@ -143,8 +165,12 @@ def read_content(directory: Path) -> dict[str, Any]:
         raise RecordError(f"{path}: no such record") from error
     except ValueError as error:
         raise RecordError(f"{path}: not valid JSON ({error}); delete the record and run it again") from error
-    if content.get("format") != FORMAT:
-        raise RecordError(f"{path}: record format {content.get('format')!r}, but this version reads format {FORMAT}")
+    made = content.get("format") if isinstance(content, dict) else None
+    if made != FORMAT:
+        raise RecordError(f"{path}: record format {made!r}, but this version reads format {FORMAT}")
+    for key, kind in CONTENT.items():
+        if not isinstance(content.get(key), kind):
+            raise RecordError(f"{path}: {key!r} is missing or altered; delete the record and run it again")
     return dict(content)
 
 
@@ -157,7 +183,7 @@ def publish(record: Record, root: Path) -> Record:
     origin, target = record.provenance, root / record.name
     problems = []
     if not origin.get("commit"):
-        problems.append("it does not say of which commit it is: run it in a checkout")
+        problems.append("it does not say of which commit it is: run it in a checkout, or set REIDKIT_COMMIT")
     elif origin.get("dirty") is not False:
         problems.append("it was made in a checkout with uncommitted changes: commit them and run it again")
     if not origin.get("data"):

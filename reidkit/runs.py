@@ -9,9 +9,10 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,23 +28,26 @@ from reidkit import distributed
 from reidkit.data import Attributes, Dataset, DatasetError, Split, load_dataset
 from reidkit.data.heat_maps import HeatMaps, store_heat_maps
 from reidkit.data.layouts import file_list_checksum
-from reidkit.data.resident import load_images, normalise, resize
+from reidkit.data.part_maps import PartMaps
+from reidkit.data.resident import Images, load_images, normalise, resize
 from reidkit.data.samplers import IdentitySampler, ShuffledSampler
 from reidkit.data.synthped import render, renderer
 from reidkit.data.validation import hold_out
 from reidkit.evaluation.ranking import Metric
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.losses import complete_anchors
-from reidkit.places import build_root, record_roots
-from reidkit.records import Record, RecordError, provenance, read_record, write_record
+from reidkit.places import LOCK_MODE, build_root, record_roots
+from reidkit.records import Record, RecordError, origin, provenance, read_record, write_record
 from reidkit.settings import REVISION, Configuration, ParameterError, Settings, validate
 from reidkit.systems import SYSTEMS
 from reidkit.systems.system import Batch, Classes, Maps, Material, Model, embed, ranking_metrics
 from reidkit.training import Batch as Step
-from reidkit.training import CheckpointError, Sampler, choose_device, train
+from reidkit.training import CheckpointError, Sampler, Stop, choose_device, train
+from reidkit.workers import ending_with_this_process
 
 SPLITS = ("train", "query", "gallery")
 MapClasses = Literal["predicted", "labels"]
+MapsOf = Callable[..., Maps]  # called as `heat_maps`
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,25 @@ class Run:
         return self.record.history
 
 
-def run(config: Configuration, *, records: Path | None = None, fresh: bool = False, progress: bool = True) -> Run:
+def run(
+    config: Configuration,
+    *,
+    records: Path | None = None,
+    fresh: bool = False,
+    progress: bool = True,
+    stop: Stop | None = None,
+) -> Run:
     """Loads the finished record of `config`, or trains, measures and writes it to `records` (`build/records`).
 
     The run that guides it, if one does, comes first. An interrupted run goes on from its last checkpoint. Where another
     process trains the same run, this one says so and waits for its record. `fresh`: only a record that is in `records`
-    is loaded, no published one. Raises a UserError that says what to do.
+    is loaded, no published one. Raises a UserError that says what to do, and StoppedError where `stop` ends its
+    training.
+
+    >>> from reidkit.profile import Profile
+    >>> config = Profile.read("smoke", data_root=root, batch_size=8).config("none/ce")
+    >>> sorted(run(config, progress=False).metrics)
+    ['mAP', 'mAP (trapezoid)', 'mINP', 'rank-1', 'rank-10', 'rank-5']
     """
     records = records or build_root() / "records"
     roots = [records] if fresh else record_roots()
@@ -80,32 +97,43 @@ def run(config: Configuration, *, records: Path | None = None, fresh: bool = Fal
         with OnlyOne(config.name) if distributed.rank() == 0 else contextlib.nullcontext():
             found = find_record(config, roots)  # another process may have finished it meanwhile
             if not distributed.agreed(found is not None):
-                found = make(config, records, progress)
+                found = make(config, records, progress, stop=stop)
                 distributed.wait()
     return Run(config, read_record(records / config.name) if found is None else found)
 
 
-def with_weights(config: Configuration, records: Path | None = None, progress: bool = True) -> None:
+def with_weights(
+    config: Configuration, records: Path | None = None, progress: bool = True, stop: Stop | None = None
+) -> None:
     """As `run`, and sees to it that the weights are on this machine, which published records come without.
 
     What has a record already leaves its new one in `build/repeated`, so that the first goes on to count.
     """
     records = records or build_root() / "records"
-    if find_record(config, [records, *record_roots()]) is not None:
+    if (found := find_record(config, [records, *record_roots()])) is not None:
         records = build_root() / "repeated"
+        if config.root.is_dir():
+            check_data(found, open_dataset(config, progress))
     if not distributed.agreed(weights_path(config).is_file()):
         with OnlyOne(config.name) if distributed.rank() == 0 else contextlib.nullcontext():
             if not distributed.agreed(weights_path(config).is_file()):
-                make(config, records, progress)
+                make(config, records, progress, stop=stop)
                 distributed.wait()
 
 
-def make(config: Configuration, records: Path, progress: bool = True, build: Path | None = None) -> Record | None:
-    """Trains and measures a run and writes its record, whatever is there; None where another process writes it.
+def make(
+    config: Configuration,
+    records: Path,
+    progress: bool = True,
+    build: Path | None = None,
+    stop: Stop | None = None,
+    maps_of: MapsOf | None = None,
+) -> Record | None:
+    """Trains and measures a run and writes its record, unless that is there; None where another process writes it.
 
-    Its checkpoint and its weights go below `build`, the build folder unless given.
+    Its checkpoint and its weights go below `build`, the build folder unless given. `maps_of`: see `gather`.
     """
-    system = SYSTEMS[config.system]
+    system, code = SYSTEMS[config.system], origin()  # now: much may be committed until the end
     device = choose_device(config.device)
     dataset = open_dataset(config, progress)
     if system.ranks and not dataset.answerable.any():
@@ -115,7 +143,7 @@ def make(config: Configuration, records: Path, progress: bool = True, build: Pat
         )
     sampler = make_sampler(config, dataset.train.labels())
     data = file_list_checksum(dataset)
-    material = gather(config, dataset, device, progress=progress)
+    material = gather(config, dataset, device, progress=progress, maps_of=maps_of)
     network = system.build(config, material.classes)
     network = network.to(device)
     if config.channels_last:
@@ -123,7 +151,7 @@ def make(config: Configuration, records: Path, progress: bool = True, build: Pat
     if config.compile:
         network.compile()
     build = build or build_root()
-    workplace = build / "runs" / config.name
+    workplace = checkpoint_path(config, build).parent
     trained = train(
         network,
         losses_of(network, config, material),
@@ -136,21 +164,28 @@ def make(config: Configuration, records: Path, progress: bool = True, build: Pat
         identity={"run": config.name, "data": data},
         name=" ".join(config.title[1:]),
         phases=config.phases,
+        stages=network.stages(),
         evaluate=(lambda: _scores(system.measure(network, material, config).metrics)) if system.ranks else None,
+        stop=stop,
         progress=progress,
     )
     if distributed.rank() > 0:
         return None
+    if (records / config.name / "record.json").is_file():  # it was the weights that were missing
+        save_weights(weights_path(config, build), network, config, material.classes, data)
+        shutil.rmtree(workplace)
+        return read_record(records / config.name)
     started = time.perf_counter()
     measured = system.measure(network, material, config)
     seconds = {"training": round(trained.seconds, 1), "measurement": round(time.perf_counter() - started, 1)}
-    save_weights(weights_path(config, build), network, config, material.classes)
+    save_weights(weights_path(config, build), network, config, material.classes, data)
     record = write_record(
         records / config.name,
         system=system.name,
         config=config.determinants,
         metrics=measured.metrics,
         provenance=provenance(
+            **code,
             seed=config.seed,
             data=data,
             device="; ".join(trained.devices),
@@ -166,6 +201,11 @@ def make(config: Configuration, records: Path, progress: bool = True, build: Pat
     return record
 
 
+def checkpoint_path(config: Configuration, build: Path | None = None) -> Path:
+    """Where a run that is not finished keeps how far it has come."""
+    return (build or build_root()) / "runs" / config.name / "checkpoint.pt"
+
+
 def _scores(metrics: Mapping[str, float]) -> dict[str, float]:
     """What the history tells of an evaluation."""
     return {name: metrics[name] for name in ("mAP", "rank-1")}
@@ -179,7 +219,14 @@ def open_dataset(config: Settings, progress: bool = True) -> Dataset:
     if config.dataset == "synthped" and config.data_root is None:
         with distributed.first_one_first():
             render_synthped(config, progress=progress)
-    dataset = load_dataset(config.dataset, config.root)
+    try:
+        dataset = load_dataset(config.dataset, config.root)
+    except DatasetError as error:
+        if config.root.is_dir():
+            raise
+        raise DatasetError(
+            f"{error}\nName the folder that holds it: --data-root FOLDER, or data_root in the parameter file."
+        ) from error
     return hold_out(dataset, config.validation_identities) if config.validation_identities else dataset
 
 
@@ -187,17 +234,33 @@ def render_synthped(config: Settings, root: Path | None = None, progress: bool =
     """Renders the SynthPed of a profile or run where its runs look for it, or at `root`, unless it is there."""
     if config.dataset != "synthped":
         raise ParameterError(f"dataset is {config.dataset}, which is real and not rendered; use a profile of synthped")
+    root = root or config.root
     try:
-        return render(
-            root or config.root,
-            config.synthped_preset,
-            seed=config.synthped_seed,
-            train_identities=config.synthped_train_identities,
-            test_identities=config.synthped_test_identities,
-            progress=progress,
-        )
+        with ending_with_this_process(), _alone(root):
+            return render(
+                root,
+                config.synthped_preset,
+                seed=config.synthped_seed,
+                train_identities=config.synthped_train_identities,
+                test_identities=config.synthped_test_identities,
+                progress=progress,
+            )
     except (ValueError, FileExistsError) as error:
         raise ParameterError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """One process at a time renders to `root`; what a killed one has left beside it is removed."""
+    if (root / "synthped.json").is_file():
+        yield
+        return
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(root.parent / f".{root.name}.lock", mode=LOCK_MODE):
+        for left in root.parent.iterdir():
+            if re.fullmatch(rf"\.{re.escape(root.name)}-[a-z0-9_]{{8}}", left.name):
+                shutil.rmtree(left)
+        yield
 
 
 def attributes_of(dataset: Dataset) -> Attributes:
@@ -216,20 +279,53 @@ def gather(
     device: torch.device,
     splits: Sequence[str] = SPLITS,
     progress: bool = True,
+    maps_of: MapsOf | None = None,
 ) -> Material:
-    """What a run works with: the images of some splits on the device, and what else its configuration needs."""
+    """What a run works with: the images of some splits on the device, and what else its configuration needs.
+
+    `maps_of` gives the heat maps of its guide, a split and the classes that they explain, unless it is `heat_maps`.
+    """
     maps: dict[str, Maps] = {}
     if (guide := config.guide) is not None:
         for split in splits:  # no label is known of a test image
             classes = config.map_classes if split == "train" else "predicted"
-            stored = heat_maps(guide, split, classes, progress=progress)
+            stored = (maps_of or heat_maps)(guide, split, classes, progress=progress)
             maps[split] = SYSTEMS[config.system].guided(config, stored)
+    if "parts" in config.needs:
+        maps = {split: PartMaps(dataset.root, getattr(dataset, split).paths, device) for split in splits}
     return Material(
         dataset,
-        {split: load_images(getattr(dataset, split).paths, config.size, device) for split in splits},
+        {split: images_of(dataset, split, config.size, device) for split in splits},
         attributes_of(dataset) if "attributes" in config.needs else None,
         maps,
     )
+
+
+_kept: dict[str, tuple[Any, Images]] | None = None  # by split, with what they were made from
+
+
+@contextlib.contextmanager
+def images_kept() -> Iterator[None]:
+    """Within the block, the images last loaded of each split stay in memory, for runs that follow on the same data."""
+    global _kept
+    _kept = {}
+    try:
+        yield
+    finally:
+        _kept = None
+
+
+def images_of(dataset: Dataset, split: str, size: tuple[int, int], device: torch.device) -> Images:
+    """The images of a split on a device; where they are kept, those that are there, if no file has changed since."""
+    paths = getattr(dataset, split).paths
+    if _kept is None:
+        return load_images(paths, size, device)
+    source = (size, device, [(path, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in paths])
+    if split in _kept and _kept[split][0] != source:
+        del _kept[split]  # first, so that never both are in memory
+    if split not in _kept:
+        _kept[split] = source, load_images(paths, size, device)
+    return _kept[split][1]
 
 
 def labels_of(material: Material) -> Tensor:
@@ -305,7 +401,7 @@ def heat_maps(
     with distributed.first_one_first():
         return store_heat_maps(
             heat_map_folder(config, split, classes),
-            load_images(images.paths, config.size, device),
+            images_of(dataset, split, config.size, device),
             produce,
             key={
                 "network": hashlib.sha256(weights_path(config).read_bytes()).hexdigest(),
@@ -420,7 +516,7 @@ def load_network(config: Configuration, dataset: Dataset) -> Any:
     system = SYSTEMS[config.system]
     attributes = attributes_of(dataset) if "attributes" in config.needs else None
     network = system.build(config.from_scratch(), Material(dataset, {}, attributes).classes)
-    load_weights(network, config)
+    load_weights(network, config, file_list_checksum(dataset))
     return network.eval()
 
 
@@ -429,24 +525,37 @@ def weights_path(config: Configuration, build: Path | None = None) -> Path:
     return (build or build_root()) / "weights" / f"{config.name}.safetensors"
 
 
-def save_weights(path: Path, network: nn.Module, config: Configuration, classes: Classes) -> None:
-    """The network's state as safetensors, with the run's name in the header and all that it takes to build it anew."""
+def save_weights(path: Path, network: nn.Module, config: Configuration, classes: Classes, data: str) -> None:
+    """The network's state as safetensors, whole or not at all.
+
+    The header names the run and its data's checksum, and holds all that it takes to build the network anew.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial = path.with_suffix(".partial")  # one process at a time makes a run: what a killed one left is replaced
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     told = {
         "run": config.name,
+        "data": data,
         "system": config.system,
         "config": config.determinants,
         "classes": asdict(classes),
     }
-    # One text: safetensors would write several in any order, and the same network should make the same file.
-    safetensors.torch.save_file(state, partial, metadata={"reidkit": json.dumps(told)})
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            # One text: safetensors would write several in any order, and the same network should make the same file.
+            file.write(safetensors.torch.save(state, metadata={"reidkit": json.dumps(told)}))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def load_weights(network: nn.Module, config: Configuration) -> None:
-    """Fills `network` with the weights of a finished run. Raises CheckpointError where they are none or another's."""
+def load_weights(network: nn.Module, config: Configuration, data: str) -> None:
+    """Fills `network` with the weights of a finished run on the data with checksum `data`.
+
+    Raises CheckpointError where there are none, where they are another run's or of other data.
+    """
     path = weights_path(config)
     advice = f"Delete {path} and the record {config.name}, and run it again."
     if not path.is_file():
@@ -460,6 +569,11 @@ def load_weights(network: nn.Module, config: Configuration) -> None:
         raise CheckpointError(f"{error}. {advice}") from error
     if (owner := told.get("run")) != config.name:
         raise CheckpointError(f"{path}: the weights are of the run {owner!r}, not of {config.name!r}. {advice}")
+    if (made := told.get("data", data)) != data:  # older files do not say
+        raise CheckpointError(
+            f"{path}: trained on files with checksum {made[:12]}…, but the data set here has {data[:12]}…: give "
+            f"another copy of the data a build folder of its own (REIDKIT_BUILD). {advice}"
+        )
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -469,15 +583,15 @@ def load_weights(network: nn.Module, config: Configuration) -> None:
 def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What the header of a weights file tells, and the network's state. Raises CheckpointError for another file.
 
-    The header holds the run's name as `run` and, unless the file is of an older version, its `system`, `config` and
-    `classes`.
+    The header holds the run's name as `run` and, unless the file is of an older version, the checksum of its `data`,
+    its `system`, `config` and `classes`.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
         told = json.loads(header["reidkit"]) if "reidkit" in header else header
-        return told, safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError) as error:
+        return dict(told), safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: truncated, or not a safetensors file ({error})") from error
 
 
@@ -488,7 +602,7 @@ class OnlyOne:
         folder = build_root() / "runs"
         folder.mkdir(parents=True, exist_ok=True)
         self.name, self.say = name, say
-        self.lock, self.holder = filelock.FileLock(folder / f"{name}.lock"), folder / f"{name}.holder"
+        self.lock, self.holder = filelock.FileLock(folder / f"{name}.lock", mode=LOCK_MODE), folder / f"{name}.holder"
 
     def __enter__(self) -> None:
         try:
@@ -497,6 +611,7 @@ class OnlyOne:
             holder = self.holder.read_text(encoding="utf-8") if self.holder.exists() else "another process"
             self.say(f"{self.name} is being trained by {holder}; waiting for its record")
             self.lock.acquire()
+        self.holder.unlink(missing_ok=True)  # left by a killed one, perhaps another user's
         self.holder.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
 
     def __exit__(self, *_: object) -> None:

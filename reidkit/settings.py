@@ -33,7 +33,11 @@ class ParameterError(UserError):
 
 
 class Settings(BaseModel):
-    """The data, the network and its training. Defaults are the strong baseline's (Luo et al. 2019) in fast-reid."""
+    """The data, the network and its training. Defaults are the strong baseline's (Luo et al. 2019) in fast-reid.
+
+    What belongs to a method, so that runs differ in it, has as its field's title the words that tell its value: {} is
+    the value, {other} that of another setting, whose own title then is empty, and {fall} how the learning rate falls.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -48,39 +52,66 @@ class Settings(BaseModel):
     validation_identities: int = Field(
         0, ge=0, description="training identities held out as query and gallery in place of the test images; 0: none"
     )
-    image_height: int = Field(256, ge=16, le=1024, description="input height in pixels")
-    image_width: int = Field(128, ge=16, le=1024, description="input width in pixels")
-    width_multiplier: float = Field(1.0, gt=0, le=2, description="of every channel count of ResNet-50")
-    last_stride: Literal[1, 2] = Field(1, description="stride of ResNet-50's last stage")
+    image_height: int = Field(
+        256, ge=16, le=1024, title="{}×{image_width} pixels", description="input height in pixels"
+    )
+    image_width: int = Field(128, ge=16, le=1024, title="", description="input width in pixels")
+    width_multiplier: float = Field(
+        1.0, gt=0, le=2, title="width × {}", description="of every channel count of ResNet-50"
+    )
+    last_stride: Literal[1, 2] = Field(1, title="last stride {}", description="stride of ResNet-50's last stage")
     residual_scale: float = Field(
-        1.0, ge=0, le=1, description="weight of each residual branch's last batch norm at the start; not with weights"
+        1.0,
+        ge=0,
+        le=1,
+        title="residual branches start at × {}",
+        description="weight of each residual branch's last batch norm at the start; not with weights",
     )
     weights: str | None = Field(None, description="null, imagenet (torchvision's), or a local file of weights")
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="of the cross-entropy")
-    triplet_margin: float = Field(0.3, ge=0, description="m of Eq. 2 and 3")
-    circle_scale: float = Field(64.0, gt=0, description="γ of the circle classifier")
-    circle_margin: float = Field(0.35, gt=0, lt=1, description="m of the circle classifier")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, title="label smoothing {}", description="of the cross-entropy")
+    triplet_margin: float = Field(0.3, ge=0, title="triplet margin {}", description="m of Eq. 2 and 3")
+    circle_scale: float = Field(
+        64.0, gt=0, title="circle scale and margin {} and {circle_margin}", description="γ of the circle classifier"
+    )
+    circle_margin: float = Field(0.35, gt=0, lt=1, title="", description="m of the circle classifier")
     sampling: Literal["auto", "shuffled", "identities"] = Field(
-        "auto", description="of batches: identities is P×K; auto: P×K where the loss compares images, else shuffled"
+        "auto",
+        title="{} sampling",
+        description="of batches: identities is P×K; auto: P×K where the loss compares images, else shuffled",
     )
-    batch_size: int = Field(64, ge=2, description="images in a batch")
-    images_per_identity: int = Field(4, ge=1, description="K of P×K sampling, for losses that compare images")
-    epochs: int = Field(120, ge=1, description="passes over the training images")
-    optimizer: Literal["adam", "sgd"] = Field("adam", description="sgd is with a momentum of 0.9")
-    learning_rate: float = Field(3.5e-4, gt=0, description="the highest learning rate")
-    weight_decay: float = Field(5e-4, ge=0, description="the optimiser's L2 penalty")
-    warmup_epochs: float = Field(10, ge=0, description="epochs over which the learning rate rises linearly")
-    warmup_factor: float = Field(0.1, gt=0, le=1, description="the factor on the learning rate at the start")
+    batch_size: int = Field(64, ge=2, title="batch size {}", description="images in a batch")
+    images_per_identity: int = Field(
+        4, ge=1, title="{} images per identity", description="K of P×K sampling, for losses that compare images"
+    )
+    epochs: int = Field(120, ge=1, title="epochs {}", description="passes over the training images")
+    optimizer: Literal["adam", "sgd"] = Field("adam", title="optimiser {}", description="sgd is with a momentum of 0.9")
+    learning_rate: float = Field(3.5e-4, gt=0, title="learning rate {}", description="the highest learning rate")
+    weight_decay: float = Field(5e-4, ge=0, title="weight decay {}", description="the optimiser's L2 penalty")
+    warmup_epochs: float = Field(
+        10,
+        ge=0,
+        title="warm-up to epoch {} from × {warmup_factor}",
+        description="epochs over which the learning rate rises linearly",
+    )
+    warmup_factor: float = Field(0.1, gt=0, le=1, title="", description="the factor on the learning rate at the start")
     schedule: Literal["milestones", "cosine"] = Field(
-        "milestones", description="how the learning rate falls after the warm-up; cosine: to zero at the end"
+        "milestones",
+        title="learning rate {fall}",
+        description="how the learning rate falls after the warm-up; cosine: to zero at the end",
     )
-    cosine_from: float = Field(0, ge=0, description="epoch at which the cosine begins, if not the warm-up's end")
-    milestones: tuple[float, ...] = Field((40, 90), description="epochs at which the learning rate falls")
-    decay: float | tuple[float, ...] = Field(0.1, description="the factor by which it falls, for all or for each")
+    cosine_from: float = Field(
+        0, ge=0, title="", description="epoch at which the cosine begins, if not the warm-up's end"
+    )
+    milestones: tuple[float, ...] = Field((40, 90), title="", description="epochs at which the learning rate falls")
+    decay: float | tuple[float, ...] = Field(
+        0.1, title="", description="the factor by which it falls, for all or for each"
+    )
     schedule_by: Literal["epoch", "step"] = Field("step", description="how often the learning rate is set")
-    flip_probability: float = Field(0.5, ge=0, le=1, description="share of images mirrored")
-    padding: int = Field(10, ge=0, description="pixels padded before the random crop")
-    erasing_probability: float = Field(0.5, ge=0, le=1, description="share of images with a box erased")
+    flip_probability: float = Field(0.5, ge=0, le=1, title="flip {}", description="share of images mirrored")
+    padding: int = Field(10, ge=0, title="pad-crop {}", description="pixels padded before the random crop")
+    erasing_probability: float = Field(
+        0.5, ge=0, le=1, title="random erasing {}", description="share of images with a box erased"
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
         description="of the network's arithmetic; auto: bf16 where the device has it in hardware, else fp32",
@@ -174,7 +205,7 @@ class Configuration(Settings):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What it has to be given beside images and identities: "attributes", "heat maps"."""
+        """What it has to be given beside images and identities: "attributes", "heat maps", "parts" (part maps)."""
         return frozenset()
 
     @property

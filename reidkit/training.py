@@ -5,11 +5,11 @@ of the progress alone. So a resumed run needs no other state than the step it ha
 """
 
 import contextlib
+import io
 import os
-import pickle
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from reidkit import distributed
 from reidkit.data.resident import Draw, Images, normalise, resize
 from reidkit.errors import UserError
-from reidkit.graph import GraphedStep, Step, can_capture, own_stream
+from reidkit.graph import GraphedStep, can_capture, own_stream
 from reidkit.settings import Settings
 
 
@@ -67,6 +67,38 @@ class Sampler(Protocol):
 
 
 Losses = Callable[[Batch], Mapping[str, Tensor]]  # scalars by name; "total" is minimised, the others are reported
+Stop = Callable[[float, float], bool]  # (epochs done, seconds of training), asked after every step
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training, with an optimiser of its own and once through the whole schedule of the learning rate."""
+
+    share: float = 1.0  # of the epochs
+    learns: Mapping[nn.Module, float] | None = None  # what does, by its factor on the learning rate; None: all, by 1
+    enter: Callable[[], object] = lambda: None  # called before it; on resuming too, before the checkpoint is read
+
+    def modules(self, network: nn.Module) -> Mapping[nn.Module, float]:
+        """What learns of a network. The rest of it has no gradients, and is in evaluation mode."""
+        return {network: 1.0} if self.learns is None else self.learns
+
+    def set_modes(self, network: nn.Module) -> None:
+        """Training mode for what learns and for the network as a whole."""
+        network.eval().training = True
+        for module in self.modules(network):
+            module.train()
+
+
+def first_epochs(stages: Sequence[Stage], epochs: int) -> list[int]:
+    """The epoch, from 0, that each stage begins with, and at last `epochs`; raises TrainingError where one has none."""
+    shares = [stage.share for stage in stages]
+    firsts = [round(epochs * sum(shares[:number]) / sum(shares)) for number in range(len(stages) + 1)]
+    if len(set(firsts)) <= len(stages):
+        raise TrainingError(
+            f"epochs {epochs} are too few for {len(stages)} stages of {', '.join(f'{s:g}' for s in shares)} of them"
+        )
+    return firsts
+
 
 LOOK = 20  # steps between two looks at the losses, for which a GPU is waited for
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints, as one of a full network takes half a second
@@ -96,8 +128,9 @@ def train(
     name: str = "training",
     evaluate: Callable[[], Mapping[str, float]] | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    stop: Callable[[float], bool] = lambda done: False,
+    stop: Stop | None = None,
     phases: Sequence[float] = (),
+    stages: Sequence[Stage] = (Stage(),),
     graph: bool = True,
     progress: bool = True,
 ) -> Training:
@@ -105,58 +138,38 @@ def train(
 
     `labels` is int64 (N, …) over `images`; `directory` holds `checkpoint.pt`, from which an interrupted run goes on to
     the same numbers, and which is written after an epoch once it is `checkpoint_seconds` old; `identity` says what the
-    checkpoint belongs to. `stop` is asked after every step, with the epochs done, whether to leave it at that: then a
-    checkpoint is written at once and StoppedError raised.
+    checkpoint belongs to. Where `stop` says so, a checkpoint is written at once and StoppedError raised.
 
     On a GPU steps are replayed as a CUDA graph, unless `graph` is False, in fp16 and under torchrun: `losses` is then
     called for a few steps only, and must do the same on the device each time. `phases` names the progress, in epochs,
-    from which it does otherwise; where it looks at the progress and nothing is named, there is no graph.
+    from which it does otherwise; where it looks at the progress and nothing is named, there is no graph. What changes
+    with a stage needs no such name.
 
-    Raises TrainingError at a loss that is not finite and for batches that torchrun's processes cannot share,
-    CheckpointError where the checkpoint is damaged, belongs to another run, or was made by another number of processes.
+    Raises TrainingError at a loss that is not finite, for batches that torchrun's processes cannot share, and where a
+    stage has no epoch, CheckpointError where the checkpoint is damaged, belongs to another run, or was made by another
+    number of processes.
 
     Under torchrun all processes call this, and the first one evaluates, reports and keeps the checkpoint.
     """
     device = next(network.parameters()).device
     checkpoint = directory / "checkpoint.pt"
     identity = {**identity, "processes": distributed.processes()}
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    options: dict[str, Any] = {
-        "lr": settings.learning_rate,
-        "weight_decay": settings.weight_decay,
-        "fused": True,
-    }
+    firsts = first_epochs(stages, settings.epochs)
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer: torch.optim.Optimizer
-    if settings.optimizer == "adam":
-        optimizer = torch.optim.Adam(parameters, **options)
-    else:
-        optimizer = torch.optim.SGD(parameters, momentum=0.9, **options)
+    graphed: GraphedStep | None = None
     precision = precision_of(settings.precision, device)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
     history: list[dict[str, float]] = []
     trace: list[dict[str, float]] = []
     devices: list[str] = []
-    seconds = 0.0
+    seconds, saved_at = 0.0, time.perf_counter()
     begun: dict[str, Any] = {}  # of an epoch that was stopped in: the steps taken, and what was summed up
-    if checkpoint.exists():
-        state = load_checkpoint(checkpoint, identity)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        scaler.load_state_dict(state["scaler"])
-        history, trace, devices, seconds = (state[key] for key in ("history", "steps", "devices", "seconds"))
-        begun = state.get("begun", {})
-    if (here := f"{device_name(device)}, {precision}") not in devices:
-        devices.append(here)
-    saved_at = time.perf_counter()
+    hidden = not progress or distributed.rank() > 0
+    capture = can_capture(device, precision)
 
     labels = labels.to(device)
     augmentation = settings.augmentation()
-    hidden = not progress or distributed.rank() > 0
-    optimizer.zero_grad(set_to_none=True)
-    capture, rate = can_capture(device, precision), settings.learning_rate
-    for group in optimizer.param_groups:  # a graph would freeze a number
-        group["lr"] = torch.tensor(rate, device=device) if capture else rate
-    graphed: GraphedStep | None = None
 
     def step(progress: float, pixels: Tensor, chosen: Tensor, *drawn: Tensor) -> dict[str, Tensor]:
         """From images, uint8 (B, 3, h, w), and their indexes (B,) to the next weights; the terms of the loss."""
@@ -167,20 +180,18 @@ def train(
         if graphed and batch.looked and not phases:
             graphed.refuse("the losses look at the progress, and no phases are named")
         scaler.scale(terms["total"]).backward()
-        distributed.average([p.grad for p in parameters if p.grad is not None])
+        distributed.average([p.grad for p in trainable if p.grad is not None])
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)  # here, so that no gradient outlives the step, in a graph or out of it
         return {term: value.detach().float() for term, value in terms.items()}
 
-    if graph and capture:
-        graphed = GraphedStep(
-            step, optimizer, phases, lambda text: None if hidden else tqdm.write(f"{name}: {text}", file=sys.stderr)
-        )
-    take: Step = graphed or step
-
     def seed_of(epoch: int) -> int:
         return seed * 1_000_003 + epoch
+
+    def stage_rate(done: float, start: int, length: int) -> float:
+        """The learning rate after `done` epochs: every stage has the whole schedule to itself."""
+        return settings.learning_rate_at((done - start) * (settings.epochs / length))
 
     def save(**begun: Any) -> None:
         """The first process keeps where training has come to."""
@@ -218,10 +229,54 @@ def train(
             raise TrainingError(f"{name}: {error}") from error
         return whole.flatten()[places], augmentation.draw(whole.numel(), generator)[places.flatten()]
 
+    def begin(stage: Stage, state: Mapping[str, Any] | None = None) -> None:
+        """Makes the optimiser of a stage, and goes on from the state of a checkpoint within it if one is given."""
+        nonlocal optimizer, graphed
+        stage.enter()
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        groups = []
+        for module in stage.modules(network):  # a group of parameters each
+            own = set(module.parameters())
+            groups.append({"params": [parameter.requires_grad_() for parameter in trainable if parameter in own]})
+        options: dict[str, Any] = {
+            "lr": settings.learning_rate,
+            "weight_decay": settings.weight_decay,
+            "fused": True,
+        }
+        if settings.optimizer == "adam":
+            optimizer = torch.optim.Adam(groups, **options)
+        else:
+            optimizer = torch.optim.SGD(groups, momentum=0.9, **options)
+        if state is not None:
+            network.load_state_dict(state["network"])
+            optimizer.load_state_dict(state["optimizer"])
+        optimizer.zero_grad(set_to_none=True)
+        rate = settings.learning_rate
+        for group in optimizer.param_groups:  # a graph would freeze a number
+            group["lr"] = torch.tensor(rate, device=device) if capture else rate
+        if graph and capture:
+            graphed = GraphedStep(
+                step, optimizer, phases, lambda text: None if hidden else tqdm.write(f"{name}: {text}", file=sys.stderr)
+            )
+
+    if checkpoint.exists():
+        state = load_checkpoint(checkpoint, identity)
+        history, trace, devices, seconds = (state[key] for key in ("history", "steps", "devices", "seconds"))
+        begun = state.get("begun", {})
+        reached = len(history) + bool(begun)
+        *passed, stage = [stage for stage, start in zip(stages, firsts, strict=False) if start < reached]
+        for earlier in passed:
+            earlier.enter()
+        begin(stage, state)
+        scaler.load_state_dict(state["scaler"])
+    if (here := f"{device_name(device)}, {precision}") not in devices:
+        devices.append(here)
+
     with (
         reproducible(settings.deterministic),
-        torch.random.fork_rng([device] if device.type == "cuda" else []),
-        own_stream(device) if graphed else contextlib.nullcontext(),
+        torch.random.fork_rng(devices=[]),  # the CPU's numbers go on afterwards as before
+        own_stream(device) if graph and capture else contextlib.nullcontext(),
         ThreadPoolExecutor(1) as pool,
         tqdm(desc=name, disable=hidden, unit="step") as bar,
     ):
@@ -244,15 +299,19 @@ def train(
             before = round(trace[-1]["step"]) - looked if trace else 0  # steps of the epochs before
             begun = {}
             first_bad = torch.full((), -1, device=device)  # the first step whose loss is not finite
-            network.train()
-            rate = settings.learning_rate_at(epoch + max(0, first - 1) / steps)
+            if epoch in firsts and not first:
+                begin(stages[firsts.index(epoch)])
+            at = sum(epoch >= start for start in firsts) - 1
+            stage, start, length = stages[at], firsts[at], firsts[at + 1] - firsts[at]
+            stage.set_modes(network)
+            rate = stage_rate(epoch + max(0, first - 1) / steps, start, length)
             for number, pixels in enumerate(images.batches(list(indexes[first:])), first):
                 torch.manual_seed(seed_of(epoch) + 10_000_019 * number)  # of what the network draws, such as dropout
                 done = epoch + number / steps
-                rate = settings.learning_rate_at(done)
-                set_learning_rate(optimizer, rate)
+                rate = stage_rate(done, start, length)
+                set_learning_rate(optimizer, rate, stage.modules(network).values())
                 draw = draws[slice(number * indexes.shape[1], (number + 1) * indexes.shape[1])]
-                terms = take(done, pixels, chosen[number], draw.flip, draw.shift, draw.erase)
+                terms = (graphed or step)(done, pixels, chosen[number], draw.flip, draw.shift, draw.erase)
                 # Nothing below waits for the device, but for the looks.
                 for term, value in terms.items():
                     since[term] = since.get(term, torch.zeros((), device=device)) + value
@@ -270,10 +329,11 @@ def train(
                     since, looked = {}, number + 1
                     shown = {term: f"{total / (number + 1):.3f}" for term, total in sums.items()}
                     bar.set_postfix({"epoch": epoch + 1, **shown}, refresh=False)
-                if stop(epoch + (number + 1) / steps):
+                spent = seconds + time.perf_counter() - started
+                if stop is not None and stop(epoch + (number + 1) / steps, spent):
                     demand_finite(int(first_bad), epoch, rate)
                     distributed.average([since[term] for term in sorted(since)])
-                    seconds += time.perf_counter() - started
+                    seconds = spent
                     save(step=number + 1, since=since, sums=sums, looked=looked)
                     distributed.wait()
                     raise StoppedError(
@@ -291,12 +351,13 @@ def train(
     return Training(pd.DataFrame(history), pd.DataFrame(trace), seconds, tuple(devices))
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float, factors: Iterable[float] = (1.0,)) -> None:
+    """Each group's is `rate` times its factor."""
+    for group, factor in zip(optimizer.param_groups, factors, strict=True):
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
+            group["lr"].fill_(rate * factor)
         else:
-            group["lr"] = rate
+            group["lr"] = rate * factor
 
 
 @torch.inference_mode()
@@ -386,9 +447,10 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Replaces the checkpoint at `path` in one step, so that a killed process leaves the one before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
+    torch.save(dict(state), whole := io.BytesIO())  # not to the disk: of a full one torch says nothing intelligible
     try:
         with partial.open("wb") as file:
-            torch.save(dict(state), file)
+            file.write(whole.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -401,11 +463,12 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     advice = f"Delete {path} to train from the start."
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, ValueError) as error:
+    except Exception as error:  # a damaged file makes torch raise anything: RuntimeError, EOFError, TypeError, …
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{path}: truncated, or not a checkpoint that is safe to read ({str(error).splitlines()[0]}). {advice}"
+            f"{path}: truncated, or not a checkpoint that is safe to read ({reason}). {advice}"
         ) from error
-    if not isinstance(state, dict) or "identity" not in state:
+    if not isinstance(state, dict) or not isinstance(state.get("identity"), dict):
         raise CheckpointError(f"{path}: not a checkpoint of reidkit. {advice}")
     made, here = state["identity"].get("processes"), identity.get("processes")
     if made != here:

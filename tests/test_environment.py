@@ -40,7 +40,7 @@ def test_the_lock_pins_everything_and_names_no_index() -> None:
     assert "--" not in lock
     pinned = {name_and_bound(line)[0].replace("_", "-") for line in lines}
     extras = PROJECT["optional-dependencies"]
-    wanted = PROJECT["dependencies"] + extras["book"] + extras["test"]
+    wanted = PROJECT["dependencies"] + extras["book"] + extras["slurm"] + extras["test"]
     assert {name_and_bound(requirement)[0].replace("_", "-") for requirement in wanted} <= pinned
 
 

@@ -14,23 +14,29 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from reidkit.data import AttributeGroup
 from reidkit.data.heat_maps import HeatMaps
 from reidkit.data.resident import ResidentImages, channel_constants, normalise, resize
 from reidkit.data.samplers import ShuffledSampler
+from reidkit.data.synthped import PARTS
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.losses import JointLoss, attribute_loss
 from reidkit.models.attention import ATTENTION
 from reidkit.models.backbone import STAGES
 from reidkit.settings import Settings
+from reidkit.systems import ROWS
 from reidkit.systems.attributes import AttributeNetwork
 from reidkit.systems.joint_loss import ReIDNetwork
 from reidkit.systems.san_gal import SanGalNetwork
+from reidkit.systems.system import Batch as SystemBatch
+from reidkit.systems.system import Classes
 from reidkit.training import Batch, extract_features, train
 
 pytestmark = pytest.mark.usefixtures("one_block_a_stage")
 
 SETTINGS = Settings(image_height=64, image_width=32, epochs=1, batch_size=8)
 CLASSES = (2, 4)
+OWN = {"joint-loss", "attributes", "san-gal"}  # the systems with tests of their own below
 
 
 class FakeGPU(FakeTensorMode):
@@ -152,6 +158,23 @@ def test_no_step_of_san_gal_waits(tmp_path: Path, attention: bool, class_counts:
 
     given = (lambda indexes, _: stored[indexes]) if attention else None
     assert_equally_many(lambda steps: waits_of_training(tmp_path, network, losses, steps, 1 + len(CLASSES)))
+    assert_equally_many(lambda batches: waits_of_features(network, batches, given))
+
+
+@pytest.mark.parametrize("row", [row for row, system in ROWS.items() if system.name not in OWN])
+def test_no_step_of_a_compared_system_waits(tmp_path: Path, row: str) -> None:
+    system = ROWS[row]
+    config = system.configuration.model_validate({"width_multiplier": 0.125, **system.rows[row]})
+    groups = (AttributeGroup("hat", ("no", "yes"), ("hat",)), AttributeGroup("top", ("none", "red"), ("red",)))
+    network = moved(system.build(config, Classes(6, groups if "attributes" in config.needs else ())))
+    maps = {"parts": torch.empty(SETTINGS.batch_size, len(PARTS), 8, 4, device="cuda")}
+
+    def losses(batch: Batch) -> Mapping[str, Tensor]:
+        step = SystemBatch(batch.images, batch.labels[:, 0], batch.labels[:, 1:], maps, batch)
+        return network.losses(step)  # type: ignore[no-any-return]
+
+    given = (lambda *_: maps) if "parts" in config.needs else None
+    assert_equally_many(lambda steps: waits_of_training(tmp_path, network, losses, steps, 1 + len(groups)))
     assert_equally_many(lambda batches: waits_of_features(network, batches, given))
 
 

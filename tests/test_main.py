@@ -1,16 +1,177 @@
+import errno
+import io
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import torch
 import yaml
+from click.testing import Result
+from typer.testing import CliRunner
 
+import reidkit as reidkit_package
+from reidkit import __main__
+from reidkit.__main__ import app
+from reidkit.listing import listed_rows, row_of
+from reidkit.places import project_root
 from reidkit.profile import Profile
+from reidkit.records import find, read_record
 from reidkit.runs import run as load_or_train
+from reidkit.systems import ROWS
 
 
 def reidkit(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "reidkit", *arguments], capture_output=True, text=True, timeout=600)
+
+
+def here(*arguments: str) -> Result:
+    """The same in this process, which has imported all that it takes; an error is raised by `Result.exception`."""
+    return CliRunner().invoke(app, arguments)
+
+
+def without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same, where an import of torch would end the command with a traceback."""
+    code = "import sys; sys.modules['torch'] = None; from reidkit.__main__ import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def published() -> list[str]:
+    return sorted(path.parent.name for path in (project_root() / "book" / "records").glob("*/record.json"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--help"], 0, "search"),
+        (["run", "--help"], 0, "--data-root"),
+        (["--version"], 0, "reidkit 0.1.0"),
+        (["rnu"], 2, "run"),
+        (["rows"], 0, "cbam/ce+tri+cir"),
+        (["runs"], 0, "published"),
+        (["run", "smok"], 1, "did you mean 'smoke'"),
+        (["run", "smoke", "--set", "epohcs=3"], 1, "did you mean 'epochs'"),
+        (["run", "smoke", "--row", "cbma/ce"], 1, "did you mean 'cbam/ce'"),
+        (["run", "smoke", "--device", "gpu"], 1, "device"),
+        (["run", "smoke", "--data-root", "/nowhere"], 1, "not a folder"),
+        (["evaluate", "smok", "--row", "none/ce"], 1, "did you mean 'smoke'"),
+        (["table", "9"], 1, "prints no table 9"),
+        (["table", "1", "smok"], 1, "did you mean 'smoke'"),
+        (["verify", "nowhere"], 1, "no such record"),
+        (["compare", "44eaa33e", "nowhere"], 1, "did you mean '44eaa33d'"),
+        (["publish", "nowhere"], 1, "no such record"),
+    ],
+)
+def test_help_and_mistakes_wait_for_no_import_of_torch(build: Path, arguments: list[str], code: int, told: str) -> None:
+    listed_rows()  # what a machine has once asked the systems
+    done = without_torch(*arguments)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    assert told in done.stdout + done.stderr
+
+
+def test_the_package_offers_its_names_without_importing_torch() -> None:
+    code = "import sys, reidkit; assert 'torch' not in sys.modules; assert 'torch' not in dir(); print(*dir(reidkit))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"RunConfig", "GRID", "run", "embed"} <= {*reidkit_package.__all__} <= {*done.stdout.split()}
+    for name in reidkit_package.__all__:
+        assert getattr(reidkit_package, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'rnu'"):
+        _ = reidkit_package.rnu
+
+
+def test_the_rows_that_are_kept_are_those_of_the_systems(build: Path) -> None:
+    assert [listed.row for listed in listed_rows()] == [*ROWS]  # asked
+    assert [listed.row for listed in listed_rows()] == [*ROWS]  # read
+    (build / "rows.json").write_text("{")
+    assert [listed.row for listed in listed_rows()] == [*ROWS]
+    for row, system in ROWS.items():
+        config = system.configuration.model_construct(**system.rows[row])
+        assert row_of(system.name, config.model_dump(mode="json")) == config.row_name
+
+
+def test_runs_are_listed_finished_interrupted_and_published(
+    build: Path, synthped: Path, published: list[str], one_block_a_stage: None
+) -> None:
+    config = Profile.read("smoke", data_root=synthped, batch_size=8).config("none/ce")
+    name = load_or_train(config, progress=False).record.name
+    left = build / "runs" / "synthped-cbam-ce-seed3-0123abcd"
+    left.mkdir(parents=True)
+    torch.save({"history": [{"epoch": 1}, {"epoch": 2}]}, left / "checkpoint.pt")
+    (build / "runs" / "synthped-cbam-ce-seed4-0123abcd").mkdir()
+    listed = {run["name"]: run for run in json.loads(here("runs", "--format", "json").stdout)}
+    assert {*published, name} < listed.keys()
+    mine = load_or_train(config).metrics
+    assert listed[name]["state"] == "finished"
+    assert (listed[name]["row"], listed[name]["mAP"]) == ("none/ce", pytest.approx(100 * mine["mAP"], abs=0.005))
+    assert {listed[record]["state"] for record in published} == {"published"}
+    assert listed[left.name] | {"state": "interrupted, checkpoint after epoch 2", "seed": 3} == listed[left.name]
+    assert listed["synthped-cbam-ce-seed4-0123abcd"]["state"] == "interrupted, before a checkpoint"
+    text = here("runs").stdout
+    assert all(record.rpartition("-")[2] in text for record in listed)
+
+
+def test_two_runs_are_compared_query_by_query_by_the_names_that_the_book_prints(build: Path) -> None:
+    done = here("compare", "44eaa33d", "synthped-cbam-ce-seed0-9dd45394", "--queries", "2")
+    assert done.exit_code == 0, done.output
+    assert "attention: none / cbam" in done.stdout
+    roots = [project_root() / "book" / "records"]
+    first, second = (read_record(find(name, roots)) for name in ("44ea", "9dd45394"))
+    gain = 100 * (second.metrics["mAP"] - first.metrics["mAP"])
+    assert f"{gain:.2f}" in done.stdout
+    both = first.queries.merge(second.queries, on="query", suffixes=("", " then"))
+    by_query = (both["average_precision then"] - both["average_precision"]).sort_values()
+    assert both["query"][by_query.index[-1]] in done.stdout
+    assert both["query"][by_query.index[0]] in done.stdout
+    lines = here("compare", "44eaa33d", "9dd45394", "--format", "csv").stdout.splitlines()
+    assert len(lines) == 1 + both["average_precision"].notna().sum()
+    for pair, message in {
+        ("44eaa33d", "1773e162"): "different data",
+        ("2398cebb", "1773e162"): "ranks nothing",
+        ("market", "1773e162"): "no such record",
+    }.items():
+        assert message in str(here("compare", *pair).exception)
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "md", "latex"])
+def test_a_table_is_written_in_other_forms(build: Path, form: str) -> None:
+    done = here("table", "1", "market1501-small", "--format", form)
+    assert done.exit_code == 0, done.output
+    assert "83.67" in done.stdout
+    assert "{doc}" not in done.stdout
+    if form in ("csv", "json"):
+        read = pd.read_csv if form == "csv" else pd.read_json
+        frame = read(io.StringIO(done.stdout))
+        names = frame["records"].iloc[0]
+        record = read_record(project_root() / "book" / "records" / (names if form == "csv" else names[0]))
+        score = frame.query("metric == 'mAP'")["ours"].iloc[0]
+        assert score == pytest.approx(100 * record.metrics["mAP"], abs=1e-3)
+
+
+def test_own_pictures_are_embedded_and_searched(
+    build: Path, synthped: Path, tmp_path: Path, one_block_a_stage: None
+) -> None:
+    load_or_train(Profile.read("smoke", data_root=synthped, batch_size=8).config("none/ce"), progress=False)
+    features, query = tmp_path / "features.npz", synthped / "query"
+    done = here("embed", str(synthped / "bounding_box_test"), "--out", str(features))
+    assert done.exit_code == 0, done.output
+    first = sorted(query.iterdir())[0]
+    found = here("search", str(first), str(features), "-k", "3")
+    assert found.exit_code == 0, found.output
+    again = here("search", str(first), str(synthped / "bounding_box_test"), "-k", "3")
+    assert again.stdout == found.stdout
+    assert len(found.stdout.splitlines()) == 4
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "mine" / "whole.jpg").write_bytes(first.read_bytes())
+    half = here("embed", str(tmp_path / "mine"), "--out", str(features))
+    assert half.exit_code == 1
+    assert "left out: " in half.stderr
+    assert "broken.jpg" in half.stderr
+    assert "1 pictures" in half.stdout
 
 
 def test_run_table_evaluate_and_verify(build: Path, synthped: Path, tmp_path: Path) -> None:
@@ -44,12 +205,9 @@ def test_run_table_evaluate_and_verify(build: Path, synthped: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "smoke", "--set", "epohcs=3"], "did you mean 'epochs'"),
         (["run", "smoke", "--set", "epochs"], "expected KEY=VALUE"),
-        (["run", "smoke", "--cell", "cbma/ce"], "did you mean 'cbam/ce'"),
-        (["table", "1", "smok"], "did you mean 'smoke'"),
-        (["verify", "nowhere"], "nowhere: no such record; looked here and in"),
-        (["evaluate", "market1501", "--cell", "none/ce"], "Market-1501-v15.09.15"),
+        (["evaluate", "market1501", "--cell", "none/ce"], "--data-root"),
+        (["run", "market1501", "--row", "half/ce"], "--data-root"),
         (["evaluate", "smoke", "--cell", "attributes"], "attributes: it ranks nothing"),
         (["data", "render", "market1501"], "not rendered"),
     ],
@@ -76,3 +234,26 @@ def test_data_check_tells_by_its_exit_code(build: Path, synthped: Path, tmp_path
     missing = reidkit("data", "check", "market1501", str(tmp_path))
     assert missing.returncode == 1
     assert str(tmp_path) in missing.stdout
+
+
+def test_a_terminal_without_all_letters(build: Path) -> None:
+    command = [sys.executable, "-m", "reidkit", "table", "1", "smoke"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "latin-1"}, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert "83.67" in done.stdout.decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.ENOSPC, "make room and give the same command again"), (errno.EACCES, "REIDKIT_BUILD"), (errno.EIO, None)],
+)
+def test_what_the_machine_refuses(
+    number: int, advice: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise OSError(number, os.strerror(number), "/build/runs")
+
+    monkeypatch.setattr(__main__, "app", refuse)
+    with pytest.raises(SystemExit if advice else OSError):
+        __main__.main()
+    assert (advice or "") in capsys.readouterr().err

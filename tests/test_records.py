@@ -10,6 +10,7 @@ from reidkit.records import (
     Record,
     RecordError,
     compare,
+    origin,
     provenance,
     publish,
     read_record,
@@ -42,6 +43,23 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert math.isnan(again.queries["average_precision"][1])
     assert {"commit", "dirty", "versions", "created", "seed", "data"} <= again.provenance.keys()
     assert again.provenance["versions"]["torch"]
+
+
+def test_code_without_a_checkout_is_of_the_commit_that_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    monkeypatch.setenv("REIDKIT_COMMIT", commit)
+    assert origin()["commit"] not in (None, commit)  # here git knows better
+    monkeypatch.setattr("reidkit.records._git", lambda *_: None)
+    assert origin() == {"commit": commit, "dirty": False}
+    assert provenance(seed=1)["commit"] == commit
+    monkeypatch.setenv("REIDKIT_COMMIT", f"{commit}-dirty")
+    assert origin() == {"commit": commit, "dirty": True}
+    for said in ("main", commit[:7], f"{commit}-clean"):
+        monkeypatch.setenv("REIDKIT_COMMIT", said)
+        with pytest.raises(RecordError, match=f"REIDKIT_COMMIT={said}: expected 40 hexadecimal digits"):
+            origin()
+    monkeypatch.delenv("REIDKIT_COMMIT")
+    assert origin() == {"commit": None, "dirty": None}
 
 
 def test_a_folder_made_ready_for_the_record_is_filled(tmp_path: Path) -> None:

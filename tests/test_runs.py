@@ -1,6 +1,9 @@
-import dataclasses
+import gc
 import json
+import os
+import shutil
 import threading
+import weakref
 from pathlib import Path
 
 import filelock
@@ -8,7 +11,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 
+from reidkit.data import load_dataset
+from reidkit.data.layouts import file_list_checksum
+from reidkit.data.resident import ResidentImages
 from reidkit.places import build_root, project_root
 from reidkit.profile import Profile
 from reidkit.records import RecordError, compare, read_record
@@ -16,16 +23,21 @@ from reidkit.runs import (
     check_data,
     features,
     find_record,
+    images_kept,
+    images_of,
     load_network,
     measure,
     open_dataset,
     repeat,
     run,
+    save_weights,
     weights_path,
     with_weights,
 )
 from reidkit.settings import ParameterError
+from reidkit.systems import system
 from reidkit.systems.joint_loss import GRID, TABLE_1, RunConfig
+from reidkit.systems.system import Classes, rank_features
 from reidkit.training import CheckpointError
 
 PARAMETERS = sorted((project_root() / "parameters").glob("*.yaml"))
@@ -146,6 +158,60 @@ def test_what_is_published_is_loaded_unless_a_fresh_run_is_asked_for(
     assert run(config, fresh=True, progress=False).record.directory.parent == build_root() / "records"
 
 
+def test_images_are_kept_for_the_next_run_on_the_same_data_and_device(
+    smoke: Profile, synthped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = shutil.copytree(synthped, tmp_path / "copy")
+    dataset, cpu = load_dataset("synthped", root), torch.device("cpu")
+
+    def pixels(size: tuple[int, int] = smoke.size) -> torch.Tensor:
+        images = images_of(dataset, "query", size, cpu)
+        assert isinstance(images, ResidentImages)
+        return images.pixels
+
+    assert pixels() is not pixels()
+    with images_kept():
+        first = pixels()
+        assert pixels() is first
+        assert pixels((32, 16)) is not first  # and nothing is left of what is no longer asked for
+        second = pixels()
+        assert second is not first
+        assert torch.equal(second, first)
+        changed = dataset.query.paths[0]
+        os.utime(changed, ns=(0, 0))
+        assert pixels() is not second
+        Image.open(changed).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(changed, quality=95)
+        assert not torch.equal(pixels(), first)
+        last = weakref.ref(pixels())
+    gc.collect()
+    assert last() is None
+
+
+def test_runs_on_kept_images_have_the_same_numbers(smoke: Profile) -> None:
+    alone = run(smoke.config("none/ce"), progress=False).record
+    with images_kept():
+        run(smoke.config("none/ce+tri"), progress=False)
+        again = repeat(alone, smoke.data_root, progress=False)
+    for file in ("history.csv", "steps.csv", "queries.csv"):
+        assert (alone.directory / file).read_bytes() == (again.directory / file).read_bytes()
+
+
+def test_a_gallery_is_ranked_once_for_both_conventions(synthped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = load_dataset("synthped", synthped)
+    generator = torch.Generator().manual_seed(0)
+    query, gallery = (torch.randn(len(split), 8, generator=generator) for split in (dataset.query, dataset.gallery))
+    alone = {
+        by: rank_features(query, gallery, dataset, average_precision=by).mAP for by in ("rectangular", "trapezoid")
+    }
+    passes = []
+    once = system.evaluate_ranking
+    monkeypatch.setattr(system, "evaluate_ranking", lambda *arguments: passes.append(1) or once(*arguments))
+    metrics = measure(query, gallery, dataset)
+    assert len(passes) == 1
+    assert metrics["mAP"] == round(alone["rectangular"], 6)
+    assert metrics["mAP (trapezoid)"] == round(alone["trapezoid"], 6)
+
+
 def test_the_same_seed_gives_the_same_record(smoke: Profile) -> None:
     record = run(smoke.config("cbam/ce+tri+cir"), progress=False).record
     again = repeat(record, smoke.data_root, progress=False)
@@ -191,9 +257,26 @@ def test_weights_of_another_run_damaged_ones_and_pickles_are_refused(smoke: Prof
     with pytest.raises(CheckpointError, match="not a safetensors file"):
         load_network(first, dataset)
     weights_path(first).write_bytes(good)
-    fewer = dataclasses.replace(dataset, train=dataset.train.select(dataset.train.ids != dataset.train.ids[0]))
+    save_weights(weights_path(first), torch.nn.Linear(1, 1), first, Classes(8, ()), file_list_checksum(dataset))
     with pytest.raises(CheckpointError, match="do not fit"):
-        load_network(first, fewer)
+        load_network(first, dataset)
+
+
+def test_weights_of_other_data_are_neither_used_nor_trained_over(smoke: Profile, tmp_path: Path) -> None:
+    """Of as many people, so that the network fits."""
+    config = smoke.config("none/ce")
+    run(config, progress=False)
+    other = shutil.copytree(config.root, tmp_path / "other")
+    taken = sorted((other / "bounding_box_train").iterdir())[0]
+    taken.rename(taken.with_name(taken.name.replace("_01.jpg", "_99.jpg")))
+    elsewhere = config.model_copy(update={"data_root": other})
+    assert elsewhere.name == config.name
+    with pytest.raises(CheckpointError, match="trained on files with checksum"):
+        features(elsewhere, open_dataset(elsewhere))
+    weights_path(config).unlink()
+    with pytest.raises(RecordError, match="made from files with checksum"):
+        with_weights(elsewhere, progress=False)
+    assert not weights_path(config).exists()
 
 
 def test_the_second_of_two_says_who_trains_and_waits(

@@ -2,7 +2,7 @@ import math
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,13 @@ from reidkit.training import (
     Batch,
     CheckpointError,
     Settings,
+    Stage,
+    Stop,
     StoppedError,
     Training,
     TrainingError,
     extract_features,
+    first_epochs,
     load_checkpoint,
     precision_of,
     reproducible,
@@ -59,7 +62,7 @@ def train_small(
     settings: Settings = SETTINGS,
     stop_in_epoch: int | None = None,
     spoil: bool = False,
-    stop: Callable[[float], bool] = lambda done: False,
+    stop: Stop | None = None,
 ) -> tuple[Training, dict[str, Tensor]]:
     torch.manual_seed(0)
     network = nn.Sequential(
@@ -130,15 +133,18 @@ def test_a_run_that_was_stopped_after_any_step_ends_with_the_same_numbers(
     monkeypatch.setattr("reidkit.training.LOOK", 2)  # so that some steps are looked at and some are not
     whole, weights = train_small(tmp_path / "whole")
     asked: list[float] = []
+    spent: list[float] = []
 
-    def stop(done: float) -> bool:
+    def stop(done: float, seconds: float) -> bool:
         asked.append(done)
+        spent.append(seconds)
         return len(asked) == step
 
     with pytest.raises(StoppedError, match=f"small: stopped after {step / 3:.1f} of 3 epochs; it goes on from"):
         train_small(tmp_path / "cut", stop=stop)
     resumed, resumed_weights = train_small(tmp_path / "cut", stop=stop)
     assert asked == pytest.approx([(number + 1) / 3 for number in range(9)])  # no step is taken twice
+    assert spent == sorted(spent)  # seconds go on where they had stopped
     pd.testing.assert_frame_equal(whole.history, resumed.history, check_exact=True)
     pd.testing.assert_frame_equal(whole.steps, resumed.steps, check_exact=True)
     assert same(weights, resumed_weights)
@@ -146,8 +152,65 @@ def test_a_run_that_was_stopped_after_any_step_ends_with_the_same_numbers(
 
 def test_a_run_is_not_stopped_with_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="not finite at step 1 of epoch 1"):
-        train_small(tmp_path, spoil=True, stop=lambda done: done > 1.5)
+        train_small(tmp_path, spoil=True, stop=lambda done, _: done > 1.5)
     assert len(load_checkpoint(tmp_path / "checkpoint.pt", {"run": "small", "processes": 1})["history"]) == 1
+
+
+def train_staged(
+    directory: Path, stop_at: int | None = None
+) -> tuple[Training, nn.ModuleDict, list[dict[str, Tensor]]]:
+    """Three stages of two, one and one epochs: all; the head alone at a tenth, from new weights; all again."""
+    torch.manual_seed(3)
+    base = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network, head = nn.ModuleDict({"base": base, "head": nn.Linear(4, 3)}), nn.Linear(4, 3)
+    stages = (
+        Stage(0.5),
+        Stage(0.25, {network["head"]: 0.1}, lambda: network["head"].load_state_dict(head.state_dict())),
+        Stage(0.25),
+    )
+    seen: list[dict[str, Tensor]] = []
+
+    def losses(batch: Batch) -> Mapping[str, Tensor]:
+        if len(seen) == stop_at:
+            raise InterruptionError
+        seen.append({name: value.clone() for name, value in network.state_dict().items()})
+        return {"total": nn.functional.cross_entropy(network["head"](network["base"](batch.images)), batch.labels)}
+
+    settings = SETTINGS.model_copy(update={"epochs": 4, "precision": "fp32"})
+    trained = train(network, losses, images(), torch.arange(12) % 3, ShuffledSampler(12, 4), settings, seed=7,
+                    directory=directory, identity={}, stages=stages, checkpoint_seconds=0, progress=False)  # fmt: skip
+    return trained, network, seen
+
+
+def test_a_stage_trains_what_it_names_and_its_rest_stands_still(tmp_path: Path) -> None:
+    trained, network, seen = train_staged(tmp_path)
+    at_border, later = seen[6], seen[9]  # three steps an epoch
+    for name in at_border:
+        frozen = torch.equal(at_border[name], later[name])
+        assert frozen == name.startswith("base"), name  # its batch norm too
+    assert not torch.equal(seen[5]["head.weight"], at_border["head.weight"])
+    assert (at_border["head.weight"] - later["head.weight"]).abs().max() < 3.1 * 0.1 * SETTINGS.learning_rate
+    assert not torch.equal(later["base.0.weight"], network.state_dict()["base.0.weight"])
+    rates = trained.history["learning rate"].tolist()
+    assert rates[2] == rates[3]  # the schedule begins anew
+
+
+@pytest.mark.parametrize("steps", [4, 6, 7, 9, 10])
+def test_a_run_that_is_resumed_at_or_after_the_border_of_a_stage_ends_with_the_same_numbers(
+    tmp_path: Path, steps: int
+) -> None:
+    whole, network, _ = train_staged(tmp_path / "whole")
+    with pytest.raises(InterruptionError):
+        train_staged(tmp_path / "cut", steps)
+    resumed, again, _ = train_staged(tmp_path / "cut")
+    pd.testing.assert_frame_equal(whole.history, resumed.history, check_exact=True)
+    assert same(network.state_dict(), again.state_dict())
+
+
+def test_every_stage_needs_an_epoch() -> None:
+    assert first_epochs([Stage(0.55), Stage(0.15), Stage(0.3)], 40) == [0, 22, 28, 40]
+    with pytest.raises(TrainingError, match="epochs 2 are too few for 3 stages"):
+        first_epochs([Stage(0.55), Stage(0.15), Stage(0.3)], 2)
 
 
 def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:

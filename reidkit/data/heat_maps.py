@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 
 from reidkit.data.errors import DatasetError
 from reidkit.data.resident import Images
+from reidkit.places import LOCK_MODE
 
 _ADVICE = "delete this folder to make them anew"
 
@@ -269,7 +270,7 @@ def _map(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> Tensor:
     """An .npy file as a tensor that reads from the disk."""
     try:
         array = np.load(path, mmap_mode="c")  # copy on write: torch has no read-only tensors
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # numpy reads the header as Python, and raises whatever that does
         raise HeatMapError(f"{path}: missing, truncated or no array ({error}); {_ADVICE}") from error
     if array.shape != shape or array.dtype != dtype:
         raise HeatMapError(f"{path}: {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}; {_ADVICE}")
@@ -279,7 +280,7 @@ def _map(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> Tensor:
 @contextlib.contextmanager
 def _alone(directory: Path, waiting: str | None) -> Iterator[None]:
     """One process at a time writes a folder; the others say so and wait."""
-    lock = filelock.FileLock(directory / "lock")
+    lock = filelock.FileLock(directory / "lock", mode=LOCK_MODE)
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:

@@ -11,6 +11,7 @@ import codecs
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -157,6 +158,10 @@ def load_dataset(name: str, root: str | Path) -> Dataset:
     published training set. Its training and its test people are each numbered from 0, so that the same number
     in both is not the same person.
 
+    >>> dataset = load_dataset("synthped", root)  # a small one: 8 people to train on, 4 to test
+    >>> len(dataset.train.identities), len(dataset.query.identities), dataset.train.cameras.unique().tolist()
+    (8, 4, [1, 2, 3, 4, 5, 6])
+
     Raises DatasetError naming the path and the expected layout when anything is missing, when an image's file
     name does not fit, or when images lie where they would not be read. What is no image (Market-1501's own
     Thumbs.db) or hidden (a Mac's ._0002_c1s1_000451_03.jpg) is passed over; `reidkit data check` tells of it.
@@ -209,7 +214,7 @@ def file_list_checksum(dataset: Dataset) -> str:
     """SHA-256 over the sorted lines "split/file-name size": which files a run has seen."""
     splits = {"train": dataset.train, "query": dataset.query, "gallery": dataset.gallery}
     lines = [f"{name}/{path.name} {path.stat().st_size}" for name, split in splits.items() for path in split.paths]
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("\n".join(sorted(lines)))).hexdigest()  # of names as they are on the disk
 
 
 def _layout(name: str) -> Layout:
@@ -278,6 +283,8 @@ def _read_folder(layout: Layout, folder: Path, found: Found) -> Split:
             passed_over.append(entry.name)
         elif (match := layout.file_name.fullmatch(entry.name)) is None:
             found.problems.append(f"{path}: the file name does not fit the pattern of {layout.example}")
+        elif any("\ud800" <= letter <= "\udfff" for letter in entry.name):  # Python's mark of a byte that is no text
+            found.problems.append(f"{path}: the file name is not in {sys.getfilesystemencoding()}; give it another")
         elif entry.is_symlink() and not os.path.isfile(path):
             found.problems.append(f"{path}: a link to a file that is not there")
         else:

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from reidkit.evaluation.bootstrap import RESAMPLES, bootstrap
 from reidkit.tensors import Values, as_tensor
 
 _IMAGES_AT_ONCE = 64  # their upsampled maps then stay in the cache
@@ -68,7 +69,7 @@ def evaluate_localisation(
     *,
     tolerance: float = 0.0,
     threshold: float = 0.5,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Localisation:
     """Measure the heat maps (N, h, w) of one attribute against its regions (N, H, W), which cover the same view.
@@ -140,18 +141,9 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 def _intervals(scores: Tensor, resamples: int, seed: int) -> list[Interval]:
     """The mean of each column of scores (M, C) with its percentile interval; the same images are drawn for all."""
-    count, columns = scores.shape
-    if not count:
-        return [Interval(np.nan, np.nan, np.nan)] * columns
-    generator = np.random.default_rng(seed)
-    drawn = np.empty((resamples, columns))
-    at_once = max(1, 2**20 // count)
-    for low in range(0, resamples, at_once):
-        rows = min(at_once, resamples - low)
-        picks = generator.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
-        times = np.bincount(picks.ravel(), minlength=rows * count).reshape(rows, count)
-        drawn[low : low + rows] = times @ scores.numpy() / count
-    bounds = np.percentile(drawn, (2.5, 97.5), axis=0)
+    if not len(scores):
+        return [Interval(np.nan, np.nan, np.nan)] * scores.shape[1]
+    bounds = bootstrap(scores.numpy(), resamples=resamples, seed=seed)
     return [Interval(*map(float, interval)) for interval in zip(scores.mean(0).tolist(), *bounds, strict=True)]
 
 

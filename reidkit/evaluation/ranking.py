@@ -13,28 +13,23 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from reidkit.evaluation.counting import count_above
 from reidkit.tensors import Values, as_tensor, integers
 
+AVERAGES = ("rectangular", "trapezoid")  # the conventions of average precision
 JUNK = -1  # the identity of gallery items that are ignored
 
 # A block of queries is multiplied with the whole gallery: more queries multiply faster, fewer take less memory.
 _BLOCK_QUERIES, _BLOCK_BYTES = 1024, 224 * 2**20
 _SLAB_BYTES = 4 * 2**20  # the part of a block that is worked on while it lies in the CPU's cache
-_FEW = 40  # matches of a query up to which comparing all with all is faster than placing in bins
-_PLACED_AT_ONCE = 2**15  # values; their bins then stay in the cache
 _OWN_AT_ONCE = 256  # queries and gallery items that a metric of one's own is asked of
 _RAISED_BYTES = 16 * 2**20  # half-precision features are raised so much at a time
 _TIES_AMONG = 2048  # gallery items of a query that are looked at for ties
 _TIES_WARNED = 0.5  # the share of them from which on ties are warned of
-
-Array = NDArray[Any]
 
 Metric = str | Callable[[Tensor, Tensor], Tensor]
 """What features are compared by: "cosine", "euclidean", or the distances (q, g) of features (q, D) and (g, D)."""
@@ -49,11 +44,12 @@ class Ranking:
     """What a ranking is worth. Fractions, not per cent; means are over the queries that have a match, nan if none has.
 
     cmc: (max_rank,) float64, `cmc[k - 1]` is the fraction of queries with a match among the first k ("rank-k").
-    mAP: mean average precision.
+    mAP: mean average precision, by the convention that was asked for.
     mINP: mean inverse negative penalty, matches over the rank of the last one (Ye et al., "Deep Learning for Person
         Re-identification: A Survey and Outlook", 2021, Eq. 9).
     average_precision: (Q,) float64, nan where a query has no match.
     first_match_rank: (Q,) int64, from 1; 0 where a query has no match.
+    mAP_by: mAP in both conventions, "rectangular" and "trapezoid".
     """
 
     cmc: Tensor
@@ -61,6 +57,7 @@ class Ranking:
     mINP: float
     average_precision: Tensor
     first_match_rank: Tensor
+    mAP_by: dict[str, float]
 
 
 @torch.no_grad()
@@ -90,17 +87,22 @@ def evaluate_ranking(
     the gallery therefore does not matter. But a network that maps every image to one point ties everything, and gets 1:
     a TiesWarning tells where more than half of the similarities repeat another, by a sample of queries and items.
 
+    >>> gallery = [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]]  # somebody else, then the person of the query twice
+    >>> ranking = evaluate_ranking([[1.0, 0.0]], gallery, [1], [2, 1, 1], query_cameras=[1], gallery_cameras=[2, 2, 3])
+    >>> ranking.cmc[:3].tolist(), round(ranking.mAP, 4)  # found at ranks 2 and 3: (1/2 + 2/3) / 2
+    ([0.0, 1.0, 1.0], 0.5833)
+
     Half precision is raised to float32 before the product; float64 is kept. An all-zero feature has cosine 0 with all.
     Without a query, a gallery or a match, means are nan. Results are on the CPU.
 
     Raises ValueError (a shape, a name, a feature that is not finite) and TypeError (a dtype, or what is no numbers).
     """
-    _choose("average_precision", average_precision, ("rectangular", "trapezoid"))
+    _choose("average_precision", average_precision, AVERAGES)
     if max_rank < 1:
         raise ValueError(f"max_rank is {max_rank}; expected at least 1")
     problem = _Problem(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, metric)
-    ap = torch.full((len(problem.query),), torch.nan, dtype=torch.float64)
-    inp = ap.clone()
+    ap = torch.full((len(problem.query), len(AVERAGES)), torch.nan, dtype=torch.float64)
+    inp = ap[:, 0].clone()
     first = torch.zeros(len(problem.query), dtype=torch.int64)
     ties: list[tuple[int, int]] = []
     for rows, similarity, same, match in problem.slabs():
@@ -111,22 +113,24 @@ def evaluate_ranking(
             continue
         own = similarity.gather(1, same).masked_fill(~match, -torch.inf).sort(1, descending=True).values[:, :most]
         similarity.scatter_(1, same, -torch.inf)  # leaves the wrong items
-        wrong_before = _count_above(similarity, own)  # (R, M)
+        wrong_before = count_above(similarity, own)  # (R, M)
         found = torch.arange(1, most + 1, device=own.device, dtype=torch.float64)  # matches up to this one
         rank = found + wrong_before
         precision = found / rank
-        if average_precision == "trapezoid":  # with the precision just before the match; 1 before anything is seen
-            before = torch.where(rank > 1, (found - 1) / (rank - 1), 1.0)
-            precision = (precision + before) / 2
-        ap[rows] = ((precision * (found <= matches)).sum(1, keepdim=True) / matches)[:, 0].cpu()  # 0 / 0 is nan
+        before = torch.where(rank > 1, (found - 1) / (rank - 1), 1.0)  # just before the match; 1 before anything
+        sums = [(p * (found <= matches)).sum(1, keepdim=True) for p in (precision, (precision + before) / 2)]
+        ap[rows] = (torch.cat(sums, 1) / matches).cpu()  # 0 / 0 is nan
         inp[rows] = (matches / rank.gather(1, (matches - 1).clamp(min=0)))[:, 0].cpu()
         first[rows] = rank[:, 0].long().cpu()
     _warn_of_ties(ties)
-    unmatched = ap.isnan()
+    unmatched = ap[:, 0].isnan()
     inp[unmatched], first[unmatched] = torch.nan, 0
     ranks = torch.arange(1, max_rank + 1)
     cmc = (first[first > 0, None] <= ranks).double().mean(0)
-    return Ranking(cmc, ap.nanmean().item(), inp.nanmean().item(), ap, first)
+    by_convention = dict(zip(AVERAGES, ap.T.contiguous(), strict=True))
+    means = {name: values.nanmean().item() for name, values in by_convention.items()}
+    chosen = by_convention[average_precision]
+    return Ranking(cmc, means[average_precision], inp.nanmean().item(), chosen, first, means)
 
 
 @torch.no_grad()
@@ -144,6 +148,9 @@ def top_matches(
 
     Items that the protocol leaves out (see `evaluate_ranking`, whose arguments these are) are not listed; -1 fills up
     where fewer than k are left. Items that are equally similar come in no particular order.
+
+    >>> top_matches([[1.0, 0.0]], [[0.0, 1.0], [0.9, 0.1]], [1], [1, 2], query_cameras=[1], gallery_cameras=[2, 2], k=3)
+    tensor([[ 1,  0, -1]])
     """
     if k < 1:
         raise ValueError(f"k is {k}; expected at least 1")
@@ -305,54 +312,3 @@ def _choose(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         near = get_close_matches(str(value), choices, n=1, cutoff=0)[0]
         raise ValueError(f'{name} is "{value}"; expected one of {", ".join(choices)}; did you mean "{near}"?')
-
-
-def _count_above(values: Tensor, thresholds: Tensor) -> Tensor:
-    """How many of a row's values (R, W) are above each of its thresholds (R, M): (R, M) int64.
-
-    Thresholds descend, and -inf fills them up (what is counted there is of no use).
-    """
-    if values.device.type != "cpu":
-        return torch.stack([(values > column[:, None]).sum(1) for column in thresholds.T], dim=1)
-    # On a CPU, numpy compares four times as fast as torch, and a row with its comparisons stays in the cache.
-    counts = np.zeros(thresholds.shape, np.int64)
-    scratch = np.zeros((min(_FEW, thresholds.shape[1]), -(-values.shape[1] // 1024) * 1024), np.bool_)
-    for row, limits, count in zip(values.numpy(), thresholds.numpy(), counts, strict=True):
-        limits = limits[limits > -np.inf]
-        if len(limits) <= _FEW:
-            count[: len(limits)] = _compare(row, limits, scratch[: len(limits)])
-        else:
-            count[: len(limits)] = _place(row, limits)
-    return torch.from_numpy(counts)
-
-
-def _compare(row: Array, limits: Array, scratch: Array) -> Array:
-    """Count by comparing all with all: for few limits. scratch (limits, the row's length made a multiple of 1024)."""
-    np.greater(row, limits[:, None], out=scratch[:, : len(row)])  # the rest stays False
-    # Add bools as 8-byte words, 128 at a time: no byte exceeds 128, so none carries into the next.
-    words = scratch.view(np.uint64).reshape(len(limits), scratch.shape[1] // 1024, 128)
-    counts: Array = words.sum(2).view(np.uint8).sum(1)
-    return counts
-
-
-def _place(row: Array, limits: Array) -> Array:
-    """Count by placing all in bins, comparing only within the bins of the limits: its time does not grow with them."""
-    low, bins = limits[-1], 2**12
-    scale = bins / max(float(limits[0]) - float(low), 1e-30)
-
-    def bin_of(values: Array) -> Array:  # never falls as the value rises, so that different bins are in order
-        with np.errstate(over="ignore"):
-            return np.asarray(np.clip((values - low) * scale + 1, 0, bins + 1), np.int64)
-
-    at = bin_of(limits)
-    shared = np.zeros(bins + 2, np.bool_)
-    shared[at] = True
-    total, near = np.zeros(bins + 2, np.int64), []
-    for part in np.split(row, range(_PLACED_AT_ONCE, len(row), _PLACED_AT_ONCE)):
-        where = bin_of(part)
-        total += np.bincount(where, minlength=bins + 2)
-        near.append(part[shared[where]])
-    total[shared] = 0
-    compared = np.sort(np.concatenate(near))
-    counts: Array = total[::-1].cumsum()[::-1][at] + len(compared) - np.searchsorted(compared, limits, side="right")
-    return counts

@@ -23,7 +23,11 @@ def reduced(channels: int, reduction: int) -> int:
 
 
 class SqueezeExcitation(nn.Module):
-    """Channel weights from the globally averaged map (Hu et al., CVPR 2018, Eq. 2-4; with biases, as in their code)."""
+    """Channel weights from the globally averaged map (Hu et al., CVPR 2018, Eq. 2-4; with biases, as in their code).
+
+    >>> SqueezeExcitation(64)(torch.zeros(2, 64, 16, 8)).shape  # as every module here: (N, C, H, W) -> (N, C, H, W)
+    torch.Size([2, 64, 16, 8])
+    """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
@@ -40,6 +44,9 @@ class EfficientChannelAttention(nn.Module):
     """Channel weights from a 1-D convolution across neighbouring channels (Wang et al., CVPR 2020, Eq. 9 and 12).
 
     The kernel grows with the number of channels: the odd number at, or next above, floor((log2 C + b) / gamma).
+
+    >>> [EfficientChannelAttention(channels).kernel_size for channels in (256, 512, 1024, 2048)]
+    [5, 5, 5, 7]
     """
 
     def __init__(self, channels: int, gamma: int = 2, b: int = 1) -> None:
@@ -97,6 +104,10 @@ class CBAM(nn.Module):
     """Channel, then spatial attention: the paper's Eq. 7 (Woo et al., ECCV 2018).
 
     As in the authors' article the MLP has no biases; as in their code a batch norm follows the spatial convolution.
+
+    >>> x = torch.ones(1, 64, 16, 8)
+    >>> bool((CBAM(64)(x).abs() <= x).all())  # two gates, each a sigmoid
+    True
     """
 
     def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7) -> None:
@@ -156,6 +167,9 @@ class DualAttention(nn.Module):
     """DANet: the sum of its position and channel branches (Fu et al., CVPR 2019).
 
     Each branch has its own skip connection and a weight gamma that starts at 0, so an untrained module returns 2x.
+
+    >>> DualAttention(16)(torch.ones(1, 16, 4, 2)).unique()
+    tensor([2.], grad_fn=<Unique2Backward0>)
     """
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
@@ -173,6 +187,10 @@ class NonLocal(nn.Module):
     """Embedded-Gaussian non-local block (Wang et al., CVPR 2018, Eq. 4 and 6), scaled by 1/sqrt(C/2) as in their code.
 
     The batch norm at the end has all C channels and zero weights, so an untrained block returns its input.
+
+    >>> x = torch.randn(2, 16, 4, 2)
+    >>> torch.equal(NonLocal(16)(x), x)
+    True
     """
 
     def __init__(self, channels: int, reduction: int = 2) -> None:
@@ -196,6 +214,9 @@ class ConstantGate(nn.Module):
 
     Gates of sigmoids start near 1/2 and so halve the residual branch whatever they see; what a network gains from that
     alone, it gains from this.
+
+    >>> ConstantGate(3)(torch.ones(3))
+    tensor([0.5000, 0.5000, 0.5000])
     """
 
     def __init__(self, channels: int) -> None:

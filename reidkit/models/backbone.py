@@ -64,6 +64,10 @@ class ResNet50(nn.Module):
     its skip connection. A gate behind that batch norm scales the branch too (SE and ECA by about 1/2, CBAM by 1/4).
     Parameters are named as torchvision's, so that its weights load directly. The maps that change scale are the
     outputs of `layer2`, `layer3` and `layer4`.
+
+    >>> network = ResNet50("se", width_multiplier=0.125)
+    >>> network(torch.zeros(2, 3, 64, 32)).shape
+    torch.Size([2, 256, 4, 2])
     """
 
     def __init__(

@@ -1,18 +1,21 @@
 """What stands on the pooled features: BNNeck, the linear and the circle classifier, and attribute heads."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from reidkit.tensors import Values, as_tensor, check_range, integers
 
 
 class BNNeck(nn.BatchNorm1d):
-    """Batch norm without a trainable shift between the metric and the classification loss (Luo et al., CVPRW 2019)."""
+    """Batch norm without a trainable shift between the metric and the classification loss (Luo et al., CVPRW 2019).
+
+    >>> BNNeck(2)(torch.tensor([[1.0, 5.0], [3.0, 5.0]])).round().tolist()  # (N, C) -> (N, C)
+    [[-1.0, 0.0], [1.0, 0.0]]
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
@@ -23,6 +26,9 @@ class LinearClassifier(nn.Linear):
     """Logits (N, num_classes) of embeddings (N, in_features), as BNNeck's authors initialise it: weights near 0.
 
     Without bias behind a BNNeck; one that is asked for starts at 0.
+
+    >>> LinearClassifier(256, 751)(torch.zeros(4, 256)).shape
+    torch.Size([4, 751])
     """
 
     def __init__(self, in_features: int, num_classes: int, bias: bool = False) -> None:
@@ -40,30 +46,6 @@ class LinearClassifier(nn.Linear):
         return self.scores(embedding)
 
 
-class CosinesToWeights(torch.autograd.Function):
-    """Cosines between unit vectors (N, C) and class weights (K, C), by their product divided by the weights' norms.
-
-    Dividing the (N, K) product is cheaper than dividing the weights, and so is one gradient for them: autograd would
-    write (K, C) numbers for the product, as many for the norms, and add; here one is accumulated onto the other.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, unit: Tensor, weight: Tensor) -> Tensor:
-        inverse: Tensor = torch.linalg.vector_norm(weight, dim=1).clamp_min(1e-12).reciprocal()  # (K,)
-        cosines = (unit @ weight.T).mul_(inverse)
-        ctx.save_for_backward(unit, weight, inverse, cosines)
-        return cosines
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        unit, weight, inverse, cosines = ctx.saved_tensors
-        radial = (gradient * cosines).sum(0) * inverse.square()  # (K,)
-        gradient = gradient * inverse
-        with torch.autocast(unit.device.type, enabled=False):
-            return gradient @ weight, (weight * -radial.unsqueeze(1)).addmm_(gradient.T, unit)
-
-
 class CircleSoftmax(nn.Module):
     """The circle loss with class-level labels (Sun et al., CVPR 2020, Sect. 2 and 3): logits for a cross-entropy.
 
@@ -75,6 +57,9 @@ class CircleSoftmax(nn.Module):
         other classes  gamma * alpha_n * (s - m),        alpha_n = max(0, s + m)
 
     It always computes in at least float32, also under autocast.
+
+    >>> CircleSoftmax(256, 3, scale=64, margin=0.35).logits([[0.65, 0.35, -0.5]], [0])  # where it wants them: all 0
+    tensor([[0., 0., -0.]])
     """
 
     def __init__(self, in_features: int, num_classes: int, scale: float = 64.0, margin: float = 0.35) -> None:
@@ -99,7 +84,9 @@ class CircleSoftmax(nn.Module):
         """Embeddings (N, in_features) -> cosines to every class weight (N, num_classes); 0 for a zero vector."""
         with torch.autocast(embedding.device.type, enabled=False):
             weight = self.weight.to(torch.promote_types(self.weight.dtype, torch.float32))
-            cosines: Tensor = CosinesToWeights.apply(F.normalize(embedding.to(weight.dtype)), weight)
+            norms = torch.linalg.vector_norm(weight, dim=1).clamp_min(1e-12)  # (K,)
+            product = F.linear(F.normalize(embedding.to(weight.dtype)), weight)
+            cosines: Tensor = product / norms  # (N, K): fewer numbers than the weights are
             return cosines
 
     def logits(self, cosines: Values, labels: Values) -> Tensor:
@@ -113,19 +100,16 @@ class CircleSoftmax(nn.Module):
         if cosines.ndim != 2 or labels.shape != cosines.shape[:1]:
             raise ValueError(f"cosines are {tuple(cosines.shape)}, labels {tuple(labels.shape)}: expected (N, K), (N,)")
         cosines = cosines.to(torch.promote_types(cosines.dtype, torch.float32))
-        target = labels.long().unsqueeze(1)  # (N, 1)
-        with torch.no_grad():
-            # logits = slope * cosines + offset: gradients flow through the cosines only, so both are plain numbers.
-            slope = (cosines + self.margin).clamp_min_(0).mul_(self.scale)
-            try:
-                of_target = cosines.gather(1, target)
-            except RuntimeError:  # of gather: looking at the labels beforehand would cost time in every step
-                check_range(labels, cosines.shape[1])
-                raise
-            target_slope = (1 + self.margin - of_target).clamp_min_(0).mul_(self.scale)
-            offset = (slope * -self.margin).scatter_(1, target, target_slope * (self.margin - 1))
-            slope.scatter_(1, target, target_slope)
-        return torch.addcmul(offset, slope, cosines)
+        try:
+            is_target = torch.zeros_like(cosines, dtype=torch.bool).scatter_(1, labels.long().unsqueeze(1), True)
+        except RuntimeError:  # of scatter: looking at the labels beforehand would cost time in every step
+            check_range(labels, cosines.shape[1])
+            raise
+        weight_p = (1 + self.margin - cosines.detach()).clamp_min(0)  # alpha_p and alpha_n, without gradient
+        weight_n = (cosines.detach() + self.margin).clamp_min(0)
+        target = self.scale * weight_p * (cosines - (1 - self.margin))
+        others = self.scale * weight_n * (cosines - self.margin)
+        return torch.where(is_target, target, others)
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[1]}, {self.weight.shape[0]}, scale={self.scale}, margin={self.margin}"
@@ -139,7 +123,11 @@ class Attribute(NamedTuple):
 
 
 class AttributeHeads(nn.ModuleList):
-    """One BN–FC per attribute group on pooled features (SAN-GAL, Sect. 3.1); the softmax is left to the loss."""
+    """One BN–FC per attribute group on pooled features (SAN-GAL, Sect. 3.1); the softmax is left to the loss.
+
+    >>> [tuple(logits.shape) for logits in AttributeHeads(256, class_counts=(2, 4))(torch.zeros(8, 256))]
+    [(8, 2), (8, 4)]
+    """
 
     def __init__(self, channels: int, class_counts: Sequence[int]) -> None:
         super().__init__(nn.Sequential(nn.BatchNorm1d(channels), nn.Linear(channels, n)) for n in class_counts)

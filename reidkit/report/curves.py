@@ -9,65 +9,32 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from reidkit.report.style import WIDTH, Drawing, style
 
-
-def training_curves(
-    histories: Mapping[str, pd.DataFrame], column: str, *, label: str = "", log: bool = False
-) -> Drawing:
-    """One line per run over its epochs. `histories`: by run, with the columns `epoch` and `column`; nan is skipped.
-
-    label: what to call the column. log: a logarithmic axis, for values of different size.
-    Raises ValueError where no run recorded `column`.
-    """
-    label = label or column
-    curves = {
-        run: history[["epoch", column]].dropna()
-        for run, history in histories.items()
-        if column in history and history[column].notna().any()
-    }
-    if not curves:
-        raise ValueError(f"none of the {len(histories)} histories has a column {column!r} with a value in it")
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
-        palette = sns.color_palette("colorblind", len(curves))
-        dashes = ["-", "--", ":", "-."]
-        for i, (run, curve) in enumerate(curves.items()):
-            marker = "o" if len(curve) == 1 else None  # a line of one point would not be seen
-            axes.plot(curve["epoch"], curve[column], dashes[i % 4], color=palette[i], marker=marker, lw=2, label=run)
-        axes.set(xlabel="epoch", ylabel=label)
-        if log:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # 20, not 2 × 10¹
-            axes.yaxis.set_minor_formatter(NullFormatter())
-        else:
-            axes.set_ylim(bottom=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
-    ends = "; ".join(
-        f"{run} from {curve[column].iloc[0]:.3g} to {curve[column].iloc[-1]:.3g}" for run, curve in curves.items()
-    )
-    return figure, f"Line chart of the {label} over {max(len(c) for c in curves.values())} epochs. {ends}."
-
-
 Histories = Mapping[str, Sequence[pd.DataFrame]]  # by the name of a line: one history per seed
 
 
-def training_bands(
-    panels: Mapping[str, Histories], column: str, *, label: str = "", scale: float = 1.0, normalise: bool = False
+def training_curves(
+    panels: Mapping[str, Histories],
+    column: str,
+    *,
+    label: str = "",
+    scale: float = 1.0,
+    normalise: bool = False,
+    log: bool = False,
 ) -> Drawing:
-    """A panel per data set, in it a line per network over its epochs: the mean over seeds, in a band from the lowest
-    to the highest seed.
+    """A panel per data set, in it a line per row over its epochs: the mean over seeds, in a band from the lowest to the
+    highest seed.
 
-    panels: by data set, then by network, a history per seed with the columns `epoch` and `column`; nan is skipped.
+    panels: by data set, then by row, a history per seed with the columns `epoch` and `column`; nan is skipped.
     label: what to call the column. scale: a factor on it. normalise: each panel is divided by its highest line's
-    highest point, so that what one network has over another stays to be seen. A panel without values says so.
+    highest point, so that what one row has over another stays to be seen. log: a logarithmic axis, for values of
+    different size. A panel without values says so.
     """
     label = label or column
     curves = {data: _bands(histories, column, scale, normalise) for data, histories in panels.items()}
     lines = list(dict.fromkeys(line for histories in panels.values() for line in histories))
     described = []
     with style():
-        size = (WIDTH, 0.6 + 2.6 * len(panels))
+        size = (WIDTH, 0.4 + 0.1 * len(lines) + 2.6 * len(panels))
         figure, grid = plt.subplots(len(panels), figsize=size, layout="constrained", squeeze=False)
         palette = dict(zip(lines, sns.color_palette("colorblind", len(lines)), strict=True))
         for axes, (data, found) in zip(grid[:, 0], curves.items(), strict=True):
@@ -89,15 +56,19 @@ def training_bands(
                 described.append(f"{data}: not run")
             axes.set(title=data, ylabel=label)
             axes.set_xlim(left=0)
-            axes.set_ylim(bottom=0)
+            if log and found:
+                axes.set_yscale("log")
+                axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # 20, not 2 × 10¹
+                axes.yaxis.set_minor_formatter(NullFormatter())
+            else:
+                axes.set_ylim(bottom=0)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         grid[-1, 0].set_xlabel("epoch")
-        legend = {
-            name: line for axes in grid[:, 0] for line, name in zip(*axes.get_legend_handles_labels(), strict=True)
-        }
-        figure.legend(
-            legend.values(), legend.keys(), loc="outside lower center", ncols=2, frameon=False, fontsize="small"
-        )
+        drawn = (zip(*axes.get_legend_handles_labels(), strict=True) for axes in grid[:, 0])
+        named = {name: line for of_panel in drawn for line, name in of_panel}
+        look = {"ncols": 2, "frameon": False, "fontsize": "small"}
+        figure.legend(named.values(), named.keys(), loc="outside lower center", **look)
     return figure, f"Line chart of the {label}, a panel per data set. {'; '.join(described)}."
 
 

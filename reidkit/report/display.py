@@ -1,11 +1,10 @@
-"""Numbered tables and figures that a cell shows alike in JupyterLab and in the book.
+"""Tables as they are written everywhere, and numbered tables and figures, alike in JupyterLab and in the book.
 
-Each object offers the same content as `text/html` for JupyterLab, as `text/markdown` holding a MyST directive for
-Jupyter Book (which numbers it, so that {numref} finds it), and as plain text for a console.
+Each numbered object offers the same content as `text/html` for JupyterLab, as `text/markdown` holding a MyST directive
+for Jupyter Book (which numbers it, so that {numref} finds it), and as plain text for a console.
 """
 
 import base64
-import html
 import io
 import json
 import re
@@ -15,67 +14,91 @@ from typing import Any, cast
 import matplotlib.pyplot as plt
 import pandas as pd
 from markdown_it import MarkdownIt
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
 from reidkit.records import Record
+from reidkit.report.markup import markup
 
 PIXELS_PER_INCH = 100  # at which a page shows a figure; the picture itself holds twice as many, for sharp screens
 _ROLE = re.compile(r"\{[\w:+-]+\}`([^`<]*?)(?: ?<[^`>]*>)?`")  # a role, with or without a text before its target
-_NUMBER = re.compile(r"([-+−±]?\d[\d.,]*( – |$))+|–?")  # a number, an interval of two, or nothing
+_ONE = r"[-+−±]?\d[\d.,]*"
+_NUMBER = re.compile(rf"{_ONE}( to {_ONE})?( \(({_ONE} to {_ONE}|\w+)\))?|–?")  # a number, an interval, or nothing
 _MARKDOWN = MarkdownIt("commonmark", {"html": False})
 MimeBundle = dict[str, str]
 
 
+class Written:
+    """A frame as texts, shown without its index: floats with two decimals, missing values as –, numbers to the right.
+
+    Cells may hold inline MyST. A hyphen in a header does not break a line: a narrow column would break Rank-1.
+    """
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.header = [str(column).replace("-", "\N{NON-BREAKING HYPHEN}") for column in frame.columns]
+        self.rows = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
+        columns = [[row[i] for row in self.rows] for i in range(len(self.header))]
+        self.right = [any(column) and all(_NUMBER.fullmatch(cell) for cell in column) for column in columns]
+
+    def markdown(self) -> str:
+        rule = ["--:" if right else ":--" for right in self.right]
+        lines = [[_line(text).replace("|", r"\|") for text in row] for row in (self.header, rule, *self.rows)]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+    def html(self, caption: str = "", label: str = "") -> Markup:
+        """caption: MyST above it. label: what those are told who cannot see that it scrolls, in place of a caption."""
+        header, *rows = ([_inline(text) for text in row] for row in (self.header, *self.rows))
+        return markup("table.html", header=header, rows=rows, right=self.right, caption=_inline(caption), label=label)
+
+    def __str__(self) -> str:
+        texts = [[without_roles(text) for text in row] for row in (self.header, *self.rows)]
+        widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+        lines = [
+            "  ".join(f"{text:{'>' if r else '<'}{w}}" for text, w, r in zip(row, widths, self.right, strict=True))
+            for row in texts
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+
 class NumberedTable:
-    """What `numbered_table` returns; the last expression of a cell shows it."""
+    """A table with a number, a caption and a label, `Written`; the last expression of a cell shows it.
+
+    name: the label that {numref}`name` refers to: lower-case letters, digits and hyphens.
+    caption: one paragraph of MyST. notes: MyST below the table.
+    records: what its numbers come from, linked below it where no column does so.
+    Raises ValueError for a name that is no label and for an empty caption.
+    """
 
     def __init__(
         self, frame: pd.DataFrame, name: str, caption: str, notes: str = "", records: Iterable[Record] = ()
     ) -> None:
         _check(name, "table", caption=caption)
-        self.frame, self.name, self.caption = frame, name, _line(caption)
+        self.frame, self.name, self.caption, self.written = frame, name, _line(caption), Written(frame)
         self.notes = f"{notes} {_run_links(records)}".strip()
-        self._cells = [[_cell(value) for value in row] for row in frame.itertuples(index=False)]
-        self._header = [str(column).replace("-", "\N{NON-BREAKING HYPHEN}") for column in frame.columns]
-        self._right = [
-            any(column) and all(_NUMBER.fullmatch(cell) for cell in column)
-            for column in ([row[i] for row in self._cells] for i in range(len(self._header)))
-        ]
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> MimeBundle:
         return {"text/html": self.html(), "text/markdown": self.markdown(), "text/plain": str(self)}
 
     def markdown(self) -> str:
-        rule = ["--:" if right else ":--" for right in self._right]
-        lines = [[_pipe(text) for text in row] for row in ([self._header, rule, *self._cells])]
-        body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return _directive("table", self.caption, {"name": self.name}, body) + (
-            f"\n{self.notes}\n" if self.notes else ""
-        )
+        table = _directive("table", self.caption, {"name": self.name}, self.written.markdown())
+        return table + (f"\n{self.notes}\n" if self.notes else "")
 
     def html(self) -> str:
-        def row(cells: list[str], tag: str) -> str:
-            aligned = zip(cells, self._right, strict=True)
-            return "".join(
-                f'<{tag} style="text-align:{"right" if r else "left"}">{_inline(c)}</{tag}>' for c, r in aligned
-            )
-
-        body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in self._cells)
         notes = f"<div>{_MARKDOWN.render(without_roles(self.notes))}</div>" if self.notes else ""
-        return (
-            f'<div style="overflow-x:auto"><table><caption style="text-align:left">{_inline(self.caption)}</caption>'
-            f"<thead><tr>{row(self._header, 'th')}</tr></thead><tbody>{body}</tbody></table></div>{notes}"
-        )
+        return f"{self.written.html(self.caption)}{notes}"
 
     def __str__(self) -> str:
-        rows = [[without_roles(cell) for cell in row] for row in self._cells]
-        table = pd.DataFrame(rows, columns=self._header).to_string(index=False)
-        return "\n\n".join(without_roles(text) for text in (self.caption, table, self.notes) if text)
+        return "\n\n".join(filter(None, (without_roles(self.caption), str(self.written), without_roles(self.notes))))
 
 
 class NumberedFigure:
-    """What `numbered_figure` returns; the last expression of a cell shows it."""
+    """A figure with a number, a caption, a label and an alternative text; the matplotlib figure is closed.
+
+    name: as of a `NumberedTable`. alt: what the figure shows, with its numbers, for those who cannot see it.
+    records: what its numbers come from, linked at the end of the caption.
+    Raises ValueError for a name that is no label and for an empty caption or alternative text.
+    """
 
     def __init__(self, figure: Figure, name: str, caption: str, alt: str, records: Iterable[Record] = ()) -> None:
         _check(name, "figure", caption=caption, alt=alt)
@@ -97,43 +120,17 @@ class NumberedFigure:
         return _directive("figure", self.uri, options, self.caption)
 
     def html(self) -> str:
-        return (
-            f'<figure style="margin:0"><img src="{self.uri}" alt="{html.escape(self.alt)}" width="{self.width}" '
-            f'style="max-width:100%;height:auto"><figcaption>{_inline(self.caption)}</figcaption></figure>'
-        )
+        return markup("figure.html", uri=self.uri, alt=self.alt, width=self.width, caption=_inline(self.caption))
 
     def __str__(self) -> str:
         return f"{without_roles(self.caption)}\n\n{self.alt}"
 
 
-def numbered_table(
-    frame: pd.DataFrame, name: str, caption: str, notes: str = "", records: Iterable[Record] = ()
-) -> NumberedTable:
-    """A table with a number, a caption and a label.
-
-    frame: shown without its index; cells may hold inline MyST; floats are shown with two decimals, missing ones as –.
-    name: the label that {numref}`name` refers to: lower-case letters, digits and hyphens.
-    caption: one paragraph of MyST. notes: MyST below the table.
-    records: what its numbers come from, linked below it where no column does so.
-    Raises ValueError for a name that is no label and for an empty caption.
-    """
-    return NumberedTable(frame, name, caption, notes, records)
-
-
-def numbered_figure(
-    figure: Figure, name: str, caption: str, alt: str, records: Iterable[Record] = ()
-) -> NumberedFigure:
-    """A figure with a number, a caption, a label and an alternative text; the matplotlib figure is closed.
-
-    name: as for `numbered_table`. alt: what the figure shows, with its numbers, for those who cannot see it.
-    records: what its numbers come from, linked at the end of the caption.
-    Raises ValueError for a name that is no label and for an empty caption or alternative text.
-    """
-    return NumberedFigure(figure, name, caption, alt, records)
+numbered_table, numbered_figure = NumberedTable, NumberedFigure  # as the chapters call them
 
 
 def run_link(name: str) -> str:
-    """A link to the page of a record (`report.run_pages`), shown as the hash that ends the record's name."""
+    """A link to the page of a record (`chapters.runs`), shown as the hash that ends the record's name."""
     return f"{{doc}}`{name.rsplit('-', 1)[-1]} <runs/{name}>`"
 
 
@@ -183,14 +180,10 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _pipe(text: str) -> str:
-    return _line(text).replace("|", r"\|")
-
-
 def without_roles(text: str) -> str:
     """MyST as it can be read where no Sphinx resolves its roles: with their texts alone."""
     return _ROLE.sub(r"\1", text)
 
 
-def _inline(text: str) -> str:
-    return str(_MARKDOWN.renderInline(without_roles(text)))
+def _inline(text: str) -> Markup:
+    return Markup(_MARKDOWN.renderInline(without_roles(text)))

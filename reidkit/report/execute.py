@@ -16,6 +16,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from reidkit.errors import UserError
 from reidkit.places import build_root
+from reidkit.report.parameters_cell import assigned
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -25,12 +26,9 @@ class NotebookError(UserError):
 
 
 def declared_parameters(notebook: nbformat.NotebookNode) -> list[str]:
-    """The variables that a notebook's `parameters` cell assigns, in order."""
+    """The variables that a notebook's `parameters` cell assigns."""
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    names = [
-        line.split("=")[0].split(":")[0].strip() for cell in cells for line in cell.source.splitlines() if "=" in line
-    ]
-    return [name for name in names if name.isidentifier()]
+    return list(dict.fromkeys(name for cell in cells for name in assigned(cell.source)))
 
 
 def execute_chapter(chapter: Path, parameter_file: Path, output: Path, *, progress: bool = False) -> Path:
@@ -50,6 +48,7 @@ def execute_chapter(chapter: Path, parameter_file: Path, output: Path, *, progre
     # Relative to the project, where the kernel starts: pages show it.
     values["profile"] = os.path.relpath(parameter_file.resolve(), PROJECT)
     parameters = {name: values[name] for name in declared_parameters(notebook) if name in values}
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # `python3` is this environment's kernel, whatever the user calls so
     output.parent.mkdir(parents=True, exist_ok=True)
     failed = output.with_suffix(".failed.ipynb")
     source = output.with_suffix(".input.ipynb")

@@ -4,9 +4,18 @@ The theme points them to the page's source, an executed .ipynb that lies in the 
 Where the server is started in the repository's folder, as Binder does, `.jupyter/` there opens text as notebooks.
 """
 
+import re
 from typing import Any
 
 from sphinx.application import Sphinx
+
+GITHUB = re.compile(r"(?:(?:https?|ssh|git)://)?(?:[^/@]+@)?(?:www\.)?github\.com[/:]([\w.-]+)/([\w.-]+?)(?:\.git)?/*")
+
+
+def github_address(repository: str) -> str | None:
+    """A repository's address as the theme's buttons need it, however it is given; None where it is not GitHub's."""
+    found = GITHUB.fullmatch(repository.strip())
+    return found and f"https://github.com/{found[1]}/{found[2]}"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

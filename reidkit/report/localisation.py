@@ -12,13 +12,13 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from reidkit.data import AttributeGroup
+from reidkit.evaluation.bootstrap import bootstrap
 from reidkit.models.backbone import STAGES
-from reidkit.report.chapters.attribute_network import listed, title_of
 from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, style
+from reidkit.report.words import field_title, interval, listed, signed
 
 MEASURES = {"pointing": "pointing game", "energy": "energy", "iou": "IoU"}
 BY = {"pointing": "the pointing game", "energy": "energy", "iou": "IoU"}
-RESAMPLES = 2000
 
 
 def localisation_chart(localisation: pd.DataFrame, measure: str = "pointing") -> Drawing:
@@ -42,7 +42,7 @@ def localisation_chart(localisation: pd.DataFrame, measure: str = "pointing") ->
             axes.plot(100 * rows["map"], places, "o", color=BLUE, markersize=5, label="heat map, with 95 % interval")
             axes.set(title=stage, xlim=(-3, 103), ylim=(len(order) - 0.4, -0.6), xticks=[0, 50, 100])
             axes.grid(axis="y", lw=0.4)
-        panels[0].set_yticks(range(len(order)), [title_of(field) for field in order], fontsize=10.5)
+        panels[0].set_yticks(range(len(order)), [field_title(field) for field in order], fontsize=10.5)
         panels[1].set_xlabel(f"{MEASURES[measure]} (%)")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=10, columnspacing=1)
@@ -51,7 +51,7 @@ def localisation_chart(localisation: pd.DataFrame, measure: str = "pointing") ->
         values = ", ".join(f"{100 * v:.0f}" for v in rows["map"])
         first = rows.iloc[0]
         told.append(
-            f"{title_of(field)} {values}; centre {100 * first['centre']:.0f}, random {100 * first['random']:.0f}"
+            f"{field_title(field)} {values}; centre {100 * first['centre']:.0f}, random {100 * first['random']:.0f}"
         )
     return figure, (
         f"Dot plot of the {MEASURES[measure]} in per cent per attribute, a panel for each of {', '.join(STAGES)}. "
@@ -85,7 +85,7 @@ def over_centre_grid(localisation: pd.DataFrame) -> Drawing:
             )
         for edge in (2.5, 5.5):
             axes.axvline(edge, color="white", lw=4)
-        axes.set_yticks(range(len(order)), [title_of(field) for field in order], fontsize=10.5)
+        axes.set_yticks(range(len(order)), [field_title(field) for field in order], fontsize=10.5)
         axes.set_xticks(range(len(columns)), [stage.removeprefix("layer") for _, stage in columns])
         axes.set_xlabel("layer")
         for place, words in zip((1, 4, 7), MEASURES.values(), strict=True):
@@ -93,7 +93,7 @@ def over_centre_grid(localisation: pd.DataFrame) -> Drawing:
         axes.grid(visible=False)
         axes.tick_params(length=0)
     told = "; ".join(
-        f"{title_of(field)} "
+        f"{field_title(field)} "
         + ", ".join(f"{v:+.0f}{'' if sure else ' (uncertain)'}" for v, sure in zip(row, s, strict=True))
         for field, row, s in zip(order, values, certain, strict=True)
     )
@@ -106,7 +106,7 @@ def sign_of(row: pd.Series, baseline: str = "centre") -> int:
     return int(row[f"over {baseline} low"] > 0) - int(row[f"over {baseline} high"] < 0)
 
 
-def localisation_means(localisation: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+def localisation_means(localisation: pd.DataFrame) -> pd.DataFrame:
     """The means over the attributes, per measure and stage, in per cent and points, with 95 % intervals.
 
     Columns: measure, stage, map, centre, random, and over centre and over random with low and high. The intervals are
@@ -121,9 +121,9 @@ def localisation_means(localisation: pd.DataFrame, seed: int = 0) -> pd.DataFram
             row |= {column: 100 * float(cells[column].mean()) for column in ("map", "centre", "random")}
             for column in ("over centre", "over random"):
                 values = 100 * cells[column].to_numpy()
-                picks = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-                low, high = np.percentile(values[picks].mean(1), (2.5, 97.5))
-                row |= {column: float(values.mean()), f"{column} low": float(low), f"{column} high": float(high)}
+                bounds = bootstrap(values[:, None])
+                low, high = (float(bound[0]) for bound in bounds)
+                row |= {column: float(values.mean()), f"{column} low": low, f"{column} high": high}
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -132,8 +132,8 @@ def means_table(found: pd.DataFrame) -> pd.DataFrame:
     """What `localisation_means` returns, for display."""
 
     def difference(row: pd.Series, column: str) -> str:
-        text = f"{row[column]:+.1f} ({row[f'{column} low']:+.1f} to {row[f'{column} high']:+.1f})"
-        return text.replace("-", "−")
+        bounds = interval(row[f"{column} low"], row[f"{column} high"], sign=True)
+        return f"{signed(row[column], 1)} ({bounds})"
 
     return pd.DataFrame(
         {
@@ -180,7 +180,7 @@ def stages_in_words(found: pd.DataFrame) -> str:
 def attributes_in_words(localisation: pd.DataFrame, stage: str, measure: str = "energy") -> str:
     """Which attributes are found at a stage, by the interval over the centre: above zero, below, or holding it."""
     found = localisation.query("measure == @measure and stage == @stage and images > 0")
-    signs = {title_of(str(row["attribute"])): sign_of(row) for _, row in found.iterrows()}
+    signs = {field_title(str(row["attribute"])): sign_of(row) for _, row in found.iterrows()}
     unseen = sorted(set(localisation["attribute"]) - set(found["attribute"]))
     above, below, open_ = ([name for name, sign in signs.items() if sign == s] for s in (1, -1, 0))
     text = (
@@ -191,7 +191,7 @@ def attributes_in_words(localisation: pd.DataFrame, stage: str, measure: str = "
     constant = sum(sign_of(row, "random") > 0 for _, row in found.iterrows())
     text += f" Those of {constant} are better than a constant map."
     if unseen:
-        text += f" No query shows {listed([title_of(field) for field in unseen])}."
+        text += f" No query shows {listed([field_title(field) for field in unseen])}."
     lucky = 0.025 * len(signs)
     return text + f" Of {len(signs)} intervals about {lucky:.1f} would lie above zero by luck alone."
 
@@ -204,10 +204,8 @@ def blanks_in_words(localisation: pd.DataFrame) -> str:
         return f"None of the {int(found['images'].sum()):,} maps is blank."
     worst = localisation.query("measure == 'pointing' and images > 0").assign(share=lambda f: f["blank"] / f["images"])
     row = worst.sort_values("share", ascending=False, kind="stable").iloc[0]
-    return (
-        f"Blank, that is zero everywhere, are {listed(told)}; most often those for {title_of(row['attribute'])} after "
-        f"{row['stage']}, {100 * row['share']:.0f} % of them."
-    )
+    most = f"{field_title(row['attribute'])} after {row['stage']}, {100 * row['share']:.0f} % of them"
+    return f"Blank, that is zero everywhere, are {listed(told)}; most often those for {most}."
 
 
 def learned_and_found(

@@ -4,17 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from reidkit.profile import Profile
+from reidkit.report.parameters_cell import assigned
 from reidkit.settings import ParameterError, nearest
+
+INJECTED = "# Parameters"  # how papermill begins the cell that it puts after the parameters cell
 
 
 def notebook_profile(namespace: Mapping[str, Any]) -> Profile:
     """The profile that a chapter runs with; its first cell after the parameters calls this with `globals()`.
 
-    `profile` names the parameter file; every other variable with a parameter's name (whether it was written in the
-    parameters cell or injected by papermill) replaces what the file says, unless it is None. Raises ParameterError for
-    a variable that is no parameter: papermill itself only warns of a misspelt one.
+    `profile` names the parameter file; every other variable of the parameters cell (whether it was written there or
+    injected by papermill) replaces what the file says, unless it is None. Raises ParameterError for a variable that is
+    no parameter: papermill itself only warns of a misspelt one.
     """
-    given = {name: value for name, value in namespace.items() if _is_parameter(name, value)}
+    given = {name: namespace[name] for name in _parameters(namespace) if name in namespace}
     for name in given:
         if name not in Profile.model_fields:
             raise ParameterError(f"unknown parameter {name!r}{nearest(name, Profile.model_fields)}")
@@ -22,8 +25,25 @@ def notebook_profile(namespace: Mapping[str, Any]) -> Profile:
     return Profile.read(given.get("profile", "synthped"), **changes)
 
 
-def _is_parameter(name: str, value: Any) -> bool:
-    """Whether a notebook's variable was meant as a parameter: plain data, and not IPython's own."""
-    if name.startswith("_") or name in {"In", "Out"}:
-        return False
-    return value is None or isinstance(value, bool | int | float | str | list | tuple | dict)
+def _parameters(namespace: Mapping[str, Any]) -> list[str]:
+    """The variables that were meant as parameters, and not what the chapter calls its own when its cells run again.
+
+    The kernel's list of the cells that were run, `In`, tells: the parameters cell is the last that assigned `profile`.
+    Where none did, all that is plain data is taken for a parameter, so that a misspelt `profile` is told too.
+    """
+    cells = namespace.get("In", [])[:-1]  # the last is the one that asks
+    own = [n for n, cell in enumerate(cells) if "profile" in assigned(cell) and not cell.startswith(INJECTED)]
+    if not own:
+        return [name for name, value in namespace.items() if _is_public(name) and _is_plain(value)]
+    cell, after = cells[own[-1]], "".join(cells[own[-1] + 1 : own[-1] + 2])
+    names = assigned(cell) + (assigned(after) if after.startswith(INJECTED) else [])
+    return [name for name in dict.fromkeys(names) if _is_public(name)]
+
+
+def _is_public(name: str) -> bool:
+    """Whether a variable is not IPython's own."""
+    return not name.startswith("_") and name not in {"In", "Out"}
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, bool | int | float | str | list | tuple | dict | None)

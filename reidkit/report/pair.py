@@ -3,7 +3,8 @@
 import pandas as pd
 
 from reidkit.records import Record, RecordError
-from reidkit.report.tables import LABELS, gain, query_scores
+from reidkit.report.rows import Spread, gain, query_scores
+from reidkit.report.words import LABELS
 from reidkit.systems import SYSTEMS
 
 
@@ -21,15 +22,15 @@ def pair(first: Record, second: Record) -> tuple[pd.DataFrame, pd.DataFrame]:
             raise RecordError(f"{record.name}: its run ranks nothing; `reidkit verify` compares such records")
     if first.provenance["data"] != second.provenance["data"]:
         raise RecordError(f"{first.name} and {second.name} are of different data: no gain is a gain there")
-    gained = {label: gain([second], [first], metric) for metric, label in LABELS.items()}
+    gained = gain([second], [first], Spread())  # of one seed each: the interval covers the queries alone
     scores = pd.DataFrame(
         {
             "metric": label,
             "first": 100 * first.metrics[metric],
             "second": 100 * second.metrics[metric],
-            "gain": gained[label]["ours"],
-            "low": gained[label]["low"],
-            "high": gained[label]["high"],
+            "gain": gained[metric].ours,
+            "low": gained[metric].low,
+            "high": gained[metric].high,
         }
         for metric, label in LABELS.items()
     )

@@ -28,12 +28,10 @@ def sheet(
     columns: Sequence[str],
     below: float = 0.0,
     narrowest: float = 0.0,
-    upright: bool = False,
 ) -> Figure:
     """Pictures of one size in rows and columns with their names; None leaves a place empty.
 
-    below: inches left free beneath the pictures. narrowest: inches that the figure is wide at least. upright: the
-    columns' names run upwards, for names wider than a picture.
+    below: inches left free beneath the pictures. narrowest: inches that the figure is wide at least.
     Raises ValueError where there is no picture, or pictures are of different sizes.
     """
     sizes = {picture.shape[:2] for row in pictures for picture in row if picture is not None}
@@ -48,17 +46,15 @@ def sheet(
                 canvas[y : y + height, x : x + width] = picture
     with style():
         left, edge = 0.12 + 0.085 * max(map(len, rows)), 0.04  # inches; names stand at the left and the top
-        top = 0.12 + 0.088 * max(map(len, columns)) if upright else 0.28
         across = min(WIDTH - left - edge, WIDEST * len(columns))
         down = across * canvas.shape[0] / canvas.shape[1]
-        wide, tall = max(narrowest, left + across + edge), top + down + edge + below
+        wide, tall = max(narrowest, left + across + edge), 0.28 + down + edge + below
         figure = plt.figure(figsize=(wide, tall))
         axes = figure.add_axes((left / wide, (edge + below) / tall, across / wide, down / tall))
         axes.imshow(canvas)
         axes.set_xticks([j * (width + GAP) + width / 2 for j in range(len(columns))], columns)
         axes.set_yticks([i * (height + GAP) + height / 2 for i in range(len(rows))], rows)
         axes.tick_params(length=0, pad=3, labelsize=10.5, labeltop=True, labelbottom=False)
-        axes.tick_params(axis="x", rotation=90 if upright else 0)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
     return figure

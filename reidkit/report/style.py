@@ -8,7 +8,9 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 WIDTH = 5.2  # inches; `numbered_figure` shows an inch as 100 pixels
-Drawing = tuple[Figure, str]
+BLUE, ORANGE = "#0072b2", "#d55e00"
+PALETTE = sns.color_palette("colorblind")
+Drawing = tuple[Figure, str]  # a figure and its alternative text, drawn from the same numbers
 
 
 def style() -> AbstractContextManager[None]:
@@ -29,6 +31,3 @@ def notice(text: str) -> Drawing:
         figure = plt.figure(figsize=(WIDTH, 1.2))
         figure.text(0.5, 0.5, text, ha="center", va="center", fontsize="small", color="0.3")
     return figure, " ".join(text.split())
-
-
-BLUE, ORANGE = "#0072b2", "#d55e00"

@@ -5,7 +5,23 @@ from typing import Any
 
 from reidkit.data import AttributeGroup
 from reidkit.errors import nearest
-from reidkit.systems import attributes, bfe, circle, ianet, joint_loss, osnet, pcb, san_gal
+from reidkit.systems import (
+    aanet,
+    aligned_reid,
+    attributes,
+    bfe,
+    circle,
+    dare,
+    ianet,
+    joint_loss,
+    osnet,
+    pan,
+    pcb,
+    san_gal,
+    spreid,
+    svdnet,
+    vpm,
+)
 from reidkit.systems.system import Classes, Model, System
 
 SYSTEMS: dict[str, System] = {
@@ -19,6 +35,13 @@ SYSTEMS: dict[str, System] = {
         ianet.SYSTEM,
         circle.SYSTEM,
         osnet.SYSTEM,
+        svdnet.SYSTEM,
+        pan.SYSTEM,
+        vpm.SYSTEM,
+        aligned_reid.SYSTEM,
+        aanet.SYSTEM,
+        spreid.SYSTEM,
+        dare.SYSTEM,
     )
 }
 """Every system by its name."""

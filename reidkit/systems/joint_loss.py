@@ -178,6 +178,7 @@ SYSTEM = System(
     configuration=RunConfig,
     rows={name: cell.settings for name, cell in GRID.items()} | CONTROLS,
     build=build,
+    choices={"Attention": {name: p.title for name, p in ATTENTION.items() if not p.control}, "Loss": LOSSES},
     row_groups={"table 1": TABLE_1, "grid": tuple(GRID), "controls": tuple(CONTROLS)},
     # Fast-reid's recipe of 60 epochs is the one that the circle classifier's scale and margin come from. From random
     # weights, as the ablation is trained, neither loss trains unless residual branches start weak.

@@ -67,9 +67,13 @@ class SanGalConfig(Configuration):
     weights: str | None = Field("imagenet", description="null, imagenet (torchvision's), or a local file of weights")
 
     row: Row = Field("IDonly", description="of the paper's Table 1")
-    triplet: bool = Field(True, description="the triplet loss beside the cross-entropy")
-    attribute_weight: float = Field(1.0, ge=0, description="of the attribute loss, where there is one")
-    attribute_epochs: float = Field(10, ge=0, description="epochs for which the attribute loss counts")
+    triplet: bool = Field(True, title="{} the triplet loss", description="the triplet loss beside the cross-entropy")
+    attribute_weight: float = Field(
+        1.0, ge=0, title="attribute loss × {}", description="of the attribute loss, where there is one"
+    )
+    attribute_epochs: float = Field(
+        10, ge=0, title="attribute loss to epoch {}", description="epochs for which the attribute loss counts"
+    )
     sigmoids: Literal[1, 2] = Field(2, description="how often the attention passes through a sigmoid")
     scaling: Literal["raw", "minmax"] = Field("raw", description="of the heat maps in the attention module")
     attended: Literal["last", "first"] = Field("last", description="which half of the channels is attended")

@@ -16,7 +16,7 @@ from reidkit.evaluation import Ranking, evaluate_ranking, top_matches
 from reidkit.evaluation.ranking import Metric
 from reidkit.settings import Configuration
 from reidkit.training import Batch as Step
-from reidkit.training import extract_features
+from reidkit.training import Stage, extract_features
 
 RESULTS = 8  # of each query that a record keeps
 
@@ -50,6 +50,10 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         """Scalars by name: "total" is minimised, the others are reported."""
+
+    def stages(self) -> Sequence[Stage]:
+        """What it is trained in, one after another. As built, a network is as after the last one."""
+        return (Stage(),)
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,7 @@ def ranking_metrics(
 ) -> tuple[Ranking, dict[str, float]]:
     """The ranking and the metrics of a record, mAP in both published conventions."""
     ranking = rank_features(query, gallery, dataset, metric=metric)
-    trapezoid = rank_features(query, gallery, dataset, metric=metric, average_precision="trapezoid")
-    metrics = {"mAP": ranking.mAP, "mAP (trapezoid)": trapezoid.mAP, "mINP": ranking.mINP}
+    metrics = {"mAP": ranking.mAP, "mAP (trapezoid)": ranking.mAP_by["trapezoid"], "mINP": ranking.mINP}
     metrics |= {f"rank-{k}": float(ranking.cmc[k - 1]) for k in (1, 5, 10)}
     return ranking, {name: round(value, 6) for name, value in metrics.items()}
 
@@ -145,6 +148,33 @@ class System:
     measure: Measure = rank
     guided: Callable[[Any, Maps], Maps] = lambda _, maps: maps  # what a run reads, from its guide's heat maps
     ranks: bool = True  # whether it ranks a gallery
+    # Where rows are the combinations of several choices: by choice, its values and what pages call them. A row is then
+    # named by one value of each, joined by "/".
+    choices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def complete(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A record's configuration, with the defaults of settings that are younger than the record."""
+        return self.configuration.model_validate({}).model_dump(mode="json") | dict(config)
+
+    @property
+    def paper(self) -> dict[str, Any]:
+        """The settings of its paper, as plain values: what it prints and, where it prints nothing, our reading."""
+        return self.complete(self.reading)
+
+    def row_of(self, config: Mapping[str, Any]) -> str:
+        """The row that a record's configuration is of, as far as it tells: a control may look like its row."""
+        return self.configuration.model_construct(**config).row_name
+
+    def varied(self, row: str) -> tuple[str, str] | None:
+        """Of a reading or a control of another row, such as *row/reading*, that row and the reading; else None."""
+        of, _, reading = row.rpartition("/")
+        return (of, reading) if of in self.rows else None
+
+    @property
+    def told_by_rows(self) -> frozenset[str]:
+        """The settings in which runs differ by their rows, so that the rows' names tell them."""
+        named = (keys for row, keys in self.rows.items() if self.row_of(keys) == row)
+        return frozenset(key for keys in named for key in keys)
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:

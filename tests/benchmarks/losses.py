@@ -2,10 +2,8 @@
 
 A ratio is our time over the peer's in the same run, each the best of many interleaved repetitions, so that another
 process on the machine disturbs both alike. pytorch-metric-learning is the installed package. fast-reid is not on the
-package index: "plain form" states the same loss as its published formula is usually written, on whole (N, N) and
-(N, K) matrices through autograd, with float masks and normalised weights. It is our restatement, not their code, and
-a lean one. Their circle softmax is a function of cosines and labels: the bar is for that. With the classifier's three
-matrix products around it, which nobody can save, ours takes half of the peer's time at best.
+package index: "plain form" states the same loss as its published formula is usually written, on whole (N, N) matrices
+through autograd, with float masks. It is our restatement, not their code, and a lean one.
 """
 
 import argparse
@@ -20,7 +18,6 @@ from pytorch_metric_learning.miners import BatchHardMiner
 from torch import Tensor, nn
 
 from reidkit.losses import BatchHardTripletLoss, CircleLoss
-from reidkit.models.heads import CircleSoftmax
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -51,26 +48,6 @@ def plain_circle(features: Tensor, labels: Tensor, scale: float = 64.0, margin: 
     exponent_p = -scale * alpha_p * (s_p - (1 - margin)) - 1e8 * (1 - is_positive)
     exponent_n = scale * alpha_n * (s_n - margin) - 1e8 * (1 - is_negative)
     return F.softplus(exponent_p.logsumexp(1) + exponent_n.logsumexp(1)).mean()
-
-
-class PlainCircleSoftmax(nn.Module):
-    """Sun et al. 2020, the class-level form: normalise both sides, both kinds of logits everywhere, choose by mask."""
-
-    def __init__(self, weight: Tensor) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(weight.clone())
-
-    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        return self.logits(F.linear(F.normalize(features), F.normalize(self.weight)), labels)
-
-    @staticmethod
-    def logits(cosines: Tensor, labels: Tensor, scale: float = 64.0, margin: float = 0.35) -> Tensor:
-        alpha_p = torch.clamp_min(1 + margin - cosines.detach(), 0)
-        alpha_n = torch.clamp_min(cosines.detach() + margin, 0)
-        target = F.one_hot(labels, cosines.shape[1])
-        logits_p = scale * alpha_p * (cosines - (1 - margin))
-        logits_n = scale * alpha_n * (cosines - margin)
-        return target * logits_p + (1.0 - target) * logits_n
 
 
 class MetricLearningTriplet(nn.Module):
@@ -133,38 +110,6 @@ def main() -> None:
         for title, losses in (("batch-hard triplet", triplets), ("pairwise circle", circles)):
             best = best_times(losses, features, labels, arguments.seconds)
             report(f"{title}, {n} x {c}", {"plain form": 1.0, package: 1 / 1.5}, best)
-
-    for n, c, classes in ((64, 2048, 751), (64, 512, 751), (64, 2048, 4101)):
-        features, labels = torch.randn(n, c), torch.randint(classes, (n,))
-        ours = CircleSoftmax(c, classes)
-        plain = PlainCircleSoftmax(ours.weight.detach())
-        torch.testing.assert_close(ours(features, labels), plain(features, labels), rtol=1e-3, atol=1e-3)
-        weights = torch.randn(n, classes)
-        heads: dict[str, Loss] = {
-            "ours": Weighted(ours, weights),
-            "plain form": Weighted(plain, weights),
-        }
-        best = best_times(heads, features, labels, arguments.seconds)
-        report(f"circle classifier, {n} x {c} x {classes}", {"plain form": 1.0}, best)
-        cosines = (torch.rand(n, classes) * 2 - 1) * 0.5
-        logits: dict[str, Loss] = {
-            "ours": lambda s, y, head=ours, w=weights: (head.logits(s, y) * w).sum(),
-            "plain form": lambda s, y, w=weights: (PlainCircleSoftmax.logits(s, y) * w).sum(),
-        }
-        best = best_times(logits, cosines, labels, arguments.seconds)
-        report(f"circle softmax, {n} x {classes}", {"plain form": 0.65}, best)
-
-
-class Weighted(nn.Module):
-    """A classifier followed by something with a simple gradient, since only the classifier is compared."""
-
-    def __init__(self, classifier: nn.Module, weights: Tensor) -> None:
-        super().__init__()
-        self.classifier, self.weights = classifier, weights
-
-    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        loss: Tensor = (self.classifier(features, labels) * self.weights).sum()
-        return loss
 
 
 if __name__ == "__main__":

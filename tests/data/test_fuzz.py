@@ -1,12 +1,7 @@
-"""What is read from outside, damaged at random: an error with the path in it, nothing run and nothing written.
-
-Each seed is one damaged file, so that a failure is found again by its number. About ten seconds in all.
-"""
+"""A data set's files, damaged at random (see `tests.fuzzing`). About ten seconds in all."""
 
 import io
 import pickle
-import random
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,25 +15,9 @@ from PIL import Image
 from reidkit.data import DatasetError, load_dataset, read_attributes
 from reidkit.data.attributes import GROUPS
 from reidkit.data.decoding import FORMATS, read_image
+from tests.fuzzing import Payload, damaged, is_told
 
 EXAMPLE = "0000_000_01_0303morning_0008_0_ex.jpg"
-
-
-def damaged(whole: bytes, seed: int) -> bytes:
-    """With one to four bits turned, bytes set, cut off or put in."""
-    chance, data = random.Random(seed), bytearray(whole)
-    for _ in range(chance.randint(1, 4)):
-        at = chance.randrange(len(data))
-        match chance.randrange(5):
-            case 0 | 1:
-                data[at] ^= 1 << chance.randrange(8)
-            case 2:
-                data[at] = chance.choice([0, 127, 128, 255])
-            case 3:
-                data[at : at + chance.randint(0, 8)] = chance.randbytes(chance.randint(1, 8))
-            case 4:
-                del data[max(at, 1) :]
-    return bytes(data)
 
 
 def image_file(kind: str) -> bytes:
@@ -57,19 +36,6 @@ def attribute_file(compressed: bool) -> bytes:
     return file.getvalue()
 
 
-def is_told(read: Callable[[], object], path: Path) -> bool:
-    """Whether `read` raises DatasetError naming `path`; any other exception is the test's failure."""
-    before = {file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()}
-    message = ""
-    try:
-        read()
-    except DatasetError as error:
-        message = str(error)
-    assert {file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()} == before
-    assert message == "" or str(path) in message
-    return message != ""
-
-
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of odd metadata
 @pytest.mark.parametrize("kind", ["JPEG", *FORMATS])
 def test_images(tmp_path: Path, kind: str) -> None:
@@ -83,7 +49,7 @@ def test_images(tmp_path: Path, kind: str) -> None:
 
     for seed in range(300):
         path.write_bytes(damaged(whole, seed))
-        told += is_told(read, path)
+        told += is_told(read, path, DatasetError)
     assert told > 100
 
 
@@ -93,7 +59,7 @@ def test_attribute_files(tmp_path: Path, compressed: bool) -> None:
     path, whole, told = tmp_path / "market_attribute.mat", attribute_file(compressed), 0
     for seed in range(300):
         path.write_bytes(damaged(whole, seed))
-        told += is_told(lambda: read_attributes(path), path)
+        told += is_told(lambda: read_attributes(path), path, DatasetError)
     assert told > 200
 
 
@@ -112,19 +78,9 @@ def test_lists(msmt: Path, content: bytes) -> None:
     """Either every line is an image that is there, or what is wrong is told."""
     path = msmt / "list_query.txt"
     path.write_bytes(content)
-    if not is_told(lambda: load_dataset("msmt17", msmt), msmt):
+    if not is_told(lambda: load_dataset("msmt17", msmt), msmt, DatasetError):
         query = load_dataset("msmt17", msmt).query
         assert query.paths == (msmt / "test" / "0000" / EXAMPLE,)
-
-
-class Payload:
-    """Unpickled, it would write a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
-        return Path.touch, (self.path,)
 
 
 def test_no_pickle_is_run(msmt: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The readers, on small trees laid out exactly like the originals."""
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -192,6 +193,18 @@ def test_own_names_that_say_neither(own: Path, name: str) -> None:
     message = error("own", own)
     assert f"{own / 'query' / name}: the file name does not fit the pattern of 1_c1_anything.jpg" in message
     assert "a folder of any name/\n    bounding_box_train/1_c1_anything.jpg" in message
+
+
+def test_a_file_name_that_is_no_text(own: Path) -> None:
+    """As on a disk of other times, written in Latin-1: no record could name it."""
+    image = sorted((own / "query").iterdir())[0]
+    odd = os.fsencode(image.with_suffix("")) + b"_K\xf6ln.jpg"
+    try:
+        os.rename(image, odd)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    with pytest.raises(DatasetError, match="is not in utf-8; give it another"):
+        load_dataset("own", own)
 
 
 def test_own_people_are_numbered_from_1(own: Path, image: Callable[[Path], None]) -> None:

@@ -5,24 +5,7 @@ import pandas as pd
 import pytest
 
 from reidkit.report import curves
-from tests.report.conftest import MakeRecord, check_page
-
-
-def test_training_curves_draw_every_run_that_recorded_the_column() -> None:
-    histories = {
-        "A": pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "mAP": [np.nan, 0.25, np.nan]}),
-        "B": pd.DataFrame({"epoch": [1, 2], "loss": [4.0, 0.5]}),
-    }
-    figure, alt = curves.training_curves(histories, "loss", log=True)
-    assert figure.axes[0].get_yscale() == "log"
-    assert [list(line.get_ydata()) for line in figure.axes[0].lines] == [[3, 2, 1], [4, 0.5]]
-    assert "A from 3 to 1" in alt
-    assert "B from 4 to 0.5" in alt
-    figure, alt = curves.training_curves(histories, "mAP")
-    assert len(figure.axes[0].lines) == 1
-    assert "0.25" in alt
-    with pytest.raises(ValueError, match="none of the 2 histories has a column 'rank-1'"):
-        curves.training_curves(histories, "rank-1")
+from tests.report.conftest import check_page
 
 
 def histories() -> list[pd.DataFrame]:
@@ -34,9 +17,9 @@ def histories() -> list[pd.DataFrame]:
 
 
 @pytest.mark.parametrize(("column", "scale"), [("loss", 1.0), ("mAP", 100.0)])
-def test_training_bands_against_a_naive_loop_over_seeds(column: str, scale: float) -> None:
+def test_curves_against_a_naive_loop_over_seeds(column: str, scale: float) -> None:
     seeds = histories()
-    figure, alt = curves.training_bands({"A": {"one": seeds, "two": seeds[:1]}}, column, scale=scale)
+    figure, alt = curves.training_curves({"A": {"one": seeds, "two": seeds[:1]}}, column, scale=scale)
     first, second = figure.axes[0].lines
     expected: dict[int, list[float]] = {}
     for seed in seeds:
@@ -52,10 +35,10 @@ def test_training_bands_against_a_naive_loop_over_seeds(column: str, scale: floa
     assert f"A, one: {start:.3g} to {end:.3g}" in alt
 
 
-def test_training_bands_are_normalised_by_the_highest_point_of_each_panel() -> None:
+def test_curves_are_normalised_by_the_highest_point_of_each_panel() -> None:
     low, high = histories()[0], histories()[0].assign(loss=[100.0, 50.0, 20.0, 10.0])
     panels = {"A": {"one": [low], "two": [high]}, "B": {"one": [low]}}
-    figure, alt = curves.training_bands(panels, "loss", normalise=True)
+    figure, alt = curves.training_curves(panels, "loss", normalise=True)
     (one, two), (alone,) = (axes.lines for axes in figure.axes)
     assert list(one.get_ydata()) == pytest.approx([0.08, 0.04, 0.02, 0.01])
     assert list(two.get_ydata()) == pytest.approx([1, 0.5, 0.2, 0.1])
@@ -64,12 +47,12 @@ def test_training_bands_are_normalised_by_the_highest_point_of_each_panel() -> N
     assert one.get_color() == alone.get_color() != two.get_color()
 
 
-def test_training_bands_say_what_was_not_run_and_what_several_seeds_span() -> None:
+def test_curves_say_what_was_not_run_and_what_several_seeds_span() -> None:
     first, second = (
         history.assign(mAP=[np.nan] * 2 + [value] + [np.nan] * (len(history) - 3))
         for history, value in zip(histories(), (0.25, 0.75), strict=True)
     )
-    figure, alt = curves.training_bands({"A": {"one": [first, second]}, "B": {"one": []}}, "mAP", label="score")
+    figure, alt = curves.training_curves({"A": {"one": [first, second]}, "B": {"one": []}}, "mAP", label="score")
     assert [text.get_text() for text in figure.axes[1].texts] == ["not run"]
     assert "A, one: 0.5 to 0.5 (0.25 to 0.75 over 2 seeds), epochs 3 to 3" in alt
     assert "B: not run" in alt
@@ -77,9 +60,14 @@ def test_training_bands_say_what_was_not_run_and_what_several_seeds_span() -> No
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one"]  # once, whatever the panels
 
 
-def test_every_figure_fits_a_page_and_is_legible_on_a_telephone(make_record: MakeRecord) -> None:
-    for figure, _ in (
-        curves.training_bands({"A": {"one": histories()}, "B": {}}, "loss"),
-        curves.training_curves({"A": make_record().history}, "loss"),
-    ):
-        check_page(figure)
+def test_every_figure_fits_a_page_and_is_legible_on_a_telephone() -> None:
+    many = {f"Baseline(+Something {i})": histories() for i in range(9)}
+    for panels in ({"A": {"one": histories()}, "B": {}}, {"A": many}):
+        check_page(curves.training_curves(panels, "loss")[0])
+
+
+def test_values_of_different_size_are_drawn_on_a_logarithmic_axis() -> None:
+    figure, alt = curves.training_curves({"A": {"one": histories()[:1]}, "B": {}}, "loss", log=True)
+    assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear"]
+    assert list(figure.axes[0].lines[0].get_ydata()) == [8, 4, 2, 1]
+    assert "A, one: 8 to 1" in alt

@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from docutils.parsers.rst.directives.images import Figure as FigureDirective
 from docutils.parsers.rst.directives.tables import RSTTable
 from matplotlib.figure import Figure
@@ -72,10 +73,13 @@ def test_table_offers_the_same_cells_to_lab_book_and_console(frame: pd.DataFrame
 
 
 def test_columns_of_numbers_stand_to_the_right_and_others_to_the_left() -> None:
-    cells = {"Rank-1": "92.40", "Interval": "91.3 – 93.5", "Change": "−1,200.5", "Rows": "8 of 8", "Table": "1: Losses"}
+    intervals = {"Interval": "91.3 to 93.5", "Gain": "−0.5 to +1.0 (widened)", "Mean": "+3.1 (−0.5 to +6.0)"}
+    cells = {"Rank-1": "92.40", **intervals, "Change": "−1,200.5", "Rows": "8 of 8", "Table": "1: Losses"}
     frame = pd.DataFrame([cells, dict.fromkeys(cells, "–")]).assign(Nothing="")
-    lines = numbered_table(frame, "one", "One").markdown().splitlines()
-    assert lines[4] == "| --: | --: | --: | :-- | :-- | :-- |"
+    table = numbered_table(frame, "one", "One")
+    lines = table.markdown().splitlines()
+    assert lines[4] == "| --: | --: | --: | --: | --: | :-- | :-- | :-- |"
+    assert re.findall(r'<td style="text-align:(\w+)">–<', table.html()) == ["right"] * 5 + ["left"] * 2
     assert lines[3].startswith("| Rank\N{NON-BREAKING HYPHEN}1 |")  # a header breaks between words only
 
 
@@ -104,7 +108,9 @@ def test_figure_is_shown_at_half_its_pixels_with_its_alternative_text() -> None:
         assert picture.size == (600, 400)
         assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)  # white, for dark pages
     assert f'src="{uri}"' in bundle["text/html"]
-    assert "&quot;so&quot;" in bundle["text/html"]
+    tag = BeautifulSoup(bundle["text/html"], "html.parser").img
+    assert tag is not None
+    assert tag["alt"] == AWKWARD + " and a line"
     assert AWKWARD in bundle["text/plain"]
 
 

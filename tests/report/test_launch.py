@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import nbformat
+import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_markdown_cell, new_notebook
 from sphinx.application import Sphinx
+
+from reidkit.report.launch import github_address
 
 OPTIONS = {
     "repository_url": "https://github.com/someone/reid-book",
@@ -35,3 +38,34 @@ def test_the_buttons_of_the_theme_open_the_text_notebook(tmp_path: Path) -> None
     links = [link["href"] for link in page.select(".article-header-buttons a[href]")]
     assert "https://mybinder.org/v2/gh/someone/reid-book/main?urlpath=lab/tree/book/losses.md" in links
     assert "_sources/losses.ipynb" in links
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "https://github.com/someone/reid-book",
+        "http://www.github.com/someone/reid-book/",
+        "github.com/someone/reid-book.git",
+        "git@github.com:someone/reid-book.git",
+        "ssh://git@github.com/someone/reid-book",
+        " https://token@github.com/someone/reid-book ",
+    ],
+)
+def test_a_repository_on_github_however_it_is_given(given: str) -> None:
+    assert github_address(given) == "https://github.com/someone/reid-book"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "https://gitlab.com/someone/reid-book",
+        "https://notgithub.com/someone/reid-book",
+        "https://github.com.evil.org/someone/reid-book",
+        "https://github.com/someone",
+        "https://github.com/someone/reid-book/tree/main",
+        "someone/reid-book",
+        "/home/someone/reid-book",
+    ],
+)
+def test_no_buttons_for_what_is_not_on_github(given: str) -> None:
+    assert github_address(given) is None

@@ -61,16 +61,17 @@ def test_blank_maps_are_counted(localisation: MakeLocalisation) -> None:
 
 
 def test_charts_of_localisation_leave_out_what_no_query_shows(localisation: MakeLocalisation) -> None:
-    table = localisation({"hat": 0.2, "bag": 0.05, "up": -0.2, "upred": float("nan")})
+    table = localisation({"hat": 0.22, "bag": 0.05, "up": -0.2, "upred": float("nan")})
     figure, alt = shown.localisation_chart(table)
     assert [axes.get_title() for axes in figure.axes] == list(STAGES)
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert names == ["sleeve length", "bag", "hat"]  # from the largest region to the smallest
-    assert "hat 50, 45, 40; centre 30, random 10" in alt
+    assert "hat 52, 47, 42; centre 30, random 10" in alt
     figure, alt = shown.over_centre_grid(table)
-    assert "hat +20, +15, +10, +20" in alt or "hat +20, +15, +10 (uncertain), +20" in alt
+    assert "hat +22, +17, +12, +22" in alt
+    assert "bag +5 (uncertain), " in alt
     cells = {text.get_text(): text.get_fontweight() for text in figure.axes[0].texts}
-    assert cells["+20"] == "bold"
+    assert cells["+22"] == "bold"
     assert cells["+5"] == "normal"
     assert cells["−20"] == "bold"
 

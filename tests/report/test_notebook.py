@@ -98,6 +98,62 @@ def test_variables_that_are_not_parameters() -> None:
         notebook_profile(namespace | {"epohcs": 1})
 
 
+ASK = "settings = notebook_profile(globals())"
+
+
+@pytest.mark.parametrize(
+    ("cells", "values", "epochs"),
+    [
+        # the chapter's own variables, of a parameter's name or not, when its first cells are run again
+        (["profile = 'smoke'", ASK, "colours = 3; epochs = 9", "profile = 'smoke'", ASK], {"epochs": 9}, 1),
+        (["profile = 'smoke'", ASK, "colours = 3", ASK], {}, 1),
+        (["profile = 'smoke'", ASK, "profile = 'smoke'\nepochs = 7", ASK], {"epochs": 7}, 7),
+        (["profile = 'smoke'\nepochs = 7", ASK, "profile = 'smoke'", ASK], {"epochs": 7}, 1),  # taken out again
+        (["profile = 'smoke'\nepochs = 7", "1 +", "epochs += 1", ASK], {"epochs": 8}, 8),
+        # as papermill injects them
+        (["profile = 'synthped'", "# Parameters\nprofile = 'smoke'\nepochs = 7\n", ASK], {"epochs": 7}, 7),
+        (["profile = 'smoke'\nepochs = 5", "# Parameters\nprofile = 'smoke'\n", ASK], {"epochs": 5}, 5),
+        (["profile = 'smoke'", "# Parameters\nepochs = 7\n", ASK, "profile = 'smoke'", ASK], {"epochs": 7}, 1),
+    ],
+)
+def test_parameters_are_what_the_parameters_cell_assigns(
+    cells: list[str], values: dict[str, object], epochs: int
+) -> None:
+    namespace = {"In": ["", *cells], "profile": "smoke", "colours": 3} | values
+    assert notebook_profile(namespace).epochs == epochs
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["profile = 'smoke'", ASK, "profile = 'smoke'\nepohcs = 7", ASK],
+        ["profile = 'smoke'", "# Parameters\nepohcs = 7\n", ASK],
+        ["prfile = 'smoke'\nepohcs = 7", ASK],
+    ],
+)
+def test_a_misspelt_one_is_told_whenever_it_is_run(cells: list[str]) -> None:
+    with pytest.raises(ParameterError, match="'epohcs'; did you mean 'epochs'"):
+        notebook_profile({"In": ["", *cells], "epohcs": 7})
+
+
+def test_what_a_parameters_cell_declares() -> None:
+    source = """
+epochs: int = 3  # passes
+batch_size, padding = 2, 16
+options = dict(
+    learning_rate=5.0,
+)
+note = "a=b"
+"""
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]}),
+            nbformat.v4.new_code_cell("seed = 3"),
+        ]
+    )
+    assert set(declared_parameters(notebook)) == {"epochs", "batch_size", "padding", "options", "note"}
+
+
 def test_no_file_of_the_user_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REIDKIT_BUILD", str(tmp_path / "build"))
     mine, before = tmp_path / "mine.ipynb", tmp_path / "before.ipynb"

@@ -9,6 +9,7 @@ import yaml
 
 from reidkit.data import DatasetError
 from reidkit.data.heat_maps import HeatMapError, HeatMaps
+from reidkit.data.layouts import file_list_checksum
 from reidkit.data.resident import load_images, normalise, resize
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.models.backbone import STAGES
@@ -130,7 +131,7 @@ def test_maps_of_another_network_are_refused(smoke: Profile) -> None:
     heat_maps(config, "query", progress=False)
     state = weights_path(config)
     classes = Classes(8, attributes_of(open_dataset(config)).groups)
-    save_weights(state, attributes.build(config, classes), config, classes)
+    save_weights(state, attributes.build(config, classes), config, classes, file_list_checksum(open_dataset(config)))
     with pytest.raises(HeatMapError, match="network"):
         heat_maps(config, "query", progress=False)
     with pytest.raises(HeatMapError, match="no heat maps here"):

@@ -9,6 +9,7 @@ import torch
 
 from reidkit.data import AttributeGroup
 from reidkit.data.resident import Draw
+from reidkit.data.synthped import PARTS
 from reidkit.places import project_root
 from reidkit.systems import ROWS, SYSTEMS
 from reidkit.systems.system import Batch, Classes
@@ -58,6 +59,7 @@ def batch(images: torch.Tensor) -> Batch:
     draw = Draw(torch.zeros(count).bool(), torch.zeros(count, 2).long(), torch.zeros(count, 4).long())
     labels = torch.arange(count) // 2
     maps = {stage: torch.rand(count, 3, *size) for stage, size in STAGES.items()}
+    maps["parts"] = torch.rand(count, len(PARTS), 8, 4)
     return Batch(images, labels, torch.ones(count, 2).long(), maps, Step(images, labels, labels, draw, 0.0))
 
 
@@ -79,7 +81,7 @@ def test_a_row_of_any_system_learns_and_embeds_each_image_by_itself(row: str) ->
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
     if system.ranks:
         network.eval()
-        maps = (given.maps,) if config.guide is not None else ()
+        maps = (given.maps,) if config.needs & {"heat maps", "parts"} else ()
         alone = ({stage: values[:1] for stage, values in given.maps.items()},) if maps else ()
         with torch.no_grad():
             embedding = network(images, *maps)
@@ -110,7 +112,7 @@ def test_a_new_system_is_a_file_and_a_line(tmp_path: Path, synthped: Path) -> No
     listed = package / "systems" / "__init__.py"
     listed.write_text(
         listed.read_text()
-        .replace("import attributes, ", "import attributes, tiny, ")
+        .replace("    attributes,\n", "    attributes,\n    tiny,\n")
         .replace("        san_gal.SYSTEM,\n", "        san_gal.SYSTEM,\n        tiny.SYSTEM,\n")
     )
     (copy / "parameters" / "mine.yaml").write_text(

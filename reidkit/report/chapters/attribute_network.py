@@ -13,29 +13,11 @@ from reidkit.data import AttributeGroup, Attributes, DatasetError
 from reidkit.data.attributes import GROUPS
 from reidkit.report.drawings import observe, shape
 from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, style
+from reidkit.report.words import listed, number
 from reidkit.runs import attributes_of, open_dataset
 from reidkit.systems.attributes import AttributeConfig, AttributeNetwork
 
 LEVELS = {"identity": "people", "image": "images"}
-
-
-def title_of(field: str) -> str:
-    """What a field of an attribute file is called here: *hat*, *sleeve length*, *upper black*."""
-    return _TITLES.get(field, field)
-
-
-_TITLES = {
-    field: group.name if len(group.fields) == 1 else f"{group.name.partition('-')[0]} {class_}"
-    for groups in GROUPS.values()
-    for group in groups
-    for field, class_ in zip(group.fields, group.classes[-len(group.fields) :], strict=True)
-}
-
-
-def listed(words: Sequence[str]) -> str:
-    """One or more words as a sentence has them: *hat, bag and age*."""
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def attributes_at_hand(config: AttributeConfig) -> Attributes | None:
@@ -177,10 +159,10 @@ def mean_table(scores: Mapping[str, pd.DataFrame | None]) -> pd.DataFrame:
                 {
                     "Data": data,
                     "Counted": words,
-                    "Accuracy": _percent(mean.get("accuracy")),
-                    "Majority": _percent(mean.get("majority accuracy")),
-                    "Balanced": _percent(mean.get("balanced accuracy")),
-                    "Chance": _percent(mean.get("majority balanced accuracy")),
+                    "Accuracy": number(mean.get("accuracy"), 1),
+                    "Majority": number(mean.get("majority accuracy"), 1),
+                    "Balanced": number(mean.get("balanced accuracy"), 1),
+                    "Chance": number(mean.get("majority balanced accuracy"), 1),
                 }
             )
     return pd.DataFrame(rows)
@@ -245,7 +227,3 @@ def balanced_chart(scores: pd.DataFrame) -> Drawing:
         for name in order
     )
     return figure, f"Chart of balanced accuracy in per cent, per attribute group. {told}."
-
-
-def _percent(value: float | None) -> str | None:
-    return None if value is None else f"{value:.1f}"

@@ -20,9 +20,9 @@ from reidkit.data.synthped import ATTRIBUTE_PARTS, PARTS
 from reidkit.evaluation.localisation import evaluate_localisation
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.models.backbone import STAGES
-from reidkit.report.chapters.attribute_network import title_of
 from reidkit.report.sheets import Cell, Mask, mosaic, overlay, part_map
 from reidkit.report.style import WIDTH, Drawing, style
+from reidkit.report.words import field_title
 from reidkit.runs import (
     attributes_of,
     check_data,
@@ -216,12 +216,12 @@ def stage_sheet(explained: Explained, quantiles: Sequence[float] = (0.9, 0.5), b
             cells += [Cell(overlay(picture, e.maps[stage][image, k]), region) for stage in STAGES]
             energies = [_energy(e.maps[stage][image, k], region) for stage in STAGES]
             told.append(
-                f"{title_of(e.fields[k])}, {e.split.paths[image].stem}: "
+                f"{field_title(e.fields[k])}, {e.split.paths[image].stem}: "
                 + ", ".join(f"{100 * energy:.0f} %" for energy in energies)
                 + f" in {100 * region.mean():.0f} % of the picture"
             )
         block.append(cells)
-        names.append(title_of(e.fields[k]).replace(" ", "\n"))
+        names.append(field_title(e.fields[k]).replace(" ", "\n"))
     first, *others = (stage.removeprefix("layer") for stage in STAGES)
     stages = [f"layer\n{first}", *(f"\n{other}" for other in others)]
     titles = [title for q in quantiles for title in (f"{100 * q:.0f} %\nquery", *stages)]
@@ -349,7 +349,7 @@ def moved_sheet(explained: Explained, image: int, k: int, augmentation: Augmenta
     ]
     figure = mosaic([block], [["image", "with map"]], [list(draws)], bar="relative to the stored map's peak", wide=4.2)
     return figure, (
-        f"Query {e.split.paths[image].stem} and its heat map for {title_of(e.fields[k])} after {stage}, under "
+        f"Query {e.split.paths[image].stem} and its heat map for {field_title(e.fields[k])} after {stage}, under "
         f"the same draws: as stored, flipped, shifted {down} pixels down and {-right} to the left, erased in a box of "
         f"{box[2] - box[0]} × {box[3] - box[1]} pixels, and all three. What is left of the map's sum: "
         + ", ".join(

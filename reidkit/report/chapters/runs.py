@@ -1,7 +1,7 @@
 """A page for every run behind the book: its scores and curves, what decided them, and how to make them again."""
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ import yaml
 from reidkit.places import record_roots
 from reidkit.profile import Profile
 from reidkit.records import Record, read_records
-from reidkit.report import tables
-from reidkit.report.explorer import training_charts
-from reidkit.report.inline import STYLE
+from reidkit.report import words
+from reidkit.report.display import Written
+from reidkit.report.explorer.panels import training_charts
+from reidkit.report.markup import markup
+from reidkit.report.tables import told_apart
 from reidkit.runs import find_record
 from reidkit.settings import Configuration
 from reidkit.systems import SYSTEMS
@@ -81,11 +83,11 @@ def page(record: Record, title: str) -> str:
         f"# {title}",
         "## Scores",
         "In per cent.",
-        _pipes(scores),
+        Written(pd.DataFrame(scores)).markdown(),
         "## Curves",
-        f'{STYLE}\n<div class="rx"><div class="rx-figures">{training_charts([record])}</div></div>',
+        markup("figures.html", style=markup("style.css"), figures=training_charts([record])),
         "## Where it was made",
-        _pipes({"": key, "This run": value} for key, value in made.items()),
+        Written(pd.DataFrame({"": list(made), "This run": list(made.values())})).markdown(),
         "## How to make it again",
         "`verify` repeats the run from its own parameters, at the commit above, and says which metric moved. On the "
         "same machine, with as many threads, none should.",
@@ -97,43 +99,45 @@ def page(record: Record, title: str) -> str:
         "## Parameters",
         "What decided the numbers, beside the paper's setting as this book reads it: what the paper prints and, where "
         "it prints nothing, the declared choice.",
-        _pipes(_parameters(record.system, record.config)),
+        Written(pd.DataFrame(_parameters(record.system, record.config))).markdown(),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def titles(records: Mapping[str, Record]) -> dict[str, str]:
     """What each page is called: cell, data and seed, and where that says the same of several runs, what differs."""
-    apart = tables.told_apart(records.values())
+    apart = told_apart(records.values())
     found = {}
     for name, record in records.items():
         config = record.config
         toy = config["dataset"] == "synthped"
-        data = f"SynthPed, {config['synthped_preset']}" if toy else tables.DATASETS[config["dataset"]]
-        found[name] = f"{tables.row_of(record)} on {data}, seed {config['seed']}{apart[record.name]}"
+        data = f"SynthPed, {config['synthped_preset']}" if toy else words.DATASETS[config["dataset"]]
+        found[name] = f"{SYSTEMS[record.system].row_of(config)} on {data}, seed {config['seed']}{apart[record.name]}"
     return found
 
 
 def _parameters(system: str, config: Mapping[str, Any], of: str = "") -> list[dict[str, str]]:
-    fields, reading = SYSTEMS[system].configuration.model_fields, tables.reading_of(system)
+    fields, paper = SYSTEMS[system].configuration.model_fields, SYSTEMS[system].paper
     rows = []
     for key, value in config.items():
         if isinstance(value, Mapping):
             rows += _parameters(key, value, f"{key}.")
-        else:
-            known = fields.get(key)
-            rows.append(
-                {
-                    "Parameter": f"`{of}{key}`",
-                    "This run": f"`{value}`",
-                    "Reading of the paper": f"`{reading[key]}`" if key in reading and tables.has_reading(key) else "",
-                    "Meaning": (known.description or "") if known else "",
-                }
-            )
+            continue
+        rows.append(
+            {
+                "Parameter": f"`{of}{key}`",
+                "This run": f"`{value}`",
+                "Reading of the paper": f"`{paper[key]}`" if key in has_reading(system) else "",
+                "Meaning": (fields[key].description or "") if key in fields else "",
+            }
+        )
     return rows
 
 
-def _pipes(rows: Iterable[Mapping[str, str]]) -> str:
-    frame = pd.DataFrame(list(rows))
-    lines = [list(frame.columns), ["---"] * len(frame.columns), *frame.to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+def has_reading(system: str) -> set[str]:
+    """The settings of a system that belong to its method, so that what they are in its paper is a reading of it."""
+    rows, readings = SYSTEMS[system].rows, set()
+    for row, settings in rows.items():
+        if varied := SYSTEMS[system].varied(row):
+            readings |= {key for key, value in settings.items() if rows[varied[0]].get(key) != value}
+    return {"weights", *words.titles(system), *readings}

@@ -1,4 +1,4 @@
-"""SAN-GAL's Figs. 1 and 3, and its blocks of channels, drawn from the live modules.
+"""Figures of book/san-gal.md: Figs. 1 and 3 and the blocks of channels, drawn from the live modules, and two charts.
 
 As in `drawings`: shapes come from a forward pass that is listened to, and the steps from the options of the modules, so
 that a drawing cannot say what the code does not do.
@@ -18,7 +18,8 @@ from reidkit.gradcam import attribute_heat_maps
 from reidkit.models.backbone import STAGES
 from reidkit.report import drawings
 from reidkit.report.drawings import ROW, TIMES, Call, Chart, Shape, Text, observe, shape
-from reidkit.report.style import WIDTH, Drawing, style
+from reidkit.report.style import PALETTE, WIDTH, Drawing, style
+from reidkit.settings import Settings
 from reidkit.systems.attributes import AttributeNetwork
 from reidkit.systems.san_gal import AttributeSpatialAttention, SanGalNetwork
 
@@ -218,3 +219,48 @@ def blocks(*sizes: tuple[int, int]) -> Drawing:
             listed = "; ".join(f"channel {c}: {found}" for c, found in enumerate(of_channel))
             said.append(f"{maps} maps and {channels} channels, {listed}")
     return figure, f"Grids of which maps serve which attended channel. {'. '.join(said)}."
+
+
+def attention_over_heat(heat: Tensor, curves: Mapping[int, tuple[Tensor, Tensor]]) -> Drawing:
+    """Attention over the heat value (N,), by the number of sigmoids: of a place that alone is warm, and of many."""
+    names, one = {2: "two sigmoids", 1: "one sigmoid"}, int((heat <= 1).sum()) - 1  # min-max-scaled maps end at 1
+    said = []
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
+        axes.axvspan(0, 1, color="0.92", lw=0)
+        axes.text(0.5, 0.86, "scaled to 0–1", ha="center", va="center", rotation=90)
+        for (sigmoids, (alone, among)), colour, dash in zip(curves.items(), PALETTE, ("-", "--"), strict=False):
+            axes.fill_between(heat, alone, among, color=colour, alpha=0.25, lw=0)
+            label = names[sigmoids] + (", literal" if sigmoids == 2 else "")
+            axes.plot(heat, alone, dash, color=colour, lw=2.5, label=label)
+            axes.plot(heat, among, dash, color=colour, lw=1.2)
+            ends = (f"{alone[i]:.3f} to {among[i]:.3f} at {heat[i]:g}" for i in (one, -1))
+            said.append(f"{names[sigmoids]}: {alone[0]:.3f} at 0, {', '.join(ends)}")
+        axes.set(xlabel="heat value L", ylabel="attention", xlim=(0, 8), ylim=(0.48, 1.02))
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure, f"Line chart of attention over the heat value from 0 to 8. {'; '.join(said)}."
+
+
+def schedules(configs: Mapping[str, Settings]) -> Drawing:
+    """The learning rate over the epochs, a panel for each of some runs by their names."""
+    said = []
+    with style():
+        size = (WIDTH, 2.5 * len(configs) + 0.5)
+        figure, grid = plt.subplots(len(configs), figsize=size, sharex=True, squeeze=False, layout="constrained")
+        for axes, (label, config), colour in zip(grid[:, 0], configs.items(), PALETTE, strict=False):
+            epochs = torch.linspace(0, config.epochs, 100 * config.epochs + 1).tolist()[:-1]
+            rates = [config.learning_rate_at(epoch) for epoch in epochs]
+            axes.plot(epochs, rates, color=colour, lw=2.5)
+            turns = [e for e in (0, config.warmup_epochs, *config.milestones) if e < config.epochs]
+            for epoch in turns:
+                rate = f"{config.learning_rate_at(epoch):.0e}".replace("e-0", "e−")
+                at = (epoch, config.learning_rate_at(epoch))
+                axes.annotate(rate, at, (3, 4), textcoords="offset points", va="bottom")
+            optimiser = {"sgd": "SGD", "adam": "Adam"}[config.optimizer]
+            axes.set(title=f"{label}, {optimiser}", ylabel="learning rate", yscale="log")
+            axes.set_ylim(0.7 * min(rates), 2.5 * max(rates))
+            values = ", ".join(f"{config.learning_rate_at(e):.2g} at {e:g}" for e in turns)
+            said.append(f"{label}: {values}, until {config.epochs}")
+        last = max(config.epochs for config in configs.values())
+        axes.set(xlabel="epochs done", xlim=(0, 1.025 * last), xticks=range(0, last + 1, 5))
+    return figure, f"Line chart of the learning rate over the epochs done. {'; '.join(said)}."

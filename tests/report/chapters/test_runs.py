@@ -10,7 +10,7 @@ from reidkit.places import project_root
 from reidkit.profile import Profile
 from reidkit.records import Record, read_records, write_record
 from reidkit.report import tables
-from reidkit.report.chapters.runs import page, titles, write_pages
+from reidkit.report.chapters.runs import has_reading, page, titles, write_pages
 from tests.report.conftest import MakeRecord
 
 ORIGIN = {
@@ -97,3 +97,10 @@ def test_no_two_pages_have_one_title(make_record: MakeRecord) -> None:
     ]
     published = {record.name: record for record in read_records(project_root() / "book" / "records")}
     assert len({*titles(published).values()}) == len(published)
+
+
+def test_what_belongs_to_the_method_has_a_reading_and_what_tells_rows_apart_has_none() -> None:
+    assert {"sampling", "residual_scale", "image_width", "weights"} <= has_reading("joint-loss")
+    assert not {"attention", "loss", "seed", "device"} & has_reading("joint-loss")
+    assert {"sigmoids", "online", "triplet"} <= has_reading("san-gal")
+    assert "row" not in has_reading("san-gal")

@@ -21,9 +21,15 @@ from PIL import Image
 from reidkit.models import ATTENTION
 from reidkit.profile import Profile
 from reidkit.published import SAN_GAL_OURS, TABLE_1
-from reidkit.report import explorer, inline, tables
-from reidkit.report.explorer import QUERIES, RESULTS, Experiment
+from reidkit.report.explorer import experiments as of_profile
+from reidkit.report.explorer import live, panels, pictures
+from reidkit.report.explorer.experiments import Experiment, overview
+from reidkit.report.explorer.pictures import QUERIES, RESULTS
+from reidkit.report.explorer.widgets import explorer
+from reidkit.report.rows import Spread, gain
+from reidkit.report.verdicts import compare
 from reidkit.runs import find_record, heat_maps, open_dataset, run, weights_path
+from reidkit.systems import SYSTEMS
 from reidkit.systems.joint_loss import GRID, LOSSES
 from tests.report.conftest import MakeRecord
 
@@ -45,7 +51,7 @@ def plan(synthped: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 def toy(plan: Profile) -> list[Experiment]:
     """The experiments of the profile alone: those of published records cost seconds, and show nothing else."""
-    return [experiment for experiment in explorer.experiments(plan) if experiment.profile is plan]
+    return [experiment for experiment in of_profile.experiments(plan) if experiment.profile is plan]
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +81,10 @@ def shown(widget: Any) -> str:
     return widget.value if isinstance(widget, ipywidgets.HTML) else ""
 
 
-def panels(widget: Any) -> set[Any]:
+def all_html(widget: Any) -> set[Any]:
     """All HTML widgets, each once."""
     found = {widget} if isinstance(widget, ipywidgets.HTML) else set()
-    return found.union(*map(panels, getattr(widget, "children", ())))
+    return found.union(*map(all_html, getattr(widget, "children", ())))
 
 
 def choices(widget: Any) -> dict[str, Any]:
@@ -103,7 +109,7 @@ def choose(links: list[tuple[Any, Any]], widget: Any, name: str, index: int) -> 
 
 
 def test_there_is_an_experiment_for_each_paper_and_data_set() -> None:
-    found = explorer.experiments(Profile.read("synthped"))
+    found = of_profile.experiments(Profile.read("synthped"))
     assert [experiment.name for experiment in found] == [
         "Joint loss: SynthPed (toy)",
         "Joint loss: Market-1501 (small)",
@@ -113,22 +119,22 @@ def test_there_is_an_experiment_for_each_paper_and_data_set() -> None:
     ]
     assert [experiment.table.dataset for experiment in found[2:]] == ["market1501", "dukemtmcreid", "market1501"]
     assert len({experiment.slug for experiment in found}) == len(found)
-    assert len(explorer.experiments(Profile.read("market1501-small"))) == 2  # not twice the same
+    assert len(of_profile.experiments(Profile.read("market1501-small"))) == 2  # not twice the same
     with pytest.raises(ValueError, match="no experiment"):
-        explorer.explorer([])
+        explorer([])
 
 
 def test_every_choice_shows_its_own_run(experiments: list[Experiment], links: list[tuple[Any, Any]]) -> None:
-    page = explorer.explorer(experiments)
+    page = explorer(experiments)
     for number, experiment in enumerate(experiments):
         choose(links, page, "Data", number)
-        for cell in experiment.cells:
-            if experiment.paper == "Joint loss":
+        for cell in experiment.rows:
+            if experiment.system.choices:
                 attention, loss = cell.split("/")
                 choose(links, page, "Attention", list(ATTENTION).index(attention))
                 choose(links, page, "Loss", list(LOSSES).index(loss))
             else:
-                choose(links, page, "Run", experiment.cells.index(cell))
+                choose(links, page, "Run", experiment.rows.index(cell))
             text = shown(page)
             assert f"<strong>{experiment.label(cell)}</strong>" in text
             for record in experiment.records[cell]:
@@ -139,13 +145,13 @@ def test_every_choice_shows_its_own_run(experiments: list[Experiment], links: li
             else:
                 assert "CMC curve" in text
                 assert "Training loss" in text
-                assert ("Against the baseline" in text) == (cell != experiment.cells[0])
+                assert ("Against the baseline" in text) == (cell != experiment.rows[0])
 
 
 def test_query_and_stage_choose_among_the_pictures(experiments: list[Experiment], links: list[tuple[Any, Any]]) -> None:
-    page = explorer.explorer(experiments)
+    page = explorer(experiments)
     choose(links, page, "Data", 1)
-    choose(links, page, "Run", experiments[1].cells.index(SAN_GAL_OURS))
+    choose(links, page, "Run", experiments[1].rows.index(SAN_GAL_OURS))
     seen = set()
     for query in range(len(QUERIES)):
         choose(links, page, "Query", query)
@@ -167,7 +173,7 @@ def test_query_and_stage_choose_among_the_pictures(experiments: list[Experiment]
 
 def test_scores_are_those_of_the_table(experiments: list[Experiment]) -> None:
     experiment = experiments[0]
-    printed = tables.compare(TABLE_1, [record for records in experiment.records.values() for record in records])
+    printed = compare(TABLE_1, [record for records in experiment.records.values() for record in records])
     for line in printed.to_dict("records"):
         scores = experiment.scores(line["cell"]).set_index("metric").loc[line["metric"]]
         for column in ("paper", "ours", "low", "high", "verdict"):
@@ -175,7 +181,7 @@ def test_scores_are_those_of_the_table(experiments: list[Experiment]) -> None:
 
 
 def test_a_run_that_the_paper_does_not_print_has_no_verdict_on_it(make_record: MakeRecord) -> None:
-    experiment = Experiment("Joint loss", TABLE_1, Profile.read("market1501"))
+    experiment = Experiment(SYSTEMS["joint-loss"], Profile.read("market1501"))
     record = make_record("se", "ce+tri")
     experiment.__dict__["records"] = {cell: [record] if cell == "se/ce+tri" else [] for cell in GRID}
     scores = experiment.scores("se/ce+tri")
@@ -183,16 +189,16 @@ def test_a_run_that_the_paper_does_not_print_has_no_verdict_on_it(make_record: M
     assert scores["paper"].isna().all()
     assert scores["ours"].tolist() == pytest.approx([100 * record.metrics[metric] for metric in scores["metric"]])
     assert set(experiment.comparison["verdict"]) == {"not printed", "not run"}
-    panel = explorer.cell_panel(experiment, "se/ce+tri")
+    panel = panels.row_panel(experiment, "se/ce+tri")
     assert f"{100 * record.metrics['mAP']:.2f}" in panel
     assert "Not run: the baseline" in panel
     assert f'<a href="runs/{record.name}.html">' in panel
-    assert "<a " not in explorer.cell_panel(experiment, "se/ce+tri", links=False)
+    assert "<a " not in panels.row_panel(experiment, "se/ce+tri", links=False)
 
 
 def test_cmc_against_a_naive_loop(make_record: MakeRecord) -> None:
     records = [make_record(seed=seed, queries=30) for seed in (0, 1)]
-    curve = explorer.cmc(records, 7)
+    curve = panels.cmc(records, 7)
     for k in range(1, 8):
         shares = []
         for record in records:
@@ -204,31 +210,40 @@ def test_cmc_against_a_naive_loop(make_record: MakeRecord) -> None:
 
 def test_query_differences_are_sorted_and_average_to_the_gain(make_record: MakeRecord) -> None:
     base, ours = [make_record("none")], [make_record("se", quality=0.7)]
-    found = explorer.query_differences(ours, base)
+    found = panels.query_differences(ours, base)
     assert len(found) == 199  # the query without a match is left out
     assert found["difference"].is_monotonic_decreasing
     before, after = (r[0].queries.set_index("query")["average_precision"] for r in (base, ours))
     for line in found.reset_index().to_dict("records"):
         assert line["difference"] == pytest.approx(100 * (after[line["query"]] - before[line["query"]]))
-    assert found["difference"].mean() == pytest.approx(tables.gain(ours, base)["ours"])
+    assert found["difference"].mean() == pytest.approx(gain(ours, base, Spread())["mAP"].ours)
 
 
-def test_a_run_is_compared_with_the_same_seeds_of_the_baseline(make_record: MakeRecord) -> None:
-    experiment = Experiment("Joint loss", TABLE_1, Profile.read("market1501"))
-    base = [make_record(seed=seed) for seed in (0, 1, 2)]
-    experiment.__dict__["records"] = {
-        "none/ce": base,
-        "se/ce": [make_record("se", seed=1)],
-        "eca/ce": [make_record("eca", seed=7)],
-    }
-    assert experiment.base("se/ce", "none/ce") == [base[1]]
-    assert experiment.base("eca/ce", "none/ce") == base  # that seed is missing
+def test_data_that_no_table_is_about_and_systems_without_a_paper_are_explored(
+    monkeypatch: pytest.MonkeyPatch, make_record: MakeRecord, tmp_path: Path
+) -> None:
+    """One's own pictures, and a system that prints no table, whose readings and rows have names of their own."""
+    own = Profile.read("market1501-small", dataset="own", data_root=str(tmp_path), profile="mine")
+    monkeypatch.setattr("reidkit.settings.files_checksum", lambda *_: "none")
+    new = replace(SYSTEMS["joint-loss"], name="new", title="New", choices={}, rows={"base": {}, "base/wide": {}})
+    monkeypatch.setitem(SYSTEMS, "new", new)
+    chosen = [Experiment(SYSTEMS["joint-loss"], own), Experiment(SYSTEMS["san-gal"], own), Experiment(new, own)]
+    record = make_record(dataset="own")
+    for experiment in chosen:
+        experiment.__dict__["records"] = {row: [] for row in experiment.rows}
+    chosen[0].records["none/ce"].append(record)
+    assert set(chosen[0].scores("none/ce")["verdict"]) == {"not printed"}
+    assert [chosen[2].label(row) for row in chosen[2].rows] == ["base", "base, wide"]
+    assert chosen[2].bases("base/wide") == {"the baseline": "base"}
+    for experiment in chosen[:2]:
+        assert len(overview(experiment)) == len(experiment.rows)
+    assert record.name in shown(explorer(chosen[:2]))
 
 
 def test_the_plain_table_has_every_run(experiments: list[Experiment]) -> None:
     for experiment in experiments:
-        frame = explorer.overview(experiment)
-        assert frame["Run"].tolist() == [experiment.label(cell) for cell in experiment.cells]
+        frame = overview(experiment)
+        assert frame["Run"].tolist() == [experiment.label(cell) for cell in experiment.rows]
         run_ = [bool(records) for records in experiment.records.values()]
         assert (frame["mAP here"].notna() == run_).all()
         assert ((frame["Verdict on mAP"] != "not run") == run_).all()
@@ -241,7 +256,7 @@ def test_the_plain_table_has_every_run(experiments: list[Experiment]) -> None:
 def test_ranked_lists_agree_with_the_record(experiments: list[Experiment], number: int, cell: str) -> None:
     """Which needs the right queries, weights and heat maps."""
     experiment = experiments[number]
-    found = explorer.pictures(experiment, "rx")
+    found = pictures.pictures(experiment, "rx")
     assert found is not None
     record = experiment.records[cell][0]
     for place, query in enumerate(found.queries):
@@ -249,7 +264,7 @@ def test_ranked_lists_agree_with_the_record(experiments: list[Experiment], numbe
         first = int(right.int().argmax()) + 1 if right.any() else 0
         rank = record.queries["first_match_rank"][query]
         assert first == (rank if rank <= RESULTS else 0)
-        panel = BeautifulSoup(explorer.list_panel(found, cell, place, record), "html.parser")
+        panel = BeautifulSoup(pictures.list_panel(found, cell, place, record), "html.parser")
         assert [bool(thumb) for thumb in right] == [
             "rx-right" in thumb["class"] for thumb in panel.select(".rx-right, .rx-wrong")
         ]
@@ -260,38 +275,38 @@ def test_ranked_lists_are_kept_until_the_weights_change(
 ) -> None:
     experiment = experiments[0]
     config = experiment.config("none/ce")
-    found = explorer.pictures(experiment, "rx")
+    found = pictures.pictures(experiment, "rx")
     assert found is not None
 
     def never(*_: object) -> None:
         raise AssertionError("the features were extracted again")
 
-    monkeypatch.setattr(explorer, "features", never)
-    again = explorer.top_results(config, found.dataset, found.queries)
+    monkeypatch.setattr(pictures, "features", never)
+    again = pictures.top_results(config, found.dataset, found.queries)
     assert torch.equal(again, found.top["none/ce"])
     with pytest.raises(AssertionError, match="extracted again"):
-        explorer.top_results(config, found.dataset, found.queries[::-1])  # of other queries
+        pictures.top_results(config, found.dataset, found.queries[::-1])  # of other queries
     path = weights_path(config)
     times = path.stat()
     os.utime(path, (times.st_atime, times.st_mtime + 3600))
     with pytest.raises(AssertionError, match="extracted again"):
-        explorer.top_results(config, found.dataset, found.queries)
+        pictures.top_results(config, found.dataset, found.queries)
     os.utime(path, (times.st_atime, times.st_mtime))
 
 
 def test_no_picture_of_real_people_is_shown(make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch) -> None:
-    experiment = Experiment("Joint loss", TABLE_1, Profile.read("market1501"))
+    experiment = Experiment(SYSTEMS["joint-loss"], Profile.read("market1501"))
     experiment.__dict__["records"] = {cell: [make_record()] if cell == "none/ce" else [] for cell in GRID}
-    monkeypatch.setattr(explorer, "_can_rank", lambda config: True)
-    monkeypatch.setattr(explorer, "open_dataset", lambda *_, **__: pytest.fail("the data set was opened"))
-    assert explorer.pictures(experiment, "rx") is None
-    assert "rx-thumb" not in explorer.cell_panel(experiment, "none/ce")
+    monkeypatch.setattr(pictures, "can_rank", lambda config: True)
+    monkeypatch.setattr(pictures, "open_dataset", lambda *_, **__: pytest.fail("the data set was opened"))
+    assert pictures.pictures(experiment, "rx") is None
+    assert "rx-thumb" not in panels.row_panel(experiment, "none/ce")
 
 
 def test_every_picture_has_a_text_and_stands_in_the_page_once(experiments: list[Experiment]) -> None:
-    whole = "".join(panel.value for panel in panels(explorer.explorer(experiments)))
-    pictures = re.findall(r'url\("(data:image/[^"]+)"\)', whole)
-    assert len(pictures) == len(set(pictures)) == 2 * 3 + 3 * 3  # two experiments' queries, and their heat maps
+    whole = "".join(panel.value for panel in all_html(explorer(experiments)))
+    sheets = re.findall(r'url\("(data:image/[^"]+)"\)', whole)
+    assert len(sheets) == len(set(sheets)) == 2 * 3 + 3 * 3  # two experiments' queries, and their heat maps
     soup = BeautifulSoup(whole, "html.parser")
     assert not soup.select("img")
     drawn = soup.select("svg, .rx-thumb")
@@ -302,72 +317,13 @@ def test_every_picture_has_a_text_and_stands_in_the_page_once(experiments: list[
     assert len(json.dumps(whole)) < 2e6
 
 
-# ------------------------------------------------------------------------------------------------------------- charts
-
-
-def path_of(chart: str, kind: str) -> np.ndarray[Any, Any]:
-    """The points (P, 2) of a line of a chart, in pixels."""
-    found = re.search(rf'class="rx-{kind}" d="M([^"]+)"', chart)
-    assert found
-    return np.array([list(map(float, point.split())) for point in found[1].split("L")])
-
-
-@pytest.mark.parametrize("log", [False, True])
-def test_a_line_lies_on_its_axes(log: bool) -> None:
-    x, y = np.arange(1, 13), np.geomspace(90, 0.3, 12)
-    chart = inline.line_chart([inline.Line("here", x, y)], "epoch", "loss", "falls", log=log)
-    points = path_of(chart, "here")
-    assert np.allclose(np.diff(points[:, 0]), np.diff(points[:, 0]).mean(), atol=0.11)  # rounded to a tenth
-    labels = re.findall(r'd="M46 ([\d.]+)H322"/><text[^>]*>([\d.]+)<', chart)
-    at, values = (np.array([float(pair[i]) for pair in labels]) for i in (0, 1))
-    order = np.argsort(values)
-    scale = np.log10 if log else np.asarray
-    expected = np.interp(scale(y), scale(values[order]), at[order])
-    assert np.allclose(points[:, 1], expected, atol=0.2)
-    assert values.min() <= y.min()
-    assert y.max() <= values.max()
-    assert 'role="img" aria-label="falls"' in chart
-
-
-def test_a_chart_leaves_out_what_cannot_be_drawn() -> None:
-    chart = inline.line_chart([inline.Line("here", [1, 2, 3, 4], [2, np.nan, 0, 1])], "x", "y", "a", log=True)
-    assert len(path_of(chart, "here")) == 2
-    flat = inline.line_chart([inline.Line("here", [1, 2], [0, 0])], "x", "y", "a")
-    assert re.findall(r'text-anchor="end">([^<]+)</text>', flat) == ["0", "0.5", "1"]
-    one = inline.line_chart([inline.Line("here", [1], [5])], "x", "y", "a")
-    assert "l5 5" in one  # a point
-    for values in ([np.nan], []):
-        with pytest.raises(ValueError, match="no value to draw"):
-            inline.line_chart([inline.Line("here", [1] * len(values), values)], "x", "y", "a")
-    with pytest.raises(ValueError, match="no difference"):
-        inline.difference_chart([], "x", "y", "a")
-
-
-@pytest.mark.parametrize("count", [1, 7, 3368])
-def test_a_bar_for_each_query_while_there_is_room(count: int) -> None:
-    values = np.random.default_rng(0).normal(3, 10, count)
-    chart = inline.difference_chart(values, "queries", "points", "a")
-    bars = sum(len(re.findall("z", path)) for path in re.findall(r'class="rx-(?:gained|lost)" d="([^"]+)"', chart))
-    assert bars == min(count, 276)
-    lost = re.search(r'class="rx-lost" d="([^"]+)"', chart)
-    share = len(re.findall("z", lost[1])) / bars if lost else 0
-    assert share == pytest.approx((values < 0).mean(), abs=0.01)
-
-
-def test_no_change_at_all_is_drawn_without_a_bar() -> None:
-    chart = inline.difference_chart(np.zeros(5), "queries", "points", "a")
-    assert "rx-gained" not in chart
-    assert "rx-lost" not in chart
-    assert "nan" not in chart
-
-
 # ------------------------------------------------------------------------------------------------------ with a kernel
 
 
 def test_a_missing_run_is_trained_and_then_explored(plan: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
     only = toy(plan)
-    monkeypatch.setattr(explorer, "experiments", lambda _: [replace(experiment) for experiment in only[:1]])
-    page = explorer.live(plan)
+    monkeypatch.setattr(live, "experiments", lambda _: [replace(experiment) for experiment in only[:1]])
+    page = live.live(plan)
     training = page.children[1]
     missing, button, _ = training.children
     before = [cell for _, cell in missing.options]
@@ -384,17 +340,17 @@ def test_a_missing_run_is_trained_and_then_explored(plan: Profile, monkeypatch: 
     assert page.children[0] is not old
     assert page.children[1] is training
     assert "ECA, CE: Baseline(+ECA)" in [label for label, _ in page.children[2].children[0].options]
-    assert record.name in "".join(panel.value for panel in panels(page.children[0]))
+    assert record.name in "".join(panel.value for panel in all_html(page.children[0]))
 
 
 def test_a_run_that_fails_says_so_and_leaves_the_button(plan: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
     renewed = []
-    box = explorer.training(plan, lambda: renewed.append(True))
+    box = live.training(plan, lambda: renewed.append(True))
 
     def fails(_: object) -> None:
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr(explorer, "run", fails)
+    monkeypatch.setattr(live, "run", fails)
     with contextlib.suppress(RuntimeError):  # in a notebook, the output shows it
         box.children[1].click()
     assert not box.children[1].disabled
@@ -409,7 +365,7 @@ def upload(content: bytes) -> tuple[dict[str, Any], ...]:
 
 def test_the_most_similar_picture_to_one_of_the_gallery_is_itself(plan: Profile, experiments: list[Experiment]) -> None:
     gallery = open_dataset(plan).gallery
-    network, files, answer = explorer.own_picture(plan).children
+    network, files, answer = live.own_picture(plan).children
     assert not files.disabled
     path = gallery.paths[3]
     with Image.open(path) as image:
@@ -428,13 +384,13 @@ def test_the_most_similar_picture_to_one_of_the_gallery_is_itself(plan: Profile,
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n and then nothing"])
 def test_what_is_no_picture_is_said_to_be_none(plan: Profile, content: bytes) -> None:
-    _, files, answer = explorer.own_picture(plan).children
+    _, files, answer = live.own_picture(plan).children
     files.value = upload(content)
     assert "no picture that can be read" in answer.value
 
 
 def test_no_upload_where_no_network_is(plan: Profile, build: Path) -> None:
-    network, files, answer = explorer.own_picture(plan).children
+    network, files, answer = live.own_picture(plan).children
     assert files.disabled
     assert not network.options
     assert "train one first" in answer.value

@@ -1,0 +1,92 @@
+"""The package's reference from its docstrings, as a Sphinx extension beside autodoc.
+
+Docstrings here are written to be read in an editor: backticks around code, `name: what it is` for an argument, formulas
+indented. Sphinx wants them marked up, and the fields of a class, which are described beside them, too.
+"""
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from sphinx.application import Sphinx
+
+# What is described in a list, such as `query (Q, D), gallery (G, D): `.
+ITEM = re.compile(r"([\w.]+(?: \([^)]*\))?(?:,? (?:and )?[\w.]+ \([^)]*\))*): ")
+FIELD = re.compile(r"^    (\w+): [^#\n]*#\s*(.+)$", re.MULTILINE)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.setup_extension("sphinx.ext.autodoc")
+    app.setup_extension("sphinx.ext.viewcode")
+    app.connect("autodoc-process-docstring", mark_up)
+    app.connect("autodoc-process-signature", parsable)
+    app.connect("autodoc-skip-member", uninformative)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def mark_up(app: Sphinx, what: str, name: str, described: Any, options: Any, lines: list[str]) -> None:
+    """Replaces the lines of a docstring by reStructuredText; what autodoc calls for each that it shows."""
+    text = [line for block in blocks(lines) for line in (*restructured(block), "")]
+    if inspect.isclass(described):
+        text += [line for field, meaning in fields(described) for line in (f"- **{field}**: {escaped(meaning)}", "")]
+    lines[:] = text
+
+
+def parsable(app: Sphinx, what: str, name: str, described: Any, options: Any, signature: str, returns: str) -> Any:
+    """The signature of a dataclass with a default that Sphinx can read; it would show the types raw."""
+    return signature and signature.replace("<factory>", "..."), returns
+
+
+def uninformative(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
+    """Leaves out "Alias for field number 0" of named tuples, whose fields are described with the class."""
+    return True if type(member).__name__ == "_tuplegetter" else None
+
+
+def blocks(lines: Iterable[str]) -> Iterator[list[str]]:
+    """The paragraphs of a docstring, whatever stands between two empty lines."""
+    block: list[str] = []
+    for line in (*lines, ""):
+        if line.strip():
+            block.append(line.rstrip())
+        elif block:
+            yield block
+            block = []
+
+
+def restructured(block: list[str]) -> Iterator[str]:
+    """One paragraph: an example as it is, what is indented as code, and a list where several things are described."""
+    if block[0].startswith(">>>"):
+        yield from block
+    elif block[0].startswith(" "):
+        yield from ("::", "", *(f"    {line}" for line in block))
+    else:
+        listed = any(line.startswith(" ") for line in block) or sum(bool(ITEM.match(line)) for line in block) > 1
+        within = False  # an item of a list
+        for line in block:
+            found = ITEM.match(line) if listed else None
+            if found or line.startswith("- "):
+                text = f"**{escaped(found[1])}**: {escaped(line[found.end() :])}" if found else escaped(line[2:])
+                yield from ("", f"- {text}")
+                within = True
+            else:
+                yield ("  " if within else "") + escaped(line.strip())
+
+
+def escaped(text: str) -> str:
+    """A line in which nothing means anything to reStructuredText but code between backticks."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # code that goes on in the next line
+        return re.sub(r"([\\*|`_])", r"\\\1", text)
+    return "".join(f"``{part}``" if i % 2 else re.sub(r"([\\*|_])", r"\\\1", part) for i, part in enumerate(parts))
+
+
+def fields(described: type) -> Iterator[tuple[str, str]]:
+    """The fields of a class and what is said of them: settings by their descriptions, others by a comment."""
+    if issubclass(described, BaseModel):
+        for name, setting in described.model_fields.items():
+            yield name, f"{setting.description or ''} (unless given, `{setting.get_default()}`)".strip()
+    elif dataclasses.is_dataclass(described) or hasattr(described, "_fields"):
+        yield from FIELD.findall(inspect.getsource(described))

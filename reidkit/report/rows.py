@@ -1,0 +1,204 @@
+"""The rows of an experiment, from records: scores, differences, and 95 % intervals that cover queries and seeds.
+
+Every number of ours is computed here from the per-query results of records; scores are in per cent, differences in
+points. The rule of the intervals:
+
+- The queries are drawn anew (`evaluation.bootstrap`), the same ones for all seeds and for both sides of a difference.
+- What the choice of seeds adds is the spread between the seeds of one row, pooled over all rows of the experiment (one
+  system, data set and setting) that have several, divided by the root of the row's own number of seeds. A row with
+  one seed is thereby widened by what the seeds of the other rows do, and its interval says so; where no row has
+  several, an interval covers the choice of queries alone, and says that.
+- A difference takes the seeds that both rows have, seed by seed, or all of both where they share none. Two networks
+  started from one number are taken for independent: if they are not, the interval is too wide and not too narrow.
+- Two rows differ clearly where the interval of their difference leaves out zero.
+"""
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from reidkit.evaluation.bootstrap import bootstrap
+from reidkit.profile import Plan, Profile
+from reidkit.published import Table
+from reidkit.records import Record, RecordError
+from reidkit.report.words import LABELS, stands_for
+from reidkit.runs import find_record
+from reidkit.settings import Configuration
+from reidkit.systems import ROWS, SYSTEMS
+
+METRICS = tuple(LABELS)
+WIDENED, QUERIES = "widened", "queries"  # what an interval says of itself where it is not of several seeds
+NO_SEEDS = pd.Series(np.nan, METRICS)  # the spread between seeds where it is not known
+
+
+class Estimate(NamedTuple):
+    """A score or a difference with its 95 % interval; nan where a run is missing."""
+
+    ours: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    covers: str = ""  # WIDENED, QUERIES, or nothing to be said: several seeds of its own
+
+    @property
+    def clear(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+class Spread(NamedTuple):
+    """How far apart the seeds of one row lie: the standard deviation by metric, and its degrees of freedom."""
+
+    std: "pd.Series[float]" = NO_SEEDS
+    freedom: int = 0
+
+    @classmethod
+    def of(cls, rows: Iterable[Sequence[Record]]) -> "Spread":
+        """Pooled over those of an experiment's rows that have several seeds."""
+        scores = [100 * pd.DataFrame([record.metrics for record in seeds])[list(METRICS)] for seeds in rows]
+        freedom = sum(len(seeds) - 1 for seeds in scores)
+        squares = sum(((seeds - seeds.mean()) ** 2).sum() for seeds in scores)
+        return cls((squares / freedom) ** 0.5, freedom) if freedom else cls()
+
+
+class Rows(Mapping[str, list[Record]]):
+    """The records of one experiment by their row: one system, one data set, one setting; they differ in row and seed.
+
+    Raises RecordError for records that do not belong in one table: of other settings, of a seed twice, or of a system
+    that ranks nobody.
+    """
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.rows: dict[str, list[Record]] = {}
+        first: dict[str, Record] = {}  # the first record of all, and the first with a run of another system within
+        for record in records:
+            system = SYSTEMS[record.system]
+            if not system.ranks:
+                raise RecordError(f"{record.name}: {system.title} ranks nobody and is no row of a table; leave it out")
+            within = [key for key in SYSTEMS if record.config.get(key)]
+            for part in ("", *within):
+                other = first.setdefault(part, record)
+                one, two = (
+                    SYSTEMS[part or r.system].complete(r.config[part] if part else r.config) for r in (other, record)
+                )
+                same = {"seed", *SYSTEMS, *([] if part else system.told_by_rows)}
+                if keys := [key for key in one | two if key not in same and one.get(key) != two.get(key)]:
+                    raise RecordError(
+                        f"{other.name} and {record.name} are of different settings ({', '.join(keys)}) and do not "
+                        "belong in one table: pass the records of one profile, as `records_of(profile)` gives them"
+                    )
+            seeds = self.rows.setdefault(system.row_of(record.config), [])
+            if any(record.config["seed"] == other.config["seed"] for other in seeds):
+                raise RecordError(f"{record.name}: the same run and seed twice would count twice")
+            seeds.append(record)
+
+    def __getitem__(self, row: str) -> list[Record]:
+        return self.rows[row]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @functools.cached_property
+    def spread(self) -> Spread:
+        return Spread.of(self.rows.values())
+
+    def score(self, row: str | None) -> dict[str, Estimate]:
+        """A row's score by metric, mean over its seeds."""
+        seeds = self.rows.get(row or "", [])
+        return estimates(query_scores(seeds), self.spread, [seeds]) if seeds else dict.fromkeys(METRICS, Estimate())
+
+    def gain(self, row: str | None, over: str | None) -> dict[str, Estimate]:
+        """What a row has over another, by metric."""
+        ours, base = (self.rows.get(name or "", []) for name in (row, over))
+        return gain(ours, base, self.spread) if ours and base else dict.fromkeys(METRICS, Estimate())
+
+
+def gain(ours: Sequence[Record], base: Sequence[Record], spread: Spread) -> dict[str, Estimate]:
+    """What some runs have over others, by metric, in points; `spread` between the seeds of their experiment.
+
+    Raises RecordError where they rank different queries.
+    """
+    ours, base = same_seeds(ours, base)
+    over, under = query_scores(ours), query_scores(base)
+    if not over.index.equals(under.index):
+        raise RecordError(f"{ours[0].name} and {base[0].name} rank different queries")
+    return estimates(over - under, spread, [ours, base])
+
+
+def same_seeds(ours: Sequence[Record], base: Sequence[Record]) -> list[Sequence[Record]]:
+    """Of both, the runs with the seeds that both have, in one order; all, where they share none."""
+    by_seed = [{record.config["seed"]: record for record in runs} for runs in (ours, base)]
+    common = sorted(by_seed[0].keys() & by_seed[1].keys())
+    return [[runs[seed] for seed in common] for runs in by_seed] if common else [ours, base]
+
+
+def estimates(scores: pd.DataFrame, spread: Spread, sides: Sequence[Sequence[Record]]) -> dict[str, Estimate]:
+    """The means of scores (Q, metrics), of one side's runs or between two sides', with their intervals."""
+    error = (spread.std * sum(1 / len(seeds) for seeds in sides) ** 0.5).fillna(0)
+    low, high = bootstrap(scores.to_numpy(), error[list(scores)].to_numpy(), spread.freedom)
+    covers = QUERIES if not spread.freedom else WIDENED if min(map(len, sides)) == 1 else ""
+    means = zip(map(str, scores), scores.mean().tolist(), low.tolist(), high.tolist(), strict=True)
+    return {metric: Estimate(mean, lowest, highest, covers) for metric, mean, lowest, highest in means}
+
+
+def query_scores(records: Sequence[Record]) -> pd.DataFrame:
+    """Per-query scores in per cent, mean over the given records: the seeds of one run.
+
+    One row per query that has a match, a column per metric; their means are the metrics. Raises RecordError where the
+    records rank different queries, or disagree with their own metrics.
+    """
+    first = records[0].queries
+    total = np.zeros((len(first), len(METRICS)))
+    for record in records:
+        queries = record.queries
+        if not queries["query"].equals(first["query"]):
+            raise RecordError(
+                f"{record.name} ranks other queries than {records[0].name}: no mean over them can be taken"
+            )
+        rank = queries["first_match_rank"].to_numpy()
+        hits = [(rank >= 1) & (rank <= int(metric.removeprefix("rank-"))) for metric in METRICS if metric != "mAP"]
+        scores = np.column_stack([*hits, queries["average_precision"].to_numpy()])  # (Q, M), nan without a match
+        for metric, mean in zip(METRICS, np.nanmean(scores[rank >= 1], axis=0), strict=True):
+            if abs(mean - record.metrics[metric]) > 1e-5:
+                raise RecordError(
+                    f"{record.name}: its queries give {metric} = {mean:.6f}, its metrics say "
+                    f"{record.metrics[metric]:.6f}; the record is not whole, delete it and run it again"
+                )
+        total += 100 * scores
+    scored = pd.DataFrame(total / len(records), columns=list(METRICS), index=first["query"])
+    return scored[scored["mAP"].notna()]
+
+
+# --------------------------------------------------------------------------------------------- the records of a profile
+
+
+def records_of(profile: Profile, system: str = "joint-loss", *, companion: bool = True) -> list[Record]:
+    """The finished records of a profile's rows of one system, in its order, then those of its companion.
+
+    A run of a control that looks like a row is left out: a record does not tell it.
+    """
+    plans = [plan for plan in (profile, profile.other() if companion else None) if plan]
+    configs = [run.config for plan in plans for run in plan.planned(system) if run.config.row_name == run.row]
+    return [record for config in configs if (record := find_record(config))]
+
+
+def of_data(dataset: str, records: Iterable[Record]) -> list[Record]:
+    """The records on a data set, or on SynthPed's copy of it."""
+    return [record for record in records if stands_for(record.config) == dataset]
+
+
+def plan_of(table: Table, profile: Profile) -> Profile | None:
+    """Whichever of a profile and its companion is on the table's data set, or on SynthPed's copy of it."""
+    plans = (plan for plan in (profile, profile.other()) if plan)
+    return next((plan for plan in plans if stands_for(plan.model_dump()) == table.dataset), None)
+
+
+def missing_runs(table: Table, profile: Profile) -> list[Configuration]:
+    """The runs of a profile, one per row and seed of `table`, that have no record."""
+    plan = profile.systems.get(ROWS[table.cells[0]].name, Plan())
+    configs = (profile.config(row, seed) for row in table.cells for seed in plan.seeds)
+    return [config for config in configs if find_record(config) is None]

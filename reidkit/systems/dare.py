@@ -1,0 +1,91 @@
+"""DaRe: Wang et al. 2018, "Resource Aware Person Re-identification across Multiple Resolutions", CVPR.
+
+Each of the four stages of ResNet-50 gives an embedding of its own, so that a simple case could stop early; a weighted
+sum of the four is the fifth. Triplet losses train all five, and nothing else does.
+
+The rows that the joint-loss paper quotes are DaRe(De)+RE: DenseNet-201, last stride 2, 256×128 pixels, ImageNet weights
+and random erasing; that of ResNet-50 is in its authors' code, as here. The test without early exits is built. Readings:
+the sum starts with equal weights; the exponential fall of the rate and the other β1 of its second half are left to the
+common recipe.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from reidkit.evaluation.ranking import Metric
+from reidkit.losses import BatchHardTripletLoss
+from reidkit.models.backbone import ResNet50, load_initial_weights, scaled
+from reidkit.models.pooling import average
+from reidkit.settings import Configuration
+from reidkit.systems.system import Batch, Classes, Model, System, seeded
+
+
+class DaReConfig(Configuration):
+    """One run of DaRe."""
+
+    system = "dare"
+
+    @property
+    def compares(self) -> bool:
+        return True
+
+    @property
+    def metric(self) -> Metric:
+        return "euclidean"
+
+
+class Output(NamedTuple):
+    """What the losses need from a batch of N images."""
+
+    embeddings: Tensor  # (N, 5, 128): of the four stages, and their weighted sum
+
+
+class DaRe(Model):
+    """In training mode a call returns an `Output`, in evaluation mode the fused embedding (N, 128), float32."""
+
+    def __init__(self, config: DaReConfig) -> None:
+        super().__init__()
+        self.triplet = BatchHardTripletLoss(margin=None)  # the soft margin
+        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        channels = self.backbone.out_channels
+        wide, length = scaled(1024, config.width_multiplier), scaled(128, config.width_multiplier)
+        self.embed = nn.ModuleList(
+            nn.Sequential(nn.Linear(channels // part, wide), nn.BatchNorm1d(wide), nn.ReLU(), nn.Linear(wide, length))
+            for part in (8, 4, 2, 1)
+        )
+        self.fusion = nn.Parameter(torch.full((4,), 0.25))
+
+    def forward(self, images: Tensor) -> Output | Tensor:
+        maps, embeddings = self.backbone.stem(images), []
+        for number, embed in enumerate(self.embed, start=1):
+            maps = self.backbone.get_submodule(f"layer{number}")(maps)  # (N, 256 · 2^(number - 1), h, w)
+            embeddings.append(embed(average(maps, 2, 3, dtype=torch.float32).flatten(1)).float())  # (N, 128)
+        stages = torch.stack(embeddings, 1)  # (N, 4, 128)
+        fused = (stages * self.fusion[:, None]).sum(1, keepdim=True)
+        return Output(torch.cat([stages, fused], 1)) if self.training else fused.squeeze(1)
+
+    def losses(self, batch: Batch) -> Mapping[str, Tensor]:
+        embeddings = self(batch.images).embeddings
+        triplets = [self.triplet(embedding, batch.labels) for embedding in embeddings.unbind(1)]
+        return {"total": torch.stack(triplets).sum(), "fused triplet": triplets[-1]}
+
+
+def build(config: DaReConfig, classes: Classes) -> DaRe:
+    """The network of a run, freshly initialised from its seed."""
+    with seeded(config.seed):
+        network = DaRe(config)
+    load_initial_weights(network.backbone, config.weights)
+    return network
+
+
+SYSTEM = System(
+    name="dare",
+    title="DaRe",
+    article="wang2018dare",
+    configuration=DaReConfig,
+    rows={"dare": {}},
+    build=build,
+)
