@@ -1,5 +1,6 @@
 """How the claims of the two papers fared: each as a difference of runs, on every data set that has them."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
@@ -44,13 +45,13 @@ def fared(claim: Claim, runs: Runs) -> str:
     - Where it holds, but not over the control, which has what comes with it and not what is praised, that is said.
     """
     found, own = difference(runs, claim.row, claim.over), difference(runs, claim.row, claim.control)
-    if pd.isna(found.ours):
+    if math.isnan(found.ours):
         return MISSING
     if not claim.better:
         return HOLDS if found.high < HARDLY else NOT if found.low > HARDLY else OPEN
     if found.low <= 0:
         return NOT if found.high < 0 else OPEN
-    return HOLDS if pd.isna(own.ours) or own.low > 0 else BUT
+    return HOLDS if math.isnan(own.ours) or own.low > 0 else BUT
 
 
 def claims_table(claims: Sequence[Claim], tables: Iterable[Table], data: Mapping[str, Runs]) -> pd.DataFrame:
@@ -83,7 +84,7 @@ def controls_table(claims: Sequence[Claim], data: Mapping[str, Runs]) -> pd.Data
 
 
 def _with_interval(found: Estimate) -> str:
-    return "–" if pd.isna(found.ours) else f"{signed(found.ours)} [{interval(*found[1:], sign=True)}]"
+    return "–" if math.isnan(found.ours) else f"{signed(found.ours)} [{interval(*found[1:], sign=True)}]"
 
 
 def untested_table(claims: Sequence[Untested]) -> pd.DataFrame:
