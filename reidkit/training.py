@@ -291,12 +291,12 @@ def train(
             draws, chosen = draws.to(device), indexes.to(device)
             first = begun.get("step", 0)
             bar.total = bar.n + steps * (settings.epochs - epoch) - first
-            # Sums since the last look, on the device, and of the epoch; an epoch of P×K batches has not always as many
-            # steps as another.
+            # Sums since the last look, on the device.
             since: dict[str, Tensor] = {term: total.to(device) for term, total in begun.get("since", {}).items()}
-            sums: dict[str, float] = begun.get("sums", {})
+            sums: dict[str, float] = begun.get("sums", {})  # of the epoch
             looked = begun.get("looked", 0)
-            before = round(trace[-1]["step"]) - looked if trace else 0  # steps of the epochs before
+            # Steps of the epochs before: not all have as many, of P×K batches.
+            before = round(trace[-1]["step"]) - looked if trace else 0
             begun = {}
             first_bad = torch.full((), -1, device=device)  # the first step whose loss is not finite
             if epoch in firsts and not first:

@@ -9,6 +9,7 @@ GPU that is only a number, as are its four CPUs and 32 GB. Needs root.
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -131,6 +132,7 @@ def main(command: Sequence[str]) -> int:
     if reason := missing():
         print(f"no Slurm here: {reason}", file=sys.stderr)
         return 77  # what test suites take for "skipped"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which stops the cluster, too
     with cluster():
         return subprocess.run(command).returncode
 
