@@ -156,7 +156,8 @@ def show(frame: "pd.DataFrame", form: Format) -> None:
     elif form == Format.latex:
         print(frame.to_latex(index=False, escape=True, float_format="%.2f"), end="")
     elif form == Format.md:
-        cells = frame.map(lambda value: f"{value:.2f}" if isinstance(value, float) else str(value))
+        known = frame.astype(object).where(frame.notna(), "–")
+        cells = known.map(lambda value: f"{value:.2f}" if isinstance(value, float) else str(value))
         for line in ([*frame.columns], ["---"] * len(frame.columns), *cells.to_numpy().tolist()):
             print(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |")
     else:

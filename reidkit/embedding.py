@@ -48,7 +48,8 @@ class Embedding:
 
     run: str  # whose network
     pictures: tuple[Path, ...]
-    features: Tensor  # (N, D) float32, on the CPU; to be compared by cosine
+    features: Tensor  # (N, D) float32, on the CPU
+    metric: str = "cosine"  # by which they are compared, or euclidean
     unreadable: Mapping[Path, str] = field(default_factory=dict)  # what was left out, and why
 
     def save(self, file: str | Path) -> None:
@@ -56,9 +57,9 @@ class Embedding:
         file = suffixed(file)
         names = [str(picture) for picture in self.pictures]
         if file.suffix == ".npz":
-            np.savez(file, run=self.run, pictures=names, features=self.features.numpy())
+            np.savez(file, run=self.run, pictures=names, features=self.features.numpy(), metric=self.metric)
         else:
-            header = {"embedding": json.dumps({"run": self.run, "pictures": names})}
+            header = {"embedding": json.dumps({"run": self.run, "pictures": names, "metric": self.metric})}
             safetensors.torch.save_file({"features": self.features.contiguous()}, file, metadata=header)
 
     @classmethod
@@ -68,18 +69,20 @@ class Embedding:
         try:
             if file.suffix == ".npz":
                 with np.load(file) as held:
-                    run, names, features = str(held["run"]), held["pictures"].tolist(), held["features"]
+                    told = {key: held[key].tolist() for key in ("run", "pictures", "metric")}
+                    features = held["features"]
             else:
                 with safetensors.safe_open(file, framework="np") as held:
                     told = json.loads(held.metadata()["embedding"])
-                    run, names, features = told["run"], told["pictures"], held.get_tensor("features")
+                    features = held.get_tensor("features")
+            found = cls(told["run"], tuple(map(Path, told["pictures"])), torch.from_numpy(features), told["metric"])
         except Exception as error:  # a damaged file makes NumPy raise anything
             raise EmbeddingError(f"{file}: no features written by `reidkit embed` ({error})") from error
-        return cls(run, tuple(map(Path, names)), torch.from_numpy(features))
+        return found
 
 
 class Match(NamedTuple):
-    """A picture of the gallery, and its cosine similarity to the query, -1 to 1."""
+    """A picture of the gallery, and its similarity to the query: cosine, -1 to 1, or minus the Euclidean distance."""
 
     picture: Path
     similarity: float
@@ -122,7 +125,8 @@ def embed(
     readable = [i for i, path in enumerate(paths) if path not in images.unreadable]
     if not readable:
         raise EmbeddingError("\n".join(images.unreadable.values()))
-    return Embedding(network.run, tuple(paths[i] for i in readable), features[readable], images.unreadable)
+    metric = getattr(network.config, "metric", "cosine")
+    return Embedding(network.run, tuple(paths[i] for i in readable), features[readable], metric, images.unreadable)
 
 
 def search(query: Embedding, gallery: Embedding, k: int = 10) -> list[list[Match]]:
@@ -138,14 +142,21 @@ def search(query: Embedding, gallery: Embedding, k: int = 10) -> list[list[Match
     """
     if query.run != gallery.run:
         raise EmbeddingError(f"features of {query.run} and of {gallery.run} cannot be compared: embed both by one run")
-    similarity = F.normalize(query.features) @ F.normalize(gallery.features).T  # (Q, G)
+    if query.metric == "cosine":
+        similarity = F.normalize(query.features) @ F.normalize(gallery.features).T  # (Q, G)
+    else:
+        similarity = -torch.cdist(query.features, gallery.features)
     places = {picture.resolve(): i for i, picture in enumerate(gallery.pictures)}
     for row, picture in zip(similarity, query.pictures, strict=True):
         if (own := places.get(picture.resolve())) is not None:
             row[own] = -torch.inf
     best = similarity.topk(min(k, len(gallery.pictures)))
     return [
-        [Match(gallery.pictures[i], round(value, 6)) for value, i in zip(values, found, strict=True) if value >= -2]
+        [
+            Match(gallery.pictures[i], round(value, 6))
+            for value, i in zip(values, found, strict=True)
+            if value > -torch.inf
+        ]
         for values, found in zip(best.values.tolist(), best.indices.tolist(), strict=True)
     ]
 

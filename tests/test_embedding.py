@@ -114,12 +114,20 @@ def test_search_ranks_by_cosine_and_never_finds_the_picture_itself() -> None:
         search(query, made_up("b", "a.jpg"))
 
 
+def test_search_by_euclidean_distance_where_the_system_compares_so() -> None:
+    near, far = torch.tensor([[1.0, 1.0], [9.0, 9.0]])
+    query = Embedding("a", (Path("x.jpg"),), torch.tensor([[1.0, 0.0]]), "euclidean")
+    gallery = Embedding("a", (Path("far.jpg"), Path("near.jpg")), torch.stack([far, near]), "euclidean")
+    assert [match.picture.stem for match in search(query, gallery)[0]] == ["near", "far"]
+    assert search(query, gallery)[0][0].similarity == pytest.approx(-1)
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
 def test_features_are_read_back_as_they_were_written(tmp_path: Path, suffix: str) -> None:
     written, file = made_up("a", "ä b.jpg", "c.jpg"), tmp_path / f"features{suffix}"
     written.save(file)
     read = Embedding.read(file)
-    assert (read.run, read.pictures) == (written.run, written.pictures)
+    assert (read.run, read.pictures, read.metric) == (written.run, written.pictures, written.metric)
     assert torch.equal(read.features, written.features)
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(EmbeddingError, match="no features written by"):

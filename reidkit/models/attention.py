@@ -248,3 +248,4 @@ ATTENTION: dict[str, Placement] = {
     "nonlocal": Placement("Non-local", NonLocal, "output", (0, 2, 3, 0)),
     "half": Placement("constant ½", ConstantGate, "attention", EVERY_BLOCK, control=True),
 }
+"""The attention modules by the names that settings and rows call them."""

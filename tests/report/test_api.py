@@ -58,6 +58,6 @@ def test_the_reference_is_built_without_a_warning(tmp_path: Path) -> None:
     assert "the highest learning rate (unless given, 0.00035)" in settings
     embedding = page.find(id="reidkit.embedding.Embedding").parent.get_text()
     assert "run: whose network\n" in embedding
-    assert "features: (N, D) float32, on the CPU; to be compared by cosine" in embedding
+    assert "features: (N, D) float32, on the CPU" in embedding
     assert "~" not in embedding
     assert "Alias for field" not in page.get_text()
