@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reidkit.data.attributes import GROUPS
 from reidkit.profile import Profile
 from reidkit.published import PAPERS, SAN_GAL_OURS, SAN_GAL_TABLE_1, TABLE_1
 from reidkit.report import tables, words
@@ -76,3 +77,13 @@ def test_a_setting_is_told_with_those_that_say_something_only_together() -> None
 )
 def test_an_interval_is_written_in_one_way(bounds: tuple[Any, ...], options: dict[str, Any], text: str) -> None:
     assert words.interval(*bounds, **options) == text
+
+
+def test_every_field_of_both_files_has_a_title_of_its_own() -> None:
+    for groups in GROUPS.values():
+        titles = [words.field_title(field) for group in groups for field in group.fields]
+        assert len(set(titles)) == len(titles)
+    assert words.field_title("upblack") == "upper black"
+    assert words.field_title("downbrown") == "lower brown"
+    assert words.field_title("up") == "sleeve length"
+    assert words.field_title("unheard of") == "unheard of"

@@ -136,7 +136,8 @@ def _parameters(system: str, config: Mapping[str, Any], of: str = "") -> list[di
 
 def has_reading(system: str) -> set[str]:
     """The settings of a system that belong to its method, so that what they are in its paper is a reading of it."""
-    rows, readings = SYSTEMS[system].rows, set()
+    rows = SYSTEMS[system].rows
+    readings: set[str] = set()
     for row, settings in rows.items():
         if varied := SYSTEMS[system].varied(row):
             readings |= {key for key, value in settings.items() if rows[varied[0]].get(key) != value}

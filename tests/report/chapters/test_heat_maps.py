@@ -16,6 +16,7 @@ from reidkit.profile import Profile
 from reidkit.report import sheets
 from reidkit.report.chapters import heat_maps as shown
 from reidkit.report.style import Drawing
+from reidkit.report.words import field_title
 from reidkit.runs import heat_map_folder, heat_maps, run, weights_path, with_weights
 from reidkit.systems.attributes import attribute_names
 from tests.report.conftest import check_page
@@ -123,7 +124,7 @@ def test_the_stage_sheet_has_a_row_for_each_region(explained: shown.Explained) -
     figure, alt = shown.stage_sheet(explained)
     rows = [text.get_text().replace("\n", " ") for text in figure.axes[0].get_yticklabels()]
     seen = [k for k in chosen if explained.regions(k).any()]
-    assert rows == [shown.title_of(explained.fields[k]) for k in seen]
+    assert rows == [field_title(explained.fields[k]) for k in seen]
     assert len(figure.axes[0].images) == len(rows) * 2 * 4
     assert all(f"{name}, " in alt for name in rows)
 
