@@ -43,7 +43,10 @@ def execute_chapter(chapter: Path, parameter_file: Path, output: Path, *, progre
         raise NotebookError(f"{chapter}: no such chapter; expected a text notebook, such as book/experiments.md")
     if output.resolve() == chapter.resolve():
         raise NotebookError(f"{chapter}: would be overwritten by its own output; name another one with --output")
-    notebook = jupytext.read(chapter)
+    try:
+        notebook = jupytext.read(chapter)
+    except Exception as error:  # whatever jupytext and nbformat find wrong with it
+        raise NotebookError(f"{chapter}: no notebook, neither as text (.md, .py, …) nor .ipynb: {error}") from error
     values = yaml.safe_load(parameter_file.read_text(encoding="utf-8"))
     # Relative to the project, where the kernel starts: pages show it.
     values["profile"] = os.path.relpath(parameter_file.resolve(), PROJECT)

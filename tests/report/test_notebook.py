@@ -168,3 +168,11 @@ def test_no_file_of_the_user_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert before.read_text() == "of last time"
     with pytest.raises(NotebookError, match="no such chapter"):
         execute_chapter(tmp_path / "nowhere.md", parameter_file("smoke"), before)
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.txt", "x"), ("a.ipynb", '{"cells": ['), ("a.ipynb", "[]")])
+def test_what_is_no_notebook_is_named(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(NotebookError, match=f"{name}: no notebook"):
+        execute_chapter(tmp_path / name, parameter_file("smoke"), tmp_path / "out.ipynb")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
