@@ -5,16 +5,17 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from reidkit.data import Dataset, Split
-from reidkit.evaluation import top_matches
 from reidkit.records import Record
 from reidkit.report.style import WIDTH, Drawing, notice, style
-from reidkit.runs import check_data, features, find_record, open_dataset, weights_path
+from reidkit.runs import check_data, find_record, open_dataset
 from reidkit.systems.joint_loss import RunConfig
 
 RIGHT, WRONG = (
@@ -26,20 +27,28 @@ RIGHT, WRONG = (
 def ranked_lists_of(config: RunConfig, quantiles: Sequence[float] = (0.9, 0.5, 0.1), k: int = 8) -> Drawing:
     """`ranked_lists` of a finished run, for the queries at these quantiles of its average precision.
 
-    Where the run has no record, or its weights are not on this machine, the figure says what is missing instead.
+    Where the run has no record, or its pictures are not on this machine, the figure says what is missing instead.
     Raises RecordError where the data set is not the one that the record was made from.
     """
     record = find_record(config)
     if record is None:
         return notice(f"Not run yet:\n{config.row_name}, seed {config.seed} of this profile.")
-    if not weights_path(config).is_file():
-        return notice(f"The record is here, but not the weights of\n{config.name}\nthat this figure needs.")
+    top = first_results(record)
+    if top is None:
+        return notice(f"An older record, which keeps no ranked lists:\n{config.name}.")
+    if config.dataset != "synthped" and not config.root.is_dir():
+        return notice(f"The record is here, but not the pictures that\n{config.name}\nranked.")
     dataset = open_dataset(config)
     check_data(record, dataset)
-    query, gallery = dataset.query, dataset.gallery
-    query_features, gallery_features = features(config, dataset)
-    top = top_matches(query_features, gallery_features, query.ids, gallery.ids, query.cameras, gallery.cameras, k=k)
     return ranked_lists(dataset, top, example_queries(record, quantiles), k)
+
+
+def first_results(record: Record) -> Tensor | None:
+    """Gallery indexes (Q, k), best first, -1 for none, of every query's first results; None where none were kept."""
+    if "results" not in record.queries:
+        return None
+    lists = [torch.tensor([int(i) for i in str(text).split()]) for text in record.queries["results"].fillna("")]
+    return pad_sequence(lists, batch_first=True, padding_value=-1).long()
 
 
 def ranked_lists(dataset: Dataset, top: Tensor, queries: Sequence[int], k: int = 8) -> Drawing:

@@ -61,9 +61,19 @@ def test_ranked_lists_of_a_run_that_cannot_be_shown_say_why(
     figure, alt = shown.ranked_lists_of(config)
     assert alt == "Not run yet: none/ce, seed 0 of this profile."
     assert figure.texts[0].get_text().split() == alt.split()
-    monkeypatch.setattr(shown, "find_record", lambda _: make_record())
-    monkeypatch.setattr(shown, "weights_path", lambda _: Path("nowhere"))
-    assert config.name in shown.ranked_lists_of(config)[1]
+    record = make_record()
+    monkeypatch.setattr(shown, "find_record", lambda _: record)
+    assert shown.ranked_lists_of(config)[1] == f"An older record, which keeps no ranked lists: {config.name}."
+    record.queries["results"] = "3 1"
+    real = RunConfig(dataset="market1501", data_root=Path("nowhere"))
+    assert "not the pictures" in shown.ranked_lists_of(real)[1]
+
+
+def test_the_first_results_of_a_record_are_lists_filled_up(make_record: MakeRecord) -> None:
+    record = make_record(queries=3)
+    assert shown.first_results(record) is None
+    record.queries["results"] = ["4 0 2", None, "1"]
+    assert torch.equal(shown.first_results(record), torch.tensor([[4, 0, 2], [-1, -1, -1], [1, -1, -1]]))
 
 
 def test_every_figure_fits_a_page_and_is_legible_on_a_telephone(dataset: Dataset) -> None:

@@ -12,11 +12,11 @@ from PIL import Image
 from reidkit.data.resident import normalise, resize
 from reidkit.profile import Profile
 from reidkit.report.explorer.experiments import Experiment, experiments
-from reidkit.report.explorer.pictures import RESULTS, can_rank, data_uri
+from reidkit.report.explorer.pictures import RESULTS, data_uri
 from reidkit.report.explorer.widgets import explorer
 from reidkit.report.markup import markup
 from reidkit.report.sheets import picture
-from reidkit.runs import features, load_network, open_dataset, run
+from reidkit.runs import features, load_network, open_dataset, run, weights_path
 from reidkit.settings import Configuration
 
 
@@ -67,7 +67,7 @@ def own_picture(profile: Profile) -> VBox:
         (experiment.label(row), config)
         for experiment in _own(profile)
         for row, records in experiment.records.items()
-        if records and can_rank(config := experiment.config(row)) and config.guide is None
+        if records and weights_path(config := experiment.config(row)).is_file() and config.guide is None
     ]
     network.index = 0 if network.options else None
     upload.disabled = not network.options

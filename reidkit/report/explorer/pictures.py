@@ -3,7 +3,6 @@
 import base64
 import io
 import itertools
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,18 +14,15 @@ from PIL import Image
 from torch import Tensor
 
 from reidkit.data import Dataset
-from reidkit.evaluation import top_matches
 from reidkit.models.backbone import STAGES
-from reidkit.places import build_root
 from reidkit.records import Record
 from reidkit.report.explorer.experiments import Experiment
 from reidkit.report.markup import markup
-from reidkit.report.ranked_lists import example_queries
+from reidkit.report.ranked_lists import example_queries, first_results
 from reidkit.report.sheets import Picture, picture
 from reidkit.runs import (
     attributes_of,
     check_data,
-    features,
     find_record,
     heat_map_folder,
     heat_maps,
@@ -82,51 +78,28 @@ class Pictures:
 
 
 def pictures(experiment: Experiment, name: str) -> Pictures | None:
-    """The pictures of an experiment; None where no weights are here, and of real people, who belong on no page.
+    """The pictures of an experiment; None where no run kept its lists, and of real people, who belong on no page.
 
     The queries are those at the quantiles QUERIES of the baseline's average precision. name: of the sheets. Raises
     RecordError where the data set is not the one that the records were made from.
     """
-    run = [row for row, records in experiment.records.items() if records]
-    able = {row: config for row in run if can_rank(config := experiment.config(row))}
-    if experiment.profile.dataset != "synthped" or not experiment.baseline or not able:
+    lists = {row: first_results(records[0]) for row, records in experiment.records.items() if records}
+    kept = {row: found for row, found in lists.items() if found is not None}
+    if experiment.profile.dataset != "synthped" or not experiment.baseline or not kept:
         return None
     dataset = open_dataset(experiment.profile, progress=False)
     check_data(experiment.baseline[0], dataset)
     queries = tuple(example_queries(experiment.baseline[0], tuple(QUERIES.values())))
-    top = {row: top_results(config, dataset, queries) for row, config in able.items()}
+    top = {row: found[list(queries)] for row, found in kept.items()}
     sheets = []
     for place, query in enumerate(queries):
         shown = itertools.chain(_truth(dataset, query), *(results[place].tolist() for results in top.values()))
         tiles = {-1: picture(dataset.query.paths[query])}
         tiles |= {i: picture(dataset.gallery.paths[i]) for i in dict.fromkeys(shown) if i >= 0}
         sheets.append(Sheet(f"{name}-{place}", tiles))
-    guides = {row: config.guide for row, config in able.items() if config.guide is not None}
+    guides = {row: guide for row in top if (guide := experiment.config(row).guide) and _has_heat_maps(guide)}
     drawn = {guide.name: _heat(guide, dataset, queries, name) for guide in guides.values()}
     return Pictures(dataset, queries, top, tuple(sheets), {row: drawn[guide.name] for row, guide in guides.items()})
-
-
-def top_results(config: Configuration, dataset: Dataset, queries: Sequence[int]) -> Tensor:
-    """Gallery indexes (queries, RESULTS), best first, -1 for none, of a finished run; kept in build/explorer."""
-    path = build_root() / "explorer" / f"{config.name}.json"
-    names = [dataset.query.paths[i].name for i in queries]
-    if path.is_file() and path.stat().st_mtime > weights_path(config).stat().st_mtime:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["queries"] == names:
-            return torch.tensor(kept["top"])
-    at, query, gallery = torch.tensor(queries), dataset.query, dataset.gallery
-    first, second = features(config, dataset)
-    top = top_matches(first[at], second, query.ids[at], gallery.ids, query.cameras[at], gallery.cameras, k=RESULTS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps({"queries": names, "top": top.tolist()}), encoding="utf-8")
-    partial.replace(path)
-    return top
-
-
-def can_rank(config: Configuration) -> bool:
-    """Whether the weights of a run, and the heat maps that it reads, are on this machine."""
-    return weights_path(config).is_file() and (config.guide is None or _has_heat_maps(config.guide))
 
 
 def _has_heat_maps(config: Configuration) -> bool:

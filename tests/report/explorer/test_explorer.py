@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import io
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +13,6 @@ from typing import Any
 import ipywidgets
 import numpy as np
 import pytest
-import torch
 from bs4 import BeautifulSoup
 from PIL import Image
 
@@ -28,7 +26,7 @@ from reidkit.report.explorer.pictures import QUERIES, RESULTS
 from reidkit.report.explorer.widgets import explorer
 from reidkit.report.rows import Spread, gain
 from reidkit.report.verdicts import compare
-from reidkit.runs import find_record, heat_maps, open_dataset, run, weights_path
+from reidkit.runs import find_record, heat_maps, open_dataset, run
 from reidkit.systems import SYSTEMS
 from reidkit.systems.joint_loss import GRID, LOSSES
 from tests.report.conftest import MakeRecord
@@ -270,34 +268,11 @@ def test_ranked_lists_agree_with_the_record(experiments: list[Experiment], numbe
         ]
 
 
-def test_ranked_lists_are_kept_until_the_weights_change(
-    experiments: list[Experiment], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    experiment = experiments[0]
-    config = experiment.config("none/ce")
-    found = pictures.pictures(experiment, "rx")
-    assert found is not None
-
-    def never(*_: object) -> None:
-        raise AssertionError("the features were extracted again")
-
-    monkeypatch.setattr(pictures, "features", never)
-    again = pictures.top_results(config, found.dataset, found.queries)
-    assert torch.equal(again, found.top["none/ce"])
-    with pytest.raises(AssertionError, match="extracted again"):
-        pictures.top_results(config, found.dataset, found.queries[::-1])  # of other queries
-    path = weights_path(config)
-    times = path.stat()
-    os.utime(path, (times.st_atime, times.st_mtime + 3600))
-    with pytest.raises(AssertionError, match="extracted again"):
-        pictures.top_results(config, found.dataset, found.queries)
-    os.utime(path, (times.st_atime, times.st_mtime))
-
-
 def test_no_picture_of_real_people_is_shown(make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = Experiment(SYSTEMS["joint-loss"], Profile.read("market1501"))
-    experiment.__dict__["records"] = {cell: [make_record()] if cell == "none/ce" else [] for cell in GRID}
-    monkeypatch.setattr(pictures, "can_rank", lambda config: True)
+    record = make_record()
+    record.queries["results"] = "0 1"
+    experiment.__dict__["records"] = {cell: [record] if cell == "none/ce" else [] for cell in GRID}
     monkeypatch.setattr(pictures, "open_dataset", lambda *_, **__: pytest.fail("the data set was opened"))
     assert pictures.pictures(experiment, "rx") is None
     assert "rx-thumb" not in panels.row_panel(experiment, "none/ce")
