@@ -31,6 +31,7 @@ def explorer(chosen: Sequence[Experiment], links: bool = True) -> VBox:
     for number, experiment in enumerate(chosen):
         found = pictures(experiment, f"rx-{number}")
         columns = {}
+        maps: dict[int, Stack] = {}
         for row in experiment.rows:
             parts = [make.panel(row_panel(experiment, row, links))]
             if found and row in found.top:
@@ -38,8 +39,10 @@ def explorer(chosen: Sequence[Experiment], links: bool = True) -> VBox:
                 lists = [list_panel(found, row, place, record) for place in range(len(QUERIES))]
                 parts += [query, make.stack(query, map(make.panel, lists))]
             if found and row in found.heat:
-                heat = [make.stack(stage, map(make.panel, stages)) for stages in found.heat[row]]
-                parts += [stage, make.stack(query, heat)]
+                panels = found.heat[row]  # the same ones for all rows with one guide: they stand in the page once
+                if id(panels) not in maps:
+                    maps[id(panels)] = make.stack(query, [make.stack(stage, map(make.panel, p)) for p in panels])
+                parts += [stage, maps[id(panels)]]
             columns[row] = make.column(*parts)
         system = experiment.system
         own = system.choices or {"Run": {row: experiment.label(row) for row in experiment.rows}}
