@@ -1,21 +1,25 @@
 """How the claims of the two papers fared: each as a difference of runs, on every data set that has them."""
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
+import matplotlib.pyplot as plt
 import pandas as pd
 
 from reidkit.claims import Claim, Untested
 from reidkit.profile import Profile
 from reidkit.published import Table
 from reidkit.records import Record
-from reidkit.report.rows import Estimate, Spread, gain
+from reidkit.report.rows import QUERIES, Estimate, Spread, gain
+from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, style
 from reidkit.report.words import interval, signed
 from reidkit.runs import find_record
 
 HARDLY = 1.0  # points of mAP: what is less than this, hardly helps
 HOLDS, BUT = "holds", "holds, but not over its control"
-NOT, OPEN, MISSING = "does not hold", "cannot be told", "not run"
+NOT, OPEN = "does not hold", "cannot be told"
+ONE_SEED, MISSING = "one seed: no verdict yet", "not run"
 
 Runs = Mapping[str, Sequence[Record]]  # by row, the records of its seeds
 
@@ -43,10 +47,13 @@ def fared(claim: Claim, runs: Runs) -> str:
       is on the other, and else *cannot be told*. That something hardly helps holds where all of the interval is below
       one point, and does not where all of it is above.
     - Where it holds, but not over the control, which has what comes with it and not what is praised, that is said.
+    - Where no row has several seeds, the interval knows nothing of their choice, and there is no verdict yet.
     """
     found, own = difference(runs, claim.row, claim.over), difference(runs, claim.row, claim.control)
     if math.isnan(found.ours):
         return MISSING
+    if found.covers == QUERIES:
+        return ONE_SEED
     if not claim.better:
         return HOLDS if found.high < HARDLY else NOT if found.low > HARDLY else OPEN
     if found.low <= 0:
@@ -62,7 +69,7 @@ def claims_table(claims: Sequence[Claim], tables: Iterable[Table], data: Mapping
         line = {
             "Claim": f"{claim.said} ({claim.where})",
             "Rows": f"`{claim.row}` over `{claim.over}`",
-            "Paper": "–" if paper is None else signed(paper),
+            "Paper": _signed(paper),
         }
         for title, runs in data.items():
             found = difference(runs, claim.row, claim.over)
@@ -81,6 +88,10 @@ def controls_table(claims: Sequence[Claim], data: Mapping[str, Runs]) -> pd.Data
         if claim.control
     ]
     return pd.DataFrame(lines)
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else signed(value)
 
 
 def _with_interval(found: Estimate) -> str:
@@ -104,6 +115,49 @@ def counted(claims: Sequence[Claim], runs: Runs, data: str) -> str:
     tested = [verdict for verdict in verdicts if verdict != MISSING]
     if not tested:
         return f"None of the {len(claims)} claims has been tested on {data} yet."
-    counts = pd.Series(tested).value_counts().reindex([HOLDS, BUT, NOT, OPEN], fill_value=0)
+    counts = pd.Series(tested).value_counts().reindex([HOLDS, BUT, NOT, OPEN, ONE_SEED], fill_value=0)
     told = ", ".join(f"{count} × *{verdict}*" for verdict, count in counts.items() if count)
     return f"Of {len(claims)} claims {len(tested)} were tested on {data}: {told}."
+
+
+def claims_chart(claims: Sequence[Claim], tables: Iterable[Table], data: Mapping[str, Runs]) -> Drawing:
+    """What each claim's row has over the other in mAP: the paper's number, and ours by data set with its interval.
+
+    Raises ValueError where no claim has been tested on any of the data.
+    """
+    printed = tuple(tables)
+    found = {
+        claim.said: {title: difference(runs, claim.row, claim.over) for title, runs in data.items()} for claim in claims
+    }
+    tested = {said: by_data for said, by_data in found.items() if not all(math.isnan(e.ours) for e in by_data.values())}
+    if not tested:
+        raise ValueError("none of the claims has been tested on these data")
+    paper = {claim.said: claim.printed(printed) for claim in claims}
+    colours = dict(zip(data, (BLUE, "#009e73"), strict=False))
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.55 * len(tested)), layout="constrained")
+        axes.axvline(0, color="0.3", linewidth=1)
+        for title, shift in zip(data, (-0.12, 0.12), strict=False):
+            lines = [(y + shift, e[title]) for y, e in enumerate(tested.values()) if not math.isnan(e[title].ours)]
+            for y, estimate in lines:
+                axes.hlines(y, estimate.low, estimate.high, color=colours[title], linewidth=4, alpha=0.45)
+            axes.plot(
+                [e.ours for _, e in lines],
+                [y for y, _ in lines],
+                "o",
+                color=colours[title],
+                label=title if lines else None,
+            )
+        places = [(y, x) for y, said in enumerate(tested) if (x := paper[said]) is not None]
+        axes.plot([x for _, x in places], [y for y, _ in places], "D", color=ORANGE, fillstyle="none", label="paper")
+        axes.set_yticks(range(len(tested)), [textwrap.fill(said, 26) for said in tested])
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.set(xlabel="difference in mAP (points)")
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    told = "; ".join(
+        f"{said}: paper {_signed(paper[said])}, "
+        + ", ".join(f"{title} {_with_interval(e)}" for title, e in by_data.items())
+        for said, by_data in tested.items()
+    )
+    return figure, f"Chart of differences in mAP by claim, in points. {told}."

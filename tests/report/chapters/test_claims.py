@@ -4,7 +4,7 @@ from reidkit import claims
 from reidkit.claims import Claim
 from reidkit.published import PAPERS
 from reidkit.report.chapters import claims as shown
-from tests.report.conftest import MakeRecord
+from tests.report.conftest import MakeRecord, check_page, written
 
 CLAIM = Claim("SE helps", "Table 1", "se/ce", "none/ce", "half/ce")
 
@@ -32,6 +32,11 @@ def test_a_claim_is_judged_by_its_interval_and_its_control(
     make_record: MakeRecord, quality: dict[str, float], verdict: str
 ) -> None:
     assert shown.fared(CLAIM, runs(make_record, **quality)) == verdict
+
+
+def test_one_seed_gives_no_verdict(make_record: MakeRecord) -> None:
+    found = {row: records[:1] for row, records in runs(make_record, none=0.5, se=0.9).items()}
+    assert shown.fared(CLAIM, found) == shown.ONE_SEED
 
 
 def test_that_something_hardly_helps_holds_where_it_makes_things_worse(make_record: MakeRecord) -> None:
@@ -64,3 +69,14 @@ def test_verdicts_are_counted_in_words(make_record: MakeRecord) -> None:
 
 def test_what_is_not_tested_says_why() -> None:
     assert shown.untested_table(claims.JOINT_LOSS_UNTESTED)["Not tested, because"].str.len().min() > 20
+
+
+def test_the_chart_shows_the_paper_beside_what_was_tested(make_record: MakeRecord) -> None:
+    untested = Claim("ECA helps", "Table 1", "eca/ce", "none/ce")
+    data = {"toy": runs(make_record, none=0.5, se=0.9), "Market-1501": {}}
+    figure, alt = shown.claims_chart([CLAIM, untested], PAPERS["joint-loss"][1], data)
+    check_page(figure)
+    assert "SE helps: paper +8.38, toy +" in alt
+    assert "ECA helps" not in written(figure)
+    with pytest.raises(ValueError, match="none of the claims"):
+        shown.claims_chart([untested], PAPERS["joint-loss"][1], data)
