@@ -62,21 +62,19 @@ def fared(claim: Claim, runs: Runs) -> str:
 
 
 def claims_table(claims: Sequence[Claim], tables: Iterable[Table], data: Mapping[str, Runs]) -> pd.DataFrame:
-    """A row per claim: what is said, what the paper prints for it, and by data set what came of it and the verdict."""
-    printed, lines = tuple(tables), []
-    for claim in claims:
-        paper = claim.printed(printed)
-        line = {
-            "Claim": f"{claim.said} ({claim.where})",
-            "Rows": f"`{claim.row}` over `{claim.over}`",
-            "Paper": _signed(paper),
-        }
-        for title, runs in data.items():
-            found = difference(runs, claim.row, claim.over)
-            line[title] = _with_interval(found)
-            line[f"Verdict, {title}"] = fared(claim, runs)
-        lines.append(line)
+    """A row per claim: what is said, what the paper prints for it, and by data set the verdict and what it rests on."""
+    printed = tuple(tables)
+    lines = [
+        {"Claim": f"{claim.said} ({claim.where})", "Paper": _signed(claim.printed(printed))}
+        | {title: _judged(claim, runs) for title, runs in data.items()}
+        for claim in claims
+    ]
     return pd.DataFrame(lines)
+
+
+def _judged(claim: Claim, runs: Runs) -> str:
+    verdict = fared(claim, runs)
+    return verdict if verdict == MISSING else f"*{verdict}*: {_with_interval(difference(runs, claim.row, claim.over))}"
 
 
 def controls_table(claims: Sequence[Claim], data: Mapping[str, Runs]) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from reidkit.places import project_root, record_roots
 from reidkit.records import Record, read_records
 from reidkit.report.display import run_link
 from reidkit.report.style import WIDTH, Drawing, style
+from reidkit.report.words import signed
 from reidkit.systems.joint_loss import CONTROLS, GRID, LOSSES
 from reidkit.systems.system import seeded
 
@@ -135,7 +136,7 @@ def first_table(records: Sequence[Record]) -> pd.DataFrame:
                 "attention": ATTENTION[record.config["attention"]].title,
                 "loss": LOSSES[record.config["loss"]],
                 "mAP": 100 * record.metrics["mAP"],
-                "gain": 100 * (record.metrics["mAP"] - base),
+                "gain": signed(100 * (record.metrics["mAP"] - base)),
                 "triplet loss": last.get("triplet"),
                 "run": run_link(record.name),
             }

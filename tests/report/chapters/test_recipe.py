@@ -59,7 +59,7 @@ def test_the_chart_draws_rows_that_were_screened_at_two_scales() -> None:
 
 def test_gains_are_over_the_first_run() -> None:
     table = shown.first_table([made(score=0.3), made("se", score=0.36), made(loss="ce+tri", score=0.1)])
-    assert table["gain"].tolist() == pytest.approx([0, 6, -20])
+    assert table["gain"].tolist() == ["+0.00", "+6.00", "−20.00"]
     assert table["triplet loss"].tolist()[2] == 0.31
 
 
