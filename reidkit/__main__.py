@@ -264,7 +264,7 @@ def run(
         print(f"{finished.record.name}: {shown}{origin}", flush=True)
 
     deadline = started + 60 * within if within is not None else float("inf")
-    work = queue.Queue(chosen, records or record_roots()[0], fresh, archive, deadline, report=show)
+    work = queue.Queue(chosen, records or record_roots()[0], archive, deadline, report=show, fresh=fresh)
     code = work.work(partial)
     if distributed.rank() == 0 and code:
         print(f"reidkit: {work.summary()}", file=sys.stderr)

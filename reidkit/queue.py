@@ -156,11 +156,11 @@ class Queue:
 
     configs: Sequence[Configuration]
     records: Path  # where they go
-    fresh: bool = False  # whether only a record that is there counts, and no published one
     archive: Path | None = None  # a file that holds them all at any time, and is unpacked at the start
     deadline: float = math.inf
     clock: Callable[[], float] = time.monotonic
     report: Callable[[runs.Run], None] = lambda run: None  # told of each that is there
+    fresh: bool = False  # whether only a record in `records` counts, and no published one
     finished: dict[str, runs.Run] = field(default_factory=dict)  # by name
     failed: dict[str, str] = field(default_factory=dict)  # why
     left: dict[str, float] = field(default_factory=dict)  # seconds that it takes yet, where they are known

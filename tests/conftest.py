@@ -11,6 +11,18 @@ from reidkit.data.synthped import render
 torch.set_num_threads(1)
 
 
+FIRST = (
+    "test_slurm.py",
+    "test_book.py",
+    "test_browser.py",
+    "test_chapters.py",
+)  # so that nobody waits for them at the end
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+
+
 @pytest.fixture
 def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty build folder, which runs and records of the test go to."""

@@ -118,8 +118,15 @@ class Training:
             monkeypatch.setattr(runs, name, getattr(self, name))
         monkeypatch.setattr(runs, "open_dataset", lambda config: Nothing())
 
-    def run(self, config: Configuration, *, records: Path, stop: Callable[[float, float], bool] | None) -> runs.Run:
-        if found := runs.find_record(config):
+    def run(
+        self,
+        config: Configuration,
+        *,
+        records: Path,
+        stop: Callable[[float, float], bool] | None,
+        fresh: bool = False,
+    ) -> runs.Run:
+        if found := runs.find_record(config, [records] if fresh else None):
             return runs.Run(config, found)
         assert stop is not None
         takes = self.seconds[config.row_name.split("/")[0].replace("+", "_")]

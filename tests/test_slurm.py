@@ -21,7 +21,7 @@ PLUGIN = "snakemake_executor_plugin_slurm"
 PROFILE = {
     **{"profile": "mine", "dataset": "synthped", "synthped_train_identities": 8, "synthped_test_identities": 4},
     **{"image_height": 64, "image_width": 32, "width_multiplier": 0.125, "padding": 4, "batch_size": 16},
-    **{"epochs": 20, "warmup_epochs": 0.5, "milestones": [], "systems": {"joint-loss": {"rows": ["none/ce"]}}},
+    **{"epochs": 150, "warmup_epochs": 0.5, "milestones": [], "systems": {"joint-loss": {"rows": ["none/ce"]}}},
 }
 
 pytestmark = pytest.mark.skipif(
@@ -38,13 +38,14 @@ def slurm() -> Iterator[None]:
 
 def wait_for(condition: str, file: Path | None = None, seconds: float = 300) -> str:
     """Until something like `condition` stands in a file, or in what Slurm says of its jobs, a line each."""
-    for _ in range(round(seconds)):
+    started = time.monotonic()
+    while time.monotonic() < started + seconds:
         said = ask("scontrol", "--oneliner", "show", "job")
         if file is not None:
             said = file.read_text() if file.is_file() else ""
         if found := re.search(condition, said):
             return found[0]
-        time.sleep(1)
+        time.sleep(0.2)
     raise TimeoutError(f"{condition!r} is not in {said}")
 
 

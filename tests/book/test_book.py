@@ -144,6 +144,7 @@ WITHOUT_RUN = {
     *("figure-contact", "figure-parts", "figure-alike", "figure-augmentation", "figure-batch"),
     *("figure-attribute-balance", "figure-san-gal-1", "figure-san-gal-3", "figure-blocks", "figure-sigmoids"),
     "figure-san-gal-schedule",
+    "figure-screening",  # of runs on held-out people, whose records have no pages
 }
 
 

@@ -47,7 +47,8 @@ def test_the_reference_is_built_without_a_warning(tmp_path: Path) -> None:
     Sphinx(
         tmp_path / "source", None, tmp_path / "site", tmp_path / "trees", "html", config, status=None, warning=told
     ).build()
-    assert told.getvalue() == ""
+    # A process in which Sphinx has run before is told so.
+    assert [line for line in told.getvalue().splitlines() if "is already registered" not in line] == []
     page = BeautifulSoup((tmp_path / "site" / "api.html").read_text(encoding="utf-8"), "html.parser")
     ranking = page.find(id="reidkit.evaluation.ranking.evaluate_ranking").parent.get_text()
     assert "(Q, D), gallery (G, D): features" in ranking
