@@ -90,7 +90,7 @@ def test_a_run_is_submitted_preempted_and_goes_on_from_its_checkpoint(slurm: Non
     for resource in ("mem=24000M", "TimeLimit=01:00:00", "gpu:1", "Requeue=1"):
         assert resource in asked_for
     (record,) = read_records(tmp_path / "build" / "records")
-    assert record.history["epoch"].tolist() == list(range(1, 21))
+    assert len(record.history) == PROFILE["epochs"]
     steps = int(record.table("steps")["step"].max())
     resumed = re.findall(r"100%.*?\d+/(\d+)", log.read_text())
     assert 0 < int(resumed[-1]) < steps, f"{stopped}: the second start took all {steps} steps again"
