@@ -11,16 +11,13 @@ from reidkit.data.synthped import render
 torch.set_num_threads(1)
 
 
-FIRST = (
-    "test_slurm.py",
-    "test_book.py",
-    "test_browser.py",
-    "test_chapters.py",
-)  # so that nobody waits for them at the end
+FIRST = ("test_slurm.py", "test_book.py")  # one waits for a cluster, the other builds a book meanwhile
+LAST = ("test_browser.py", "test_chapters.py")  # which these two read
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+    order = {name: place for place, name in enumerate((*FIRST, "", *LAST))}
+    items.sort(key=lambda item: order.get(item.path.name, order[""]))
 
 
 @pytest.fixture
