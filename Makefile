@@ -5,6 +5,7 @@
 #   make test                        everything that CI checks
 #   make zip, make pdf               the book as one file
 #   make book REPOSITORY=https://github.com/someone/reid-book BRANCH=main   with launch buttons to its source
+#   make book FRESH=1                with every run trained here, the published ones too
 #   make lab PORT=8890               JupyterLab, text notebooks opening as notebooks
 
 PROFILE ?= synthped

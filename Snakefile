@@ -6,6 +6,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -69,7 +70,6 @@ TOC = yaml.safe_load(Path("book/_toc.yml").read_text(encoding="utf-8"))
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 HEADERS = {page: Path(f"book/{page}.md").read_text(encoding="utf-8").split("\n---", 1)[0] for page in PAGES}
 CHAPTERS = [page for page in PAGES if "kernelspec:" in HEADERS[page]]
-TELL_OF_REPETITIONS = ["index", "runs"]  # the others do not wait for them
 PLAIN = [page for page in PAGES if page not in CHAPTERS]
 
 localrules:  # on a cluster: what takes seconds, or the network, stays on the machine that snakemake runs on
@@ -203,7 +203,7 @@ use rule run as repeat with:  # what is published, beside it; begun first, becau
         owner=lambda wildcards: RUNS[wildcards.run]["owner"],
         row=lambda wildcards: RUNS[wildcards.run]["row"],
         seed=lambda wildcards: RUNS[wildcards.run]["seed"],
-        options=f"--fresh --records {ROOT}/repeated",
+        options=shlex.join(["--fresh", "--records", str(ROOT / "repeated")]),
     priority: 2
 
 
@@ -239,7 +239,7 @@ rule notebook:
         parameters=PARAMETERS,
         records=MADE,
         heatmaps=sorted({done for run in RUNS.values() for done in heatmaps_of(run) if trained(run["guide"])}),
-        repeated=lambda wildcards: REPEATED.values() if wildcards.page in TELL_OF_REPETITIONS else [],
+        repeated=lambda wildcards: REPEATED.values() if wildcards.page == "runs" else [],  # which tells of them
         published=sorted(Path("book/records").glob("*/record.json")),
         package=sorted(path for path in Path("reidkit").rglob("*") if path.suffix in {".py", ".html", ".css", ".svg"}),
     output:

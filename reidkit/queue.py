@@ -181,7 +181,8 @@ class Queue:
 
     def has(self, config: Configuration) -> bool:
         """Whether the record of a run is there."""
-        return runs.find_record(config, [self.records] if self.fresh else None) is not None
+        roots = [self.records] if self.fresh else [self.records, *record_roots()]
+        return runs.find_record(config, roots) is not None
 
     def work(self, partial: bool = False) -> int:
         """Goes through the runs and returns the exit code: 0 where all are there, 1 where one failed, else `LEFT`.

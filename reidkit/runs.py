@@ -87,7 +87,7 @@ def run(
     ['mAP', 'mAP (trapezoid)', 'mINP', 'rank-1', 'rank-10', 'rank-5']
     """
     records = records or build_root() / "records"
-    roots = [records] if fresh else record_roots()
+    roots = [records] if fresh else [records, *record_roots()]
     found = find_record(config, roots)
     if found is not None and config.root.is_dir():
         check_data(found, open_dataset(config, progress))  # no number is shown for data that it was not computed from
@@ -470,7 +470,7 @@ def repeat(record: Record, data_root: Path | None = None, progress: bool = True,
     config = configuration_of(record, data_root)
     if device is not None:
         config = config.model_copy(update={"device": device})
-    apart = build_root() / "repeated" / record.name
+    apart = build_root() / "verified" / record.name  # not where `make book` keeps its repetitions
     shutil.rmtree(apart, ignore_errors=True)
     again = make(config, apart / "records", progress, apart)
     assert again is not None, "a run is repeated by one process"

@@ -118,6 +118,13 @@ def counted(claims: Sequence[Claim], runs: Runs, data: str) -> str:
     return f"Of {len(claims)} claims {len(tested)} were tested on {data}: {told}."
 
 
+def covered(runs: Runs) -> str:
+    """What the intervals of differences between these rows are taken over."""
+    if any(len(records) > 1 for records in runs.values()):
+        return "95 % intervals over queries and seeds"
+    return "95 % intervals over the queries alone: every row has one seed so far, so that there is no verdict yet"
+
+
 def claims_chart(claims: Sequence[Claim], tables: Iterable[Table], data: Mapping[str, Runs]) -> Drawing:
     """What each claim's row has over the other in mAP: the paper's number, and ours by data set with its interval.
 
