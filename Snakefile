@@ -216,7 +216,7 @@ def trained(name):
     """The record of a run whose weights are made here; none of one that is published only."""
     if name in REPEATED:
         return [REPEATED[name]]
-    return [] if RUNS[name]["published"] else [RECORDS / name / "record.json"]
+    return [] if name not in RUNS or RUNS[name]["published"] else [RECORDS / name / "record.json"]
 
 
 rule heatmaps:

@@ -22,7 +22,8 @@ def plan(profile: Profile, read_from: Path | None = None, fresh: bool = False) -
     - `data`: by folder of a rendered data set, the parameter file of who needs it.
     - `runs`: by name, the parameter file, row and seed of a run; the rendered `data` that it needs, or null; the run
       that `guide`s it with heat maps, or null; whether it is `published`, so that it need not be made (nothing is
-      with `fresh`); and whether it is to be `repeated` nevertheless.
+      with `fresh`); and whether it is to be `repeated` nevertheless. Runs without a record are left out where the
+      profile does not train them, unless `fresh`.
     - `heatmaps`: by name of a run that guides others, the parameter file.
     - `people`: the data sets of real people whose pictures its pages may show.
     - `gpu`: how many a run takes.
@@ -49,7 +50,9 @@ def plan(profile: Profile, read_from: Path | None = None, fresh: bool = False) -
         for planned in part.planned():
             config, guide = planned.config, planned.config.guide
             rendered = config.root.name if config.dataset == "synthped" and config.data_root is None else None
-            published = not fresh and (record_roots()[1] / config.name / "record.json").is_file()
+            here, published = (not fresh and (root / config.name / "record.json").is_file() for root in record_roots())
+            if not (part.train_missing or fresh or here or published):
+                continue
             if rendered is not None:
                 data[rendered] = file
             if guide is not None:

@@ -64,6 +64,9 @@ class Profile(Settings):
     repeated: tuple[str, ...] = Field(
         (), description="rows whose published run with the first seed is trained once more, beside it, by `make book`"
     )
+    train_missing: bool = Field(
+        True, description="whether the book trains runs without a record; false: they are shown as not run"
+    )
     companion: str | None = Field(None, description="the profile of the same systems on another data set; null: none")
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from reidkit import pipeline
 from reidkit.places import record_roots
 from reidkit.profile import Profile
 from reidkit.records import read_records
+from reidkit.report import rows
 from reidkit.runs import configuration_of
 from reidkit.settings import ParameterError
 
@@ -84,6 +85,20 @@ def test_what_is_published_is_made_only_where_it_is_to_be_repeated_or_all_is_fre
     assert not any(run["published"] or run["repeated"] for run in fresh["runs"].values())
     with pytest.raises(ParameterError, match="'noen/ce' is no row"):
         Profile.read("smoke", repeated=["noen/ce"])
+
+
+def test_a_profile_that_trains_nothing_shows_what_has_a_record(
+    build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = Profile.read("smoke", train_missing=False)
+    here, published = profile.config("none/ce").name, profile.config("se/ce").name
+    monkeypatch.setattr(pipeline, "record_roots", lambda: (build / "records", tmp_path))
+    for folder in (build / "records" / here, tmp_path / published):
+        folder.mkdir(parents=True)
+        (folder / "record.json").touch()
+    assert pipeline.plan(profile)["runs"].keys() == {here, published}
+    assert len(pipeline.plan(profile, fresh=True)["runs"]) == len(profile.configs())
+    rows.train_missing(profile, "joint-loss")  # would fail at these empty records
 
 
 def test_data_that_are_asked_for_and_missing_are_told_and_no_published_record_stands_in(build: Path) -> None:

@@ -21,6 +21,7 @@ from PIL import Image
 from reidkit.records import Record
 from reidkit.report.markup import markup
 
+FEW = 4  # runs that a caption lists one by one
 PIXELS_PER_INCH = 100  # at which a page shows a figure; the picture itself holds twice as many, for sharp screens
 _ROLE = re.compile(r"\{[\w:+-]+\}`([^`<]*?)(?: ?<[^`>]*>)?`")  # a role, with or without a text before its target
 _ONE = r"[-+−±]?\d[\d.,]*"
@@ -129,13 +130,16 @@ class NumberedFigure:
 numbered_table, numbered_figure = NumberedTable, NumberedFigure  # as the chapters call them
 
 
-def run_link(name: str) -> str:
-    """A link to the page of a record (`chapters.runs`), shown as the hash that ends the record's name."""
-    return f"{{doc}}`{name.rsplit('-', 1)[-1]} <runs/{name}>`"
+def run_link(name: str, text: str = "") -> str:
+    """A link to the page of a record (`chapters.runs`), shown as the hash that ends the record's name if not `text`."""
+    return f"{{doc}}`{text or name.rsplit('-', 1)[-1]} <runs/{name}>`"
 
 
 def _run_links(records: Iterable[Record]) -> str:
+    """The few runs behind something; where there are many, the page that lists them."""
     names = dict.fromkeys(record.name for record in records)
+    if len(names) > FEW:
+        return f"{{doc}}`{len(names)} runs <runs>`."
     return f"Run{'s' if len(names) > 1 else ''}: {', '.join(map(run_link, names))}." if names else ""
 
 

@@ -24,8 +24,8 @@ from reidkit.evaluation.bootstrap import bootstrap
 from reidkit.profile import Plan, Profile
 from reidkit.published import Table
 from reidkit.records import Record, RecordError
-from reidkit.report.words import LABELS, stands_for
-from reidkit.runs import find_record
+from reidkit.report.words import DATASETS, LABELS, stands_for
+from reidkit.runs import find_record, run
 from reidkit.settings import Configuration
 from reidkit.systems import ROWS, SYSTEMS
 
@@ -184,6 +184,45 @@ def records_of(profile: Profile, system: str = "joint-loss", *, companion: bool 
     plans = [plan for plan in (profile, profile.other() if companion else None) if plan]
     configs = [run.config for plan in plans for run in plan.planned(system) if run.config.row_name == run.row]
     return [record for config in configs if (record := find_record(config))]
+
+
+def train_missing(profile: Profile, *systems: str) -> None:
+    """Trains the runs of a profile's rows of some systems that have no record, where the profile says so."""
+    if profile.train_missing:
+        for config in profile.configs(*systems):
+            run(config)
+
+
+def plans_beside(profile: Profile) -> dict[str, Profile]:
+    """By what a page calls their data: the profile itself, and beside it the one that runs Market-1501 on a CPU."""
+    market = Profile.read("market1501-small")
+    own = {"SynthPed" if profile.dataset == "synthped" else DATASETS[profile.dataset]: profile}
+    return own if profile.profile == market.profile else own | {"Market-1501, small network": market}
+
+
+Runs = Mapping[str, Sequence[Record]]  # by row, the records of its seeds
+
+
+def runs_of(profile: Profile, system: str) -> dict[str, list[Record]]:
+    """The finished records of a profile's rows of a system, controls included, by row."""
+    found: dict[str, list[Record]] = {}
+    for planned in profile.planned(system):
+        if (record := find_record(planned.config)) is not None:
+            found.setdefault(planned.row, []).append(record)
+    return found
+
+
+def score(runs: Runs, row: str) -> Estimate:
+    """A row's mAP, mean over its seeds; nan where it was not run."""
+    seeds = runs.get(row)
+    return estimates(query_scores(seeds), Spread.of(runs.values()), [seeds])["mAP"] if seeds else Estimate()
+
+
+def difference(runs: Runs, row: str, over: str | None) -> Estimate:
+    """What a row has over another in mAP, in points; nan where one of them was not run."""
+    if over is None or not runs.get(row) or not runs.get(over):
+        return Estimate()
+    return gain(runs[row], runs[over], Spread.of(runs.values()))["mAP"]
 
 
 def of_data(dataset: str, records: Iterable[Record]) -> list[Record]:

@@ -33,7 +33,7 @@ def interval_cells(frame: pd.DataFrame, **options: Any) -> list[str]:
 
 
 def side_by_side(comparison: pd.DataFrame) -> pd.DataFrame:
-    """One row per method: paper and here for every metric, the verdict, and links to the runs."""
+    """One row per method: paper and here for every metric, links to the runs, and the verdict where there is one."""
     rows = []
     for method, group in comparison.groupby("method", sort=False):
         row = {"Method": str(method)}
@@ -41,7 +41,13 @@ def side_by_side(comparison: pd.DataFrame) -> pd.DataFrame:
             row |= {f"{LABELS[metric]} paper": number(paper), f"{LABELS[metric]} here": number(ours)}
         row |= {"Verdict": _verdicts(group), "Record": " ".join(map(run_link, group["records"].iloc[0]))}
         rows.append(row)
-    return pd.DataFrame(rows).drop(columns=[] if comparison["seeds"].any() else "Record")
+    return pd.DataFrame(rows).drop(columns=_empty(comparison) + ([] if comparison["seeds"].any() else ["Record"]))
+
+
+def _empty(comparison: pd.DataFrame) -> list[str]:
+    """The columns in which nothing is judged: where no row has the paper's setting, the note below a table says so."""
+    judged = set(comparison["verdict"]) - {"", "not run", "other setting", "not printed"}
+    return [] if judged else ["Verdict"]
 
 
 def _verdicts(group: pd.DataFrame) -> str:
@@ -52,9 +58,12 @@ def _verdicts(group: pd.DataFrame) -> str:
 
 
 def intervals(comparison: pd.DataFrame, metric: str | None = "mAP") -> pd.DataFrame:
-    """One row per method: paper, here, 95 % interval, difference, verdict. metric None: a row per method and metric."""
+    """One row per method: paper, here, 95 % interval, and where a row has the paper's setting, difference and verdict.
+
+    metric None: a row per method and metric.
+    """
     lines = comparison if metric is None else comparison[comparison["metric"] == metric]
-    return pd.DataFrame(
+    shown = pd.DataFrame(
         {
             "Method": lines["method"],
             **({"Score": lines["metric"].map(label)} if metric is None else {}),
@@ -65,6 +74,7 @@ def intervals(comparison: pd.DataFrame, metric: str | None = "mAP") -> pd.DataFr
             "Verdict": lines["verdict"],
         }
     ).reset_index(drop=True)
+    return shown.drop(columns=[*(empty := _empty(comparison)), *(["Difference"] if empty else [])])
 
 
 def setting_note(table: Table, records: Iterable[Record]) -> str:

@@ -7,7 +7,7 @@ the default here; what it leaves open is as in the joint-loss paper's runs.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -27,6 +27,8 @@ from reidkit.models.pooling import average
 from reidkit.settings import Configuration
 from reidkit.systems.system import Batch, Classes, Material, Measured, Model, System, seeded
 from reidkit.training import autocast, precision_of
+
+EXAMPLES = 24  # queries whose heat maps a record keeps
 
 
 class AttributeConfig(Configuration):
@@ -65,16 +67,7 @@ class AttributeNetwork(Model):
         residual_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        field_counts = [1] * len(class_counts) if field_counts is None else field_counts
-        attributes: list[Attribute] = []
-        for group, (classes, fields) in enumerate(zip(class_counts, field_counts, strict=True)):
-            if fields not in (1, classes - 1):
-                raise ValueError(
-                    f"group {group} has {classes} classes and {fields} fields: expected 1 or {classes - 1}"
-                )
-            # With two classes the two counts coincide, and so do their meanings: the group is one attribute.
-            attributes += [Attribute(group, None if fields == 1 else class_) for class_ in range(1, fields + 1)]
-        self.attributes = tuple(attributes)
+        self.attributes = attributes_in(class_counts, field_counts)
         self.backbone = ResNet50("none", last_stride, width_multiplier, residual_scale)
         self.heads = AttributeHeads(self.backbone.out_channels, class_counts)
 
@@ -89,6 +82,17 @@ class AttributeNetwork(Model):
         known = batch.attributes >= 0
         accuracy = (right & known).sum() / known.sum().clamp(min=1)
         return {"total": attribute_loss(logits, batch.attributes), "accuracy": accuracy}
+
+
+def attributes_in(class_counts: Sequence[int], field_counts: Sequence[int] | None = None) -> tuple[Attribute, ...]:
+    """The attributes of groups with so many classes and fields each; one field each unless given."""
+    attributes: list[Attribute] = []
+    for group, (classes, fields) in enumerate(zip(class_counts, field_counts or [1] * len(class_counts), strict=True)):
+        if fields not in (1, classes - 1):
+            raise ValueError(f"group {group} has {classes} classes and {fields} fields: expected 1 or {classes - 1}")
+        # With two classes the two counts coincide, and so do their meanings: the group is one attribute.
+        attributes += [Attribute(group, None if fields == 1 else class_) for class_ in range(1, fields + 1)]
+    return tuple(attributes)
 
 
 def build(config: AttributeConfig, classes: Classes) -> AttributeNetwork:
@@ -124,7 +128,10 @@ def measure(network: AttributeNetwork, material: Material, config: AttributeConf
     scores = attribute_scores(network, material, config)
     tables = {"attributes": scores}
     if has_part_maps(material.dataset):
-        tables["localisation"] = localisation(network, material, config)
+        tables |= {
+            "localisation": localisation(network, material, config),
+            "examples": examples(network, material, config),
+        }
     metrics = {
         f"{column} ({level})": round(float(group[column].mean()), 6)
         for level, group in scores.groupby("level", sort=False)
@@ -204,6 +211,40 @@ def localisation(network: AttributeNetwork, material: Material, config: Attribut
                     name_of = column.replace("_", " ")
                     row |= {name_of: interval.mean, f"{name_of} low": interval.low, f"{name_of} high": interval.high}
                 rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def examples(network: AttributeNetwork, material: Material, config: AttributeConfig) -> pd.DataFrame:
+    """The heat maps of EXAMPLES queries, evenly spread over the split, so that they can be drawn without the network.
+
+    A row per query, attribute field and stage: what the map `explains`, the class of the "label"; the class that the
+    network has `predicted`; the map's `peak`, its `height`, and its `cells` row by row, two hexadecimal digits each, of
+    255 for the peak. Where the network is wrong, another row explains its "answer".
+    """
+    attributes, images = known_attributes(material), material.images["query"]
+    device = next(network.parameters()).device
+    split = material.dataset.query
+    chosen = torch.linspace(0, len(split) - 1, min(EXAMPLES, len(split))).round().long()
+    labels = attributes.test.labels_of(split.ids[chosen])  # (N, G)
+    (pixels,) = images.batches([chosen])
+    seen = normalise(resize(pixels, config.size))
+    with torch.inference_mode():
+        predicted = torch.stack([logits.argmax(1) for logits in network(seen)], 1).cpu()  # (N, G)
+    rows: list[dict[str, Any]] = []
+    for explains, classes in (("label", labels), ("answer", predicted)):
+        maps = attribute_heat_maps(network, seen, classes.to(device))
+        for n, image in enumerate(chosen.tolist()):
+            for k, (field, attribute) in enumerate(zip(attribute_names(attributes), network.attributes, strict=True)):
+                answer = int(predicted[n, attribute.group])
+                if explains == "answer" and (attribute.class_ is not None or answer == labels[n, attribute.group]):
+                    continue
+                for stage in STAGES:
+                    heat = maps[stage][n, k].cpu()
+                    peak = float(heat.max())
+                    cells = (heat * (255 / peak if peak else 0)).round().to(torch.uint8)
+                    row = {"query": split.paths[image].name, "attribute": field, "stage": stage, "explains": explains}
+                    row |= {"predicted": answer, "peak": peak, "height": len(heat)}
+                    rows.append(row | {"cells": cells.numpy().tobytes().hex()})
     return pd.DataFrame(rows)
 
 

@@ -1,6 +1,6 @@
-"""What book/experiments.md shows of the joint-loss paper's Table 1: gains over the baseline, and the ablation grid."""
+"""What book/experiments.md shows of the joint-loss paper's Table 1: gains over the baseline, budgets, and the grid."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,33 +8,154 @@ import pandas as pd
 import seaborn as sns
 
 from reidkit.models import ATTENTION
-from reidkit.records import Record
-from reidkit.report.rows import Rows
-from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, style
-from reidkit.report.words import LABELS, gained
+from reidkit.places import record_roots
+from reidkit.profile import Profile
+from reidkit.published import OURS, TABLE_1
+from reidkit.records import Record, read_records
+from reidkit.report.differences import difference_chart, with_interval
+from reidkit.report.display import run_link
+from reidkit.report.rows import Rows, Runs, difference, score
+from reidkit.report.style import WIDTH, Drawing, style
+from reidkit.report.words import interval, number, signed
+from reidkit.systems import SYSTEMS
 from reidkit.systems.joint_loss import GRID, LOSSES
 
+BASE = "none/ce"
+# What is shown of the ablation: the paper's eight rows by their names there, and ours that say what theirs mean.
+SHOWN = {row.cell: row.method for row in TABLE_1.rows if row.cell} | {
+    "cbam/ce": "CBAM, cross-entropy",
+    "half/ce": "the constant ½ (control)",
+    "none/ce/identities": "batches of P×K (control)",
+}
 
-def gain_chart(gains: pd.DataFrame, base: str = "Baseline", metric: str = "mAP") -> Drawing:
-    """Gains over the baseline, paper's against ours with its interval. `gains` as `verdicts.gains` makes it."""
+
+def ablation_table(data: Mapping[str, Runs]) -> pd.DataFrame:
+    """A line per row: mAP in the paper, and by data set what came out, with its 95 % interval and links to its runs."""
+    paper = {row.cell: row.scores["mAP"] for row in TABLE_1.rows}
+    lines = []
+    for row, name in SHOWN.items():
+        line = {"Row": name, "Paper": number(paper.get(row))}
+        for title, runs in data.items():
+            found = score(runs, row)
+            cell = "–" if np.isnan(found.ours) else f"{number(found.ours, 1)} [{interval(found.low, found.high)}]"
+            line |= {title: cell, "Seeds" + " " * len(line): seed_links(runs.get(row, ()))}
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def seed_links(records: Sequence[Record]) -> str:
+    """The seeds of a row, each a link to its run."""
+    return ", ".join(run_link(record.name, str(record.config["seed"])) for record in records) or "–"
+
+
+def gain_chart(data: Mapping[str, Runs]) -> Drawing:
+    """What every row of `SHOWN` gains over the baseline: the paper's gain, and ours by data set with its interval."""
+    paper = {row.method: row.scores["mAP"] - TABLE_1.rows[0].scores["mAP"] for row in TABLE_1.rows}
+    found = {
+        name: {title: difference(runs, row, BASE) for title, runs in data.items()}
+        for row, name in SHOWN.items()
+        if row != BASE
+    }
+    return difference_chart(found, paper, "mAP gained over the baseline")
+
+
+def behind(data: Mapping[str, Runs], rows: Iterable[str] = tuple(SHOWN)) -> list[Record]:
+    """The records behind some rows."""
+    return [record for runs in data.values() for row in rows for record in runs.get(row, ())]
+
+
+def answer(runs: Runs, data: str) -> str:
+    """What came of the paper's method and of its modules on some data, in two sentences or so."""
+    base, whole = score(runs, BASE), difference(runs, OURS, BASE)
+    if np.isnan(whole.ours):
+        return f"On {data} the paper's method and its baseline have not both been run yet."
+    text = (
+        f"On {data} the baseline reaches {base.ours:.1f} % mAP, and the paper's method differs from it by "
+        f"{with_interval(whole)} points."
+    )
+    modules = {
+        SHOWN[row]: difference(runs, row, BASE) for row in ("se/ce", "eca/ce", "danet/ce", "nonlocal/ce", "cbam/ce")
+    }
+    run = {name: gain for name, gain in modules.items() if not np.isnan(gain.ours)}
+    if run:
+        helped = sum(gain.low > 0 for gain in run.values())
+        gains = sorted(gain.ours for gain in run.values())
+        text += (
+            f" Of {len(run)} modules with cross-entropy alone, {helped} clearly help: they change mAP by "
+            f"{signed(gains[0], 1)} to {signed(gains[-1], 1)} points."
+        )
+    return text
+
+
+def controls(runs: Runs, data: str) -> list[str]:
+    """What the rows that the paper does not have say of those that it has, a line each; of those that were run."""
+    said = {
+        ("cbam/ce", BASE): "CBAM without the other losses",
+        ("se/ce", "half/ce"): "SE over the constant ½",
+        ("eca/ce", "half/ce"): "ECA over the constant ½",
+        ("none/ce/identities", BASE): "batches of P×K, without the triplet loss",
+        ("none/ce+tri", "none/ce/identities"): "the triplet loss over its batches",
+    }
+    found = {words: difference(runs, row, over) for (row, over), words in said.items()}
+    return [f"{data}: {words}: {with_interval(gain)}." for words, gain in found.items() if not np.isnan(gain.ours)]
+
+
+# ------------------------------------------------------------------------------------------------------------- budgets
+
+
+def budgets(profile: Profile, rows: Iterable[str]) -> dict[str, dict[int, list[Record]]]:
+    """By row and number of epochs, the published runs that differ from a profile's in epochs and seeds alone."""
+    system = SYSTEMS["joint-loss"]
+    apart = {"epochs", "seed"}
+    published = [record for record in read_records(record_roots()[1]) if record.system == system.name]
+    found: dict[str, dict[int, list[Record]]] = {}
+    for row in rows:
+        wanted = system.complete(profile.config(row).determinants)
+        for record in published:
+            given = system.complete(record.config)
+            if all(given.get(key) == value for key, value in wanted.items() if key not in apart):
+                found.setdefault(row, {}).setdefault(record.config["epochs"], []).append(record)
+    return {row: dict(sorted(of_row.items())) for row, of_row in found.items()}
+
+
+def budget_chart(data: Mapping[str, Mapping[str, Mapping[int, Sequence[Record]]]]) -> Drawing:
+    """mAP over the epochs of whole trainings, each of which has come to rest: a panel per data set, a line per row.
+
+    Raises ValueError where no row was trained for several budgets.
+    """
+    data = {title: {r: b for r, b in of_rows.items() if len(b) > 1} for title, of_rows in data.items()}
+    data = {title: of_rows for title, of_rows in data.items() if of_rows}
+    if not data:
+        raise ValueError("no row has been trained for more than one number of epochs")
+    rows = list(dict.fromkeys(row for of_rows in data.values() for row in of_rows))
+    palette = dict(zip(rows, sns.color_palette("colorblind", len(rows)), strict=True))
+    told = []
     with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 0.8 + 0.5 * len(gains)), layout="constrained")
-        places = np.arange(len(gains))
-        axes.axvline(0, color="0.3", linewidth=1)
-        axes.hlines(places, gains["low"], gains["high"], color=BLUE, linewidth=4, alpha=0.45)
-        label = "here, with 95 % interval" if gains["ours"].notna().any() else None
-        axes.plot(gains["ours"], places, "o", color=BLUE, markersize=8, label=label)
-        axes.plot(gains["paper"], places, "D", color=ORANGE, markersize=7, fillstyle="none", label="paper")
-        axes.set_yticks(places, gains["method"])
-        axes.invert_yaxis()
-        axes.grid(axis="y", visible=False)
-        axes.set(xlabel=f"{LABELS[metric]} gained over {base} (points)")
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
-    lines = [
-        f"{line['method']}: paper {line['paper']:+.2f}, here " + gained(line["ours"], line["low"], line["high"])
-        for _, line in gains.iterrows()
-    ]
-    return figure, f"Chart of {LABELS[metric]} gained over {base} in points. " + "; ".join(lines) + "."
+        figure, panels = plt.subplots(
+            len(data), figsize=(WIDTH, 0.5 + 2.6 * len(data)), layout="constrained", squeeze=False
+        )
+        for axes, (title, of_rows) in zip(panels[:, 0], data.items(), strict=True):
+            epochs = sorted({epochs for of_row in of_rows.values() for epochs in of_row})
+            for row, of_row in of_rows.items():
+                scores = [100 * float(np.mean([r.metrics["mAP"] for r in seeds])) for seeds in of_row.values()]
+                dash = ["-", "--", ":", "-."][rows.index(row) % 4]
+                axes.plot(list(of_row), scores, dash, marker="o", color=palette[row], lw=2)
+                axes.annotate(
+                    SHOWN[row], (max(of_row), scores[-1]), (6, 0), textcoords="offset points",
+                    va="center", fontsize="small", color=palette[row],
+                )  # fmt: skip
+                told.append(
+                    f"{title}, {SHOWN[row]}: "
+                    + ", ".join(f"{s:.1f} at {e}" for e, s in zip(of_row, scores, strict=True))
+                )
+            axes.set(title=title, ylabel="mAP (%)", xscale="log", xlim=(epochs[0] * 0.9, epochs[-1] * 2.6))
+            axes.set_xticks(epochs, [str(e) for e in epochs])
+            axes.minorticks_off()
+        panels[-1, 0].set_xlabel("epochs of the training")
+    return figure, f"Line chart of mAP over epochs, a panel per data set. {'; '.join(told)}."
+
+
+# ---------------------------------------------------------------------------------------------------------------- grid
 
 
 def grid(records: Iterable[Record], metric: str = "mAP") -> pd.DataFrame:
@@ -47,32 +168,42 @@ def grid(records: Iterable[Record], metric: str = "mAP") -> pd.DataFrame:
     return frame
 
 
-def grid_heat_map(scores: pd.DataFrame, metric: str = "mAP") -> Drawing:
-    """The ablation grid, attention down and loss across, in per cent; what was not run (nan) is left blank."""
-    low, high = (scores.min(axis=None), scores.max(axis=None)) if scores.notna().any(axis=None) else (0, 100)
+def grid_heat_map(scores: Mapping[str, pd.DataFrame], metric: str = "mAP") -> Drawing:
+    """The ablation grid in per cent, attention down and loss across, a panel per data set; –: not run."""
+    told = []
     with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 3.9), layout="constrained")
-        sns.heatmap(
-            scores.rename(index={name: placement.title for name, placement in ATTENTION.items()}, columns=LOSSES),
-            annot=True,
-            fmt=".1f",
-            cmap="crest",
-            vmin=low,
-            vmax=high,
-            linewidths=2,
-            linecolor="white",
-            annot_kws={"size": 13},
-            cbar_kws={"label": f"{metric} (%)"},
-            ax=axes,
+        figure, panels = plt.subplots(
+            1,
+            len(scores),
+            figsize=(WIDTH * (1 if len(scores) == 1 else 1.25), 3.6),
+            layout="constrained",
+            sharey=True,
+            squeeze=False,
         )
-        for (row, column), value in np.ndenumerate(scores.to_numpy(dtype=float)):
-            if np.isnan(value):
-                axes.text(column + 0.5, row + 0.5, "not run", ha="center", va="center", color="0.45")
-        axes.grid(visible=False)
-        axes.set(xlabel="", ylabel="")
-        axes.tick_params(length=0, rotation=0)
-    lines = []
-    for attention, row in scores.iterrows():
-        cells = ((LOSSES[str(loss)], "not run" if np.isnan(score) else f"{score:.1f}") for loss, score in row.items())
-        lines.append(f"{ATTENTION[str(attention)].title}: {', '.join(map(' '.join, cells))}")
-    return figure, f"Heat map of {metric} in per cent, attention module by loss. {'; '.join(lines)}."
+        for axes, (title, frame) in zip(panels[0], scores.items(), strict=True):
+            low, high = (frame.min(axis=None), frame.max(axis=None)) if frame.notna().any(axis=None) else (0, 100)
+            sns.heatmap(
+                frame.rename(index={name: placement.title for name, placement in ATTENTION.items()}, columns=_SHORT),
+                annot=True,
+                fmt=".1f",
+                cmap="crest",
+                vmin=low,
+                vmax=high,
+                linewidths=2,
+                linecolor="white",
+                cbar=False,
+                ax=axes,
+            )
+            for (row, column), value in np.ndenumerate(frame.to_numpy(dtype=float)):
+                if np.isnan(value):
+                    axes.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color="0.45")
+            axes.grid(visible=False)
+            axes.set(xlabel="", ylabel="", title=title)
+            axes.tick_params(length=0, rotation=0)
+            for attention, line in frame.iterrows():
+                cells = (f"{LOSSES[str(loss)]} {'not run' if np.isnan(s) else f'{s:.1f}'}" for loss, s in line.items())
+                told.append(f"{title}, {ATTENTION[str(attention)].title}: {', '.join(cells)}")
+    return figure, f"Heat map of {metric} in per cent, attention module by loss. {'; '.join(told)}."
+
+
+_SHORT = {"ce": "CE", "ce+tri": "+Tri", "ce+tri+cir": "+Tri\n+Cir"}

@@ -15,11 +15,12 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from reidkit.data import AttributeGroup, Dataset, Split
-from reidkit.data.resident import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Draw, load_images, normalise, resize
+from reidkit.data.decoding import read_image
+from reidkit.data.resident import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Draw, resize
 from reidkit.data.synthped import ATTRIBUTE_PARTS, PARTS
 from reidkit.evaluation.localisation import evaluate_localisation
-from reidkit.gradcam import attribute_heat_maps
 from reidkit.models.backbone import STAGES
+from reidkit.models.heads import Attribute
 from reidkit.report.sheets import Cell, Mask, mosaic, overlay, part_map
 from reidkit.report.style import WIDTH, Drawing, style
 from reidkit.report.words import field_title
@@ -28,11 +29,9 @@ from reidkit.runs import (
     check_data,
     find_record,
     heat_map_folder,
-    load_network,
     open_dataset,
-    weights_path,
 )
-from reidkit.systems.attributes import AttributeConfig, AttributeNetwork, attribute_names
+from reidkit.systems.attributes import AttributeConfig, attribute_names, attributes_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,15 +40,15 @@ class Explained:
 
     dataset: Dataset
     split: Split  # the images
-    network: AttributeNetwork
     groups: tuple[AttributeGroup, ...]
+    attributes: tuple[Attribute, ...]  # the K of them
     fields: list[str]  # of the K attributes
     labels: Tensor  # (N, G)
     predicted: Tensor  # (N, G)
     maps: dict[str, Tensor]  # stage -> (N, K, h, w), of the labelled classes
+    answers: dict[str, Tensor]  # the same of the predicted classes
     pictures: Tensor  # (N, H, W, 3) uint8, as they are stored
     parts: Tensor  # (N, H, W) uint8
-    size: tuple[int, int]  # height and width of what the network is given
 
     def region(self, image: int, k: int) -> Mask:
         """Where attribute k is in an image; nowhere if it is a colour that the person does not wear."""
@@ -62,53 +61,69 @@ class Explained:
     def _regions(self, k: int, images: slice) -> Tensor:
         codes = torch.tensor([PARTS[part] for part in ATTRIBUTE_PARTS[self.fields[k]]], dtype=self.parts.dtype)
         inside = torch.isin(self.parts[images], codes)
-        group, class_ = self.network.attributes[k]
+        group, class_ = self.attributes[k]
         if class_ is not None:
             inside &= (self.labels[images, group] == class_)[:, None, None]
         return inside
 
 
-def explain(config: AttributeConfig, most: int = 150) -> Explained | None:
-    """The heat maps of query images under the network of a finished run on SynthPed, made on the spot.
+def explain(config: AttributeConfig) -> Explained | None:
+    """The heat maps of the example queries that the record of a run on SynthPed keeps, over their pictures.
 
-    At most so many, evenly spread over the split: these are for pictures, the record has measured all.
-    None where the run has no record, or its weights are not on this machine.
-    Raises RecordError where the data set is not the one that the record was made from.
+    None where the run has no record, or one that keeps no examples. Raises RecordError where the data set is not the
+    one that the record was made from.
     """
     record = find_record(config)
-    if record is None or not weights_path(config).is_file() or config.dataset != "synthped":
+    if record is None or "examples" not in record.tables:
         return None
     dataset = open_dataset(config)
     check_data(record, dataset)
-    attributes = attributes_of(dataset)
-    network = load_network(config, dataset)
-    count = len(dataset.query)
-    chosen = torch.linspace(0, count - 1, min(most, count)).round().long()
-    paths = tuple(dataset.query.paths[i] for i in chosen.tolist())
-    split = Split(paths, dataset.query.ids[chosen], dataset.query.cameras[chosen])
-    labels = attributes.test.labels_of(split.ids)
-    images = load_images(split.paths, config.size)
-    batches = list(torch.arange(len(images)).split(32))
-    stored, predicted, maps = [], [], []
-    for indexes, pixels in zip(batches, images.batches(batches), strict=True):
-        seen = normalise(resize(pixels, config.size))
-        maps.append(attribute_heat_maps(network, seen, labels[indexes]))
-        with torch.inference_mode():
-            predicted.append(torch.stack([logits.argmax(1) for logits in network(seen)], 1))
-        stored.append(pixels.permute(0, 2, 3, 1))
+    known, table = attributes_of(dataset), record.table("examples")
+    fields = attribute_names(known)
+    attributes = attributes_in(
+        [len(group.classes) for group in known.groups], [len(group.fields) for group in known.groups]
+    )
+    position = {path.name: i for i, path in enumerate(dataset.query.paths)}
+    names = list(dict.fromkeys(table["query"]))
+    chosen = torch.tensor([position[name] for name in names])
+    split = Split(
+        tuple(dataset.query.paths[i] for i in chosen.tolist()), dataset.query.ids[chosen], dataset.query.cameras[chosen]
+    )
+    labels = known.test.labels_of(split.ids)
+    of_label = table[table["explains"] == "label"]
+    maps = {str(stage): torch.stack(_maps(rows)) for stage, rows in of_label.groupby("stage")}
+    maps = {stage: of_stage.unflatten(0, (len(names), len(fields))) for stage, of_stage in maps.items()}
+    answers = {stage: of_stage.clone() for stage, of_stage in maps.items()}
+    of_answer = table[table["explains"] == "answer"]
+    for row, heat in zip(of_answer.itertuples(), _maps(of_answer), strict=True):
+        answers[str(row.stage)][names.index(str(row.query)), fields.index(str(row.attribute))] = heat
+    predicted = torch.tensor(of_label.query("stage == @STAGES[0]")["predicted"].to_numpy()).view(
+        len(names), len(fields)
+    )
+    first_field = [
+        next(k for k, attribute in enumerate(attributes) if attribute.group == g) for g in range(len(known.groups))
+    ]
     return Explained(
         dataset,
         split,
-        network,
-        attributes.groups,
-        attribute_names(attributes),
+        known.groups,
+        attributes,
+        fields,
         labels,
-        torch.cat(predicted),
-        {stage: torch.cat([batch[stage] for batch in maps]) for stage in STAGES},
-        torch.cat(stored),
+        predicted[:, first_field],
+        maps,
+        answers,
+        torch.stack([read_image(path).permute(1, 2, 0) for path in split.paths]),
         torch.stack([torch.from_numpy(part_map(path).copy()) for path in split.paths]),
-        config.size,
     )
+
+
+def _maps(rows: pd.DataFrame) -> list[Tensor]:
+    """The maps (h, w) float32 that rows of a record's examples hold."""
+    return [
+        torch.frombuffer(bytearray.fromhex(cells), dtype=torch.uint8).view(height, -1) * (peak / 255)
+        for cells, height, peak in zip(rows["cells"], rows["height"], rows["peak"], strict=True)
+    ]
 
 
 def stored_table(configs: Mapping[str, AttributeConfig]) -> pd.DataFrame:
@@ -151,8 +166,7 @@ def people_sheet(explained: Explained, images: Sequence[int], stage: str = "laye
     """
     e = explained
     at_hand = e.predicted[list(images)]
-    seen = normalise(resize(e.pictures[list(images)].permute(0, 3, 1, 2), e.size))
-    maps = attribute_heat_maps(e.network, seen, at_hand, [stage])[stage]  # (B, K, h, w)
+    maps = e.answers[stage][list(images)]  # (B, K, h, w)
     half = -(-len(e.groups) // 2)
     blocks, told = [], []
     for part in (range(half), range(half, len(e.groups))):
@@ -162,7 +176,7 @@ def people_sheet(explained: Explained, images: Sequence[int], stage: str = "laye
             cells = [Cell(picture)]
             for g in part:
                 class_ = int(at_hand[row, g])
-                chosen = [k for k, a in enumerate(e.network.attributes) if a.group == g and a.class_ in (None, class_)]
+                chosen = [k for k, a in enumerate(e.attributes) if a.group == g and a.class_ in (None, class_)]
                 wrong = class_ != int(e.labels[image, g])
                 name = e.groups[g].classes[class_]
                 if chosen:
@@ -242,7 +256,7 @@ def regional(explained: Explained) -> list[int]:
     chosen: list[int] = []
     seen: set[tuple[str, ...]] = set()
     for g, group in enumerate(e.groups):
-        of_group = [k for k, attribute in enumerate(e.network.attributes) if attribute.group == g]
+        of_group = [k for k, attribute in enumerate(e.attributes) if attribute.group == g]
         parts = ATTRIBUTE_PARTS[group.fields[0]]
         if not whole_body(group.fields[0]) and parts not in seen:
             seen.add(parts)
@@ -272,7 +286,7 @@ def energy_by_region(explained: Explained, stage: str) -> pd.DataFrame:
     masks = torch.stack([torch.isin(e.parts, of_region) for of_region in codes], 1).flatten(2)  # (N, R, H·W)
     sums: dict[str, Tensor] = {group.name: torch.zeros(len(REGIONS)) for group in e.groups}
     counts = dict.fromkeys(sums, 0)
-    for k, attribute in enumerate(e.network.attributes):
+    for k, attribute in enumerate(e.attributes):
         heat = e.maps[stage][:, k]
         counted = e.regions(k).flatten(1).any(1) & (heat.flatten(1).amax(1) > 0)
         fine = F.interpolate(heat[counted][:, None], e.parts.shape[1:], mode="bilinear").flatten(1)

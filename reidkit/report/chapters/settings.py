@@ -1,4 +1,4 @@
-"""What book/index.md shows: how far the printed tables were run."""
+"""What book/settings.md shows: how far the printed tables were run."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

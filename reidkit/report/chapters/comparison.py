@@ -1,0 +1,168 @@
+"""What book/comparison.md shows of the systems that the papers set themselves beside: what they are, cost and reach."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from reidkit.data.attributes import GROUPS
+from reidkit.data.synthped import PARTS
+from reidkit.profile import Profile
+from reidkit.records import Record
+from reidkit.report.display import run_link
+from reidkit.report.rows import Runs, difference, runs_of, score
+from reidkit.report.style import BLUE, WIDTH, Drawing, style
+from reidkit.report.words import interval, listed, number
+from reidkit.systems import ROWS
+from reidkit.systems.system import Classes
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A system that a comparison table prints."""
+
+    printed: str  # what the tables call it
+    row: str | None  # ours; None where it is not built
+    variant: str  # what the printed row is of, where not ResNet-50 on the one data set at 256×128
+    remark: str = ""  # why there is no row of ours
+
+
+RIVALS = (
+    Rival("SVDNet", "svdnet", "224×224"),
+    Rival("AACN", None, "GoogLeNet with a pose network", "no code, and no pose network at hand"),
+    Rival("HAC", None, "unknown", "no article of this name and these numbers was found"),
+    Rival("DPFL", None, "two Inception-V3, two scales", "not built yet"),
+    Rival("DaRe", "dare", "DenseNet-201"),
+    Rival("GP-reid", None, "ResNet-101", "not built yet"),
+    Rival("PCB", "pcb", "384×128"),
+    Rival("PCB+RPP", "pcb+rpp", "384×128"),
+    Rival("Alignedreid", "aligned-reid", "ResNet50-X, four data sets, two networks"),
+    Rival("IANet", "ianet", ""),
+    Rival("OSNet", "osnet", "its own small network"),
+    Rival("Auto-ReID", None, "a searched network, 384×128", "its layout is not published"),
+    Rival("Circle Loss", "circle/mgn", "MGN"),
+    Rival("PAN", "pan", "224×224"),
+    Rival("DuATM", None, "DenseNet-121, compared in pairs", "not built yet"),
+    Rival("SPReID", "spreid", "Inception-V3, ten data sets, body parts"),
+    Rival("VPM", "vpm", ""),
+    Rival("AANet", "aanet", "ResNet-152, 384×128, attributes"),
+    Rival("BFE", "bfe", "384×128"),
+)
+NAMES = {"none/ce": "plain, cross-entropy", "none/ce+tri": "plain, triplet loss", "cbam/ce+tri+cir": "Li and Wang"} | {
+    rival.row: rival.printed for rival in RIVALS if rival.row
+}  # of the rows that are compared
+
+
+def variants() -> pd.DataFrame:
+    """What each printed row really is of, and the row of ours that stands beside it."""
+    lines = [
+        {
+            "Printed as": rival.printed,
+            "Is of": rival.variant or "–",
+            "Here": f"`{rival.row}`" if rival.row else rival.remark,
+        }
+        for rival in RIVALS
+    ]
+    return pd.DataFrame(lines)
+
+
+@torch.no_grad()
+def cost(profile: Profile, row: str, identities: int = 751) -> tuple[float, float, int]:
+    """Millions of parameters and of multiply-adds per image, and the length of the embedding, at a profile's size.
+
+    Counted on the network itself, in evaluation mode, its classifiers included among the parameters.
+    """
+    system = ROWS[row]
+    config = profile.config(row).from_scratch()
+    network = system.build(config, Classes(identities, GROUPS["market_attribute"])).eval()
+    image = torch.zeros(1, 3, profile.image_height, profile.image_width)
+    given = {"maps": {"parts": torch.ones(1, len(PARTS), 8, 4)}} if "parts" in config.needs else {}
+    with FlopCounterMode(display=False) as counted:
+        embedding = network(image, **given)
+    first = embedding[0] if isinstance(embedding, tuple) else embedding
+    return _parameters(network) / 1e6, counted.get_total_flops() / 2e6, int(first.numel())
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def costs(profile: Profile, rows: Iterable[str] = tuple(NAMES)) -> pd.DataFrame:
+    """A line per row: its parameters and multiply-adds in millions, and the length of its embedding."""
+    lines = [(NAMES[row], row, *cost(profile, row)) for row in rows]
+    return pd.DataFrame(lines, columns=["system", "row", "parameters", "multiply-adds", "embedding"])
+
+
+def ranking_table(found: pd.DataFrame, data: Mapping[str, Runs]) -> pd.DataFrame:
+    """`costs` for display, with the mAP of each row by data set, its interval and its runs; the best known first."""
+    lines = []
+    for system, row, parameters, work, length in found.itertuples(index=False):
+        scores = {title: score(runs, row) for title, runs in data.items()}
+        line = {"System": system, "Weights (M)": number(parameters, 1), "Multiply-adds (M)": number(work, 0)}
+        line |= {"Embedding": length, "order": -np.nan_to_num(next(iter(scores.values())).ours)}
+        for title, of_data in scores.items():
+            said = f"{number(of_data.ours, 1)} [{interval(of_data.low, of_data.high)}]"
+            line[title] = "not run" if np.isnan(of_data.ours) else said
+            runs = data[title].get(row, ())
+            line["Runs" + " " * len(line)] = ", ".join(run_link(r.name, str(r.config["seed"])) for r in runs) or "–"
+        lines.append(line)
+    return pd.DataFrame(lines).sort_values("order", kind="stable").drop(columns="order").reset_index(drop=True)
+
+
+def cost_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
+    """mAP with its interval over the multiply-adds of an image, a point per row that was run.
+
+    Raises ValueError where none was.
+    """
+    points = [
+        (line.system, float(line[4]), score(runs, line.row)) for line in found.itertuples() if runs.get(str(line.row))
+    ]
+    if not points:
+        raise ValueError("none of the compared systems has been run")
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
+        for system, work, of_row in points:
+            axes.plot([work, work], [of_row.low, of_row.high], color=BLUE, linewidth=4, alpha=0.35)
+            axes.plot(work, of_row.ours, "o", color=BLUE)
+            axes.annotate(
+                system, (work, of_row.ours), (7, 0), textcoords="offset points", va="center", fontsize="small"
+            )
+        axes.set(xlabel="multiply-adds of an image (millions)", ylabel="mAP (%)")
+        axes.margins(x=0.35)
+    told = "; ".join(f"{system} {of_row.ours:.1f} at {work:.0f}" for system, work, of_row in points)
+    return figure, f"Scatter of mAP over multiply-adds in millions. {told}."
+
+
+def compared(profile: Profile) -> dict[str, list[Record]]:
+    """The finished records of all systems of a profile, by row."""
+    return {row: records for system in profile.systems for row, records in runs_of(profile, system).items()}
+
+
+def behind(data: Mapping[str, Runs]) -> list[Record]:
+    """The records behind the rows that are compared."""
+    return [record for runs in data.values() for row in NAMES for record in runs.get(row, ())]
+
+
+def answer(runs: Runs) -> str:
+    """What the runs say of the papers' comparison, in a sentence or two."""
+    run = [row for row in NAMES if runs.get(row)]
+    others = [row for row in run if row not in ("none/ce", "none/ce+tri", "cbam/ce+tri+cir")]
+    text = f"Of {len(NAMES)} rows {len(run)} have been run on SynthPed so far."
+    if others and "cbam/ce+tri+cir" in run:
+        gains = {row: difference(runs, row, "cbam/ce+tri+cir") for row in others}
+        above = [NAMES[row] for row, gain in gains.items() if gain.low > 0]
+        below = [NAMES[row] for row, gain in gains.items() if gain.high < 0]
+        text += (
+            f" Of the {len(others)} systems of other people, {_counted(above)} are clearly better than Li and Wang's "
+            f"method, {_counted(below)} clearly worse, and the rest cannot be told from it."
+        )
+    return text
+
+
+def _counted(names: list[str]) -> str:
+    return f"{len(names)} ({listed(names)})" if names else "none"

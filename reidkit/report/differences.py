@@ -1,0 +1,66 @@
+"""Differences in mAP, the paper's beside ours: a line per claim or row, in it a point and an interval per data set."""
+
+import math
+import textwrap
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+
+from reidkit.report.rows import Estimate
+from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, style
+from reidkit.report.words import interval, signed
+
+GREEN = "#009e73"
+
+
+def difference_chart(
+    found: Mapping[str, Mapping[str, Estimate]], paper: Mapping[str, float | None], label: str = "difference in mAP"
+) -> Drawing:
+    """A line per difference: the paper's as a diamond, ours by data set as a dot with its 95 % interval, in points.
+
+    found: by what each line is called, by data set (two at most); those that were not run on any are left out.
+    paper: by the same names; None where the paper prints no such difference.
+    Raises ValueError where nothing was run.
+    """
+    drawn = {name: by_data for name, by_data in found.items() if not all(math.isnan(e.ours) for e in by_data.values())}
+    if not drawn:
+        raise ValueError("none of these differences has been run")
+    run_on = {title for by_data in drawn.values() for title, e in by_data.items() if not math.isnan(e.ours)}
+    data = [title for title in next(iter(drawn.values())) if title in run_on]
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.55 * len(drawn)), layout="constrained")
+        axes.axvline(0, color="0.3", linewidth=1)
+        shifts = (-0.12, 0.12) if len(data) > 1 else (0.0,)
+        for title, shift, colour, marker in zip(data, shifts, (BLUE, GREEN), "os", strict=False):
+            run = [
+                (y + shift, e)
+                for y, by_data in enumerate(drawn.values())
+                if (e := by_data.get(title)) and not math.isnan(e.ours)
+            ]
+            for y, estimate in run:
+                axes.hlines(y, estimate.low, estimate.high, color=colour, linewidth=4, alpha=0.45)
+            places = [e.ours for _, e in run], [y for y, _ in run]
+            axes.plot(*places, marker, color=colour, label=title if run else None)
+        printed = [(x, y) for y, name in enumerate(drawn) if (x := paper.get(name)) is not None]
+        axes.plot([x for x, _ in printed], [y for _, y in printed], "D", color=ORANGE, fillstyle="none", label="paper")
+        axes.set_yticks(range(len(drawn)), [textwrap.fill(name, 26) for name in drawn])
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.set(xlabel=f"{label} (points)")
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    told = "; ".join(
+        f"{name}: paper {signed_or_none(paper.get(name))}, "
+        + ", ".join(f"{title} {with_interval(e)}" for title, e in by_data.items())
+        for name, by_data in drawn.items()
+    )
+    return figure, f"Chart of the {label} in points. {told}."
+
+
+def signed_or_none(value: float | None) -> str:
+    """A difference that a paper prints, – where it prints none."""
+    return "–" if value is None else signed(value)
+
+
+def with_interval(found: Estimate) -> str:
+    """A difference of ours with its interval, – where it was not run."""
+    return "–" if math.isnan(found.ours) else f"{signed(found.ours)} [{interval(found.low, found.high, sign=True)}]"
