@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 
 from reidkit.report.rows import Estimate
-from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, style
+from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, notice, style
 from reidkit.report.words import interval, signed
 
 GREEN = "#009e73"
@@ -20,11 +20,11 @@ def difference_chart(
 
     found: by what each line is called, by data set (two at most); those that were not run on any are left out.
     paper: by the same names; None where the paper prints no such difference.
-    Raises ValueError where nothing was run.
+    Where nothing was run, the figure says so.
     """
     drawn = {name: by_data for name, by_data in found.items() if not all(math.isnan(e.ours) for e in by_data.values())}
     if not drawn:
-        raise ValueError("none of these differences has been run")
+        return notice("None of these rows has been run yet.")
     run_on = {title for by_data in drawn.values() for title, e in by_data.items() if not math.isnan(e.ours)}
     data = [title for title in next(iter(drawn.values())) if title in run_on]
     with style():

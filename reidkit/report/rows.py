@@ -186,6 +186,12 @@ def records_of(profile: Profile, system: str = "joint-loss", *, companion: bool 
     return [record for config in configs if (record := find_record(config))]
 
 
+def record_of(profile: Profile, row: str) -> Record | None:
+    """The record of a row with its first seed; where there is none, trained now if the profile says so."""
+    config = profile.config(row)
+    return run(config).record if profile.train_missing else find_record(config)
+
+
 def train_missing(profile: Profile, *systems: str) -> None:
     """Trains the runs of a profile's rows of some systems that have no record, where the profile says so."""
     if profile.train_missing:

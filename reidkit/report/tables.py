@@ -9,7 +9,7 @@ from reidkit.evaluation.bootstrap import RESAMPLES
 from reidkit.published import SETTINGS, Setting, Table
 from reidkit.records import Record
 from reidkit.report.display import Written, run_link
-from reidkit.report.rows import QUERIES, WIDENED, Rows, of_data, query_scores
+from reidkit.report.rows import QUERIES, WIDENED, Estimate, Rows, Runs, of_data, query_scores, score
 from reidkit.report.verdicts import compare, departures
 from reidkit.report.words import DATASETS, LABELS, interval, number, phrases, signed
 from reidkit.settings import Configuration
@@ -75,6 +75,30 @@ def intervals(comparison: pd.DataFrame, metric: str | None = "mAP") -> pd.DataFr
         }
     ).reset_index(drop=True)
     return shown.drop(columns=[*(empty := _empty(comparison)), *(["Difference"] if empty else [])])
+
+
+def beside_runs(shown: Mapping[str, str], paper: Mapping[str | None, float], data: Mapping[str, Runs]) -> pd.DataFrame:
+    """A line per row: mAP in the paper, and by data set what came out, with its 95 % interval and links to its runs.
+
+    shown: what each row is called. paper: its mAP, where one is printed.
+    """
+    lines = []
+    for row, name in shown.items():
+        line = {"Row": name, "Paper": number(paper.get(row))}
+        for title, runs in data.items():
+            line |= {title: score_cell(score(runs, row)), "Seeds" + " " * len(line): seed_links(runs.get(row, ()))}
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def score_cell(found: Estimate) -> str:
+    """A score with its interval, – where it was not run."""
+    return "–" if pd.isna(found.ours) else f"{number(found.ours, 1)} [{interval(found.low, found.high)}]"
+
+
+def seed_links(records: Sequence[Record]) -> str:
+    """The seeds of a row, each a link to its run."""
+    return ", ".join(run_link(record.name, str(record.config["seed"])) for record in records) or "–"
 
 
 def setting_note(table: Table, records: Iterable[Record]) -> str:

@@ -14,10 +14,10 @@ from reidkit.data.attributes import GROUPS
 from reidkit.data.synthped import PARTS
 from reidkit.profile import Profile
 from reidkit.records import Record
-from reidkit.report.display import run_link
 from reidkit.report.rows import Runs, difference, runs_of, score
 from reidkit.report.style import BLUE, WIDTH, Drawing, style
-from reidkit.report.words import interval, listed, number
+from reidkit.report.tables import score_cell, seed_links
+from reidkit.report.words import listed, number
 from reidkit.systems import ROWS
 from reidkit.systems.system import Classes
 
@@ -105,11 +105,8 @@ def ranking_table(found: pd.DataFrame, data: Mapping[str, Runs]) -> pd.DataFrame
         scores = {title: score(runs, row) for title, runs in data.items()}
         line = {"System": system, "Weights (M)": number(parameters, 1), "Multiply-adds (M)": number(work, 0)}
         line |= {"Embedding": length, "order": -np.nan_to_num(next(iter(scores.values())).ours)}
-        for title, of_data in scores.items():
-            said = f"{number(of_data.ours, 1)} [{interval(of_data.low, of_data.high)}]"
-            line[title] = "not run" if np.isnan(of_data.ours) else said
-            runs = data[title].get(row, ())
-            line["Runs" + " " * len(line)] = ", ".join(run_link(r.name, str(r.config["seed"])) for r in runs) or "–"
+        for title, of_row in scores.items():
+            line |= {title: score_cell(of_row), "Runs" + " " * len(line): seed_links(data[title].get(row, ()))}
         lines.append(line)
     return pd.DataFrame(lines).sort_values("order", kind="stable").drop(columns="order").reset_index(drop=True)
 

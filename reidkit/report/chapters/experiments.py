@@ -13,10 +13,10 @@ from reidkit.profile import Profile
 from reidkit.published import OURS, TABLE_1
 from reidkit.records import Record, read_records
 from reidkit.report.differences import difference_chart, with_interval
-from reidkit.report.display import run_link
 from reidkit.report.rows import Rows, Runs, difference, score
-from reidkit.report.style import WIDTH, Drawing, style
-from reidkit.report.words import interval, number, signed
+from reidkit.report.style import WIDTH, Drawing, notice, style
+from reidkit.report.tables import beside_runs
+from reidkit.report.words import signed
 from reidkit.systems import SYSTEMS
 from reidkit.systems.joint_loss import GRID, LOSSES
 
@@ -30,22 +30,8 @@ SHOWN = {row.cell: row.method for row in TABLE_1.rows if row.cell} | {
 
 
 def ablation_table(data: Mapping[str, Runs]) -> pd.DataFrame:
-    """A line per row: mAP in the paper, and by data set what came out, with its 95 % interval and links to its runs."""
-    paper = {row.cell: row.scores["mAP"] for row in TABLE_1.rows}
-    lines = []
-    for row, name in SHOWN.items():
-        line = {"Row": name, "Paper": number(paper.get(row))}
-        for title, runs in data.items():
-            found = score(runs, row)
-            cell = "–" if np.isnan(found.ours) else f"{number(found.ours, 1)} [{interval(found.low, found.high)}]"
-            line |= {title: cell, "Seeds" + " " * len(line): seed_links(runs.get(row, ()))}
-        lines.append(line)
-    return pd.DataFrame(lines)
-
-
-def seed_links(records: Sequence[Record]) -> str:
-    """The seeds of a row, each a link to its run."""
-    return ", ".join(run_link(record.name, str(record.config["seed"])) for record in records) or "–"
+    """A line per row of `SHOWN`, as `tables.beside_runs` writes it."""
+    return beside_runs(SHOWN, {row.cell: row.scores["mAP"] for row in TABLE_1.rows}, data)
 
 
 def gain_chart(data: Mapping[str, Runs]) -> Drawing:
@@ -56,7 +42,7 @@ def gain_chart(data: Mapping[str, Runs]) -> Drawing:
         for row, name in SHOWN.items()
         if row != BASE
     }
-    return difference_chart(found, paper, "mAP gained over the baseline")
+    return difference_chart(found, paper, "gain in mAP")
 
 
 def behind(data: Mapping[str, Runs], rows: Iterable[str] = tuple(SHOWN)) -> list[Record]:
@@ -121,12 +107,12 @@ def budgets(profile: Profile, rows: Iterable[str]) -> dict[str, dict[int, list[R
 def budget_chart(data: Mapping[str, Mapping[str, Mapping[int, Sequence[Record]]]]) -> Drawing:
     """mAP over the epochs of whole trainings, each of which has come to rest: a panel per data set, a line per row.
 
-    Raises ValueError where no row was trained for several budgets.
+    Where no row was trained for several budgets, the figure says so.
     """
     data = {title: {r: b for r, b in of_rows.items() if len(b) > 1} for title, of_rows in data.items()}
     data = {title: of_rows for title, of_rows in data.items() if of_rows}
     if not data:
-        raise ValueError("no row has been trained for more than one number of epochs")
+        return notice("Other numbers of epochs have not been trained yet.")
     rows = list(dict.fromkeys(row for of_rows in data.values() for row in of_rows))
     palette = dict(zip(rows, sns.color_palette("colorblind", len(rows)), strict=True))
     told = []
@@ -172,18 +158,12 @@ def grid_heat_map(scores: Mapping[str, pd.DataFrame], metric: str = "mAP") -> Dr
     """The ablation grid in per cent, attention down and loss across, a panel per data set; –: not run."""
     told = []
     with style():
-        figure, panels = plt.subplots(
-            1,
-            len(scores),
-            figsize=(WIDTH * (1 if len(scores) == 1 else 1.25), 3.6),
-            layout="constrained",
-            sharey=True,
-            squeeze=False,
-        )
-        for axes, (title, frame) in zip(panels[0], scores.items(), strict=True):
+        size = (WIDTH, 0.3 + 3.2 * len(scores))
+        figure, panels = plt.subplots(len(scores), figsize=size, layout="constrained", squeeze=False)
+        for axes, (title, frame) in zip(panels[:, 0], scores.items(), strict=True):
             low, high = (frame.min(axis=None), frame.max(axis=None)) if frame.notna().any(axis=None) else (0, 100)
             sns.heatmap(
-                frame.rename(index={name: placement.title for name, placement in ATTENTION.items()}, columns=_SHORT),
+                frame.rename(index={name: placement.title for name, placement in ATTENTION.items()}, columns=LOSSES),
                 annot=True,
                 fmt=".1f",
                 cmap="crest",
@@ -204,6 +184,3 @@ def grid_heat_map(scores: Mapping[str, pd.DataFrame], metric: str = "mAP") -> Dr
                 cells = (f"{LOSSES[str(loss)]} {'not run' if np.isnan(s) else f'{s:.1f}'}" for loss, s in line.items())
                 told.append(f"{title}, {ATTENTION[str(attention)].title}: {', '.join(cells)}")
     return figure, f"Heat map of {metric} in per cent, attention module by loss. {'; '.join(told)}."
-
-
-_SHORT = {"ce": "CE", "ce+tri": "+Tri", "ce+tri+cir": "+Tri\n+Cir"}

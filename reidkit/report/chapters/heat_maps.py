@@ -3,11 +3,12 @@
 Pictures are SynthPed's: only there is it known where an attribute is, and nobody's privacy is at stake.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -21,14 +22,17 @@ from reidkit.data.synthped import ATTRIBUTE_PARTS, PARTS
 from reidkit.evaluation.localisation import evaluate_localisation
 from reidkit.models.backbone import STAGES
 from reidkit.models.heads import Attribute
+from reidkit.profile import Profile
+from reidkit.records import Record
+from reidkit.report import localisation
+from reidkit.report.rows import record_of
 from reidkit.report.sheets import Cell, Mask, mosaic, overlay, part_map
-from reidkit.report.style import WIDTH, Drawing, style
+from reidkit.report.style import WIDTH, Drawing, notice, style
 from reidkit.report.words import field_title
 from reidkit.runs import (
     attributes_of,
     check_data,
     find_record,
-    heat_map_folder,
     open_dataset,
 )
 from reidkit.systems.attributes import AttributeConfig, attribute_names, attributes_in
@@ -126,31 +130,63 @@ def _maps(rows: pd.DataFrame) -> list[Tensor]:
     ]
 
 
-def stored_table(configs: Mapping[str, AttributeConfig]) -> pd.DataFrame:
-    """The heat maps that are stored on this machine: a row per data set and split, with their measured size."""
-    rows = []
-    for data, config in configs.items():
-        for split in ("train", "query", "gallery"):
-            files = sorted(heat_map_folder(config, split).glob("*.npy"))
-            if not files:
-                rows.append({"Data": data, "Images of": split, "Images": "not stored here"})
-                continue
-            maps = [np.load(file, mmap_mode="r") for file in files if not file.stem.endswith(".peaks")]
-            size, images = sum(file.stat().st_size for file in files), len(maps[0])
-            cells = sum(int(np.prod(of_stage.shape[2:])) for of_stage in maps)
-            rows.append(
-                {
-                    "Data": data,
-                    "Images of": split,
-                    "Images": f"{images:,}",
-                    "Maps per image": f"{maps[0].shape[1]} × {len(maps)} stages",
-                    "Cells": f"{cells}",
-                    "MB": f"{size / 1e6:.1f}",
-                    "Bytes per image": f"{size / images:,.0f}",
-                }
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What the two chapters on heat maps are about: the attribute network of a profile on SynthPed."""
+
+    plan: Profile
+    own: bool  # whether it is the profile that the book is built for
+
+    @functools.cached_property
+    def config(self) -> AttributeConfig:
+        return cast(AttributeConfig, self.plan.config("attributes"))
+
+    @functools.cached_property
+    def record(self) -> Record | None:
+        return record_of(self.plan, "attributes") if self.own else find_record(self.config)
+
+    @functools.cached_property
+    def explained(self) -> Explained | None:
+        return explain(self.config) if self.record else None
+
+    @property
+    def behind(self) -> list[Record]:
+        return [self.record] if self.record else []
+
+    @property
+    def where(self) -> str:
+        return f"{self.plan.synthped_preset} SynthPed"
+
+    @property
+    def best(self) -> str:
+        """The stage whose maps have the largest share of their energy on the attribute."""
+        if self.record is None or "localisation" not in self.record.tables:
+            return STAGES[-1]
+        return localisation.best_stage(localisation.localisation_means(self.record.table("localisation")), "energy")
+
+    def missing(self) -> Drawing:
+        return notice(f"The attribute network of the profile {self.plan.profile}\nhas no record with examples yet.")
+
+    @property
+    def told(self) -> str:
+        """Whose maps are shown, in a sentence or two."""
+        if self.explained is None:
+            return (
+                f"The attribute network of the profile `{self.plan.profile}` has no record yet, and its pictures are "
+                f"missing; `reidkit run {self.plan.profile} --row attributes` makes it."
             )
-    columns = ["Data", "Images of", "Images", "Maps per image", "Cells", "MB", "Bytes per image"]
-    return pd.DataFrame(rows, columns=columns)
+        text = "" if self.own else "Only SynthPed knows where an attribute is, so this chapter stays with it. "
+        return text + (
+            f"The network is the one of {{doc}}`attribute-network`, trained on {self.where}. Examples come from "
+            f"{len(self.explained.split)} of the {len(self.explained.dataset.query):,} query pictures, evenly spread; "
+            "what is measured is measured on all."
+        )
+
+
+def subject(profile: Profile) -> Subject:
+    """That of a profile itself where it has one on SynthPed, else that of the default."""
+    own = profile.dataset == "synthped" and "attributes" in profile.systems
+    return Subject(profile if own else Profile.read("synthped"), own)
 
 
 def whole_body(field: str) -> bool:

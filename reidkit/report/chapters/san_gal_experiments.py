@@ -1,62 +1,74 @@
 """What book/san-gal-experiments.md shows: what the rows of SAN-GAL's Table 1 gain, and what its readings do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib.ticker import MaxNLocator
 
 from reidkit.models.backbone import STAGES
-from reidkit.published import SAN_GAL_OURS, Table
+from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1, Table
 from reidkit.records import Record
-from reidkit.report.rows import Estimate, Rows, of_data
-from reidkit.report.style import BLUE, WIDTH, Drawing, style
-from reidkit.report.tables import interval_cells, label
-from reidkit.report.verdicts import gains
-from reidkit.report.words import LABELS, gained, number, signed
+from reidkit.report.differences import difference_chart, with_interval
+from reidkit.report.rows import Estimate, Rows, Runs, difference, of_data
+from reidkit.report.style import Drawing
+from reidkit.report.tables import beside_runs, interval_cells
+from reidkit.report.words import LABELS, number, signed
 from reidkit.systems.san_gal import READINGS
 
 SPREAD = ("std", "5 %", "95 %")  # what is told of the attention values
 
 
-def steps(table: Table, records: Iterable[Record]) -> pd.DataFrame:
-    """Every gain of a row of the table over one above it: columns row, over, metric, and those of `verdicts.gains`."""
-    records = list(records)
-    frames = [
-        gains(table, records, metric, base).rename(columns={"method": "row"}).assign(over=over.method, metric=metric)
-        for base, over in enumerate(table.rows[:-1])
-        for metric in table.metrics
-    ]
-    return pd.concat(frames, ignore_index=True)
+BASE = "IDonly"
+SELECTS = f"{SAN_GAL_OURS}/scaled-maps-one-sigmoid"  # the reading whose attention can select
+SHOWN = {row.cell: row.method.partition(" (")[0] for row in SAN_GAL_TABLE_1[0].rows if row.cell} | {
+    SELECTS: "scaled maps, one sigmoid",
+    f"{SAN_GAL_OURS}/shuffled": "another image's maps (control)",
+    f"{SAN_GAL_OURS}/centre": "a blob in the centre (control)",
+    f"{SAN_GAL_OURS}/constant": "the same everywhere (control)",
+}
 
 
-def steps_by_seed(table: Table, records: Iterable[Record], metric: str = "mAP") -> dict[tuple[str, str], list[float]]:
-    """The gains of `steps` seed by seed, in points, by (row, over); of the seeds that both rows have."""
-    measured = Rows(of_data(table.dataset, records))
-    score = {
-        row: {record.config["seed"]: 100 * record.metrics[metric] for record in runs} for row, runs in measured.items()
+def ablation_table(data: Mapping[str, Runs]) -> pd.DataFrame:
+    """A line per row of `SHOWN`, as `tables.beside_runs` writes it."""
+    return beside_runs(SHOWN, {row.cell: row.scores["mAP"] for row in SAN_GAL_TABLE_1[0].rows}, data)
+
+
+def gain_chart(data: Mapping[str, Runs]) -> Drawing:
+    """What every row of `SHOWN` gains over the baseline: the paper's gain, and ours by data set with its interval."""
+    printed = {row.cell: row.scores["mAP"] for row in SAN_GAL_TABLE_1[0].rows}
+    found = {
+        name: {title: difference(runs, row, BASE) for title, runs in data.items()}
+        for row, name in SHOWN.items()
+        if row != BASE
     }
-    found = {}
-    for base, over in enumerate(table.rows):
-        for row in table.rows[base + 1 :]:
-            ours, under = (score.get(cell or "", {}) for cell in (row.cell, over.cell))
-            found[row.method, over.method] = [ours[seed] - under[seed] for seed in sorted(ours.keys() & under.keys())]
-    return {pair: seeds for pair, seeds in found.items() if seeds}
+    paper = {name: round(printed[row] - printed[BASE], 2) for row, name in SHOWN.items() if row in printed}
+    return difference_chart(found, paper, "gain in mAP")
 
 
-def step_table(found: pd.DataFrame) -> pd.DataFrame:
-    """`steps` for display, the rows named without what stands in brackets."""
-    row, over = (found[column].str.partition(" (")[0] for column in ("row", "over"))
-    return pd.DataFrame(
-        {
-            "Gain": row + " over " + over + ", " + found["metric"].map(label),
-            "Paper": found["paper"].map(signed),
-            "Here": found["ours"].map(signed),
-            "95 % interval": interval_cells(found, sign=True),
-        }
+def answer(runs: Runs, data: str) -> str:
+    """What attributes brought on some data, as labels and as attention, in a sentence or two."""
+    labels, attention = difference(runs, "ID+attr", BASE), difference(runs, SAN_GAL_OURS, "ID+attr")
+    if np.isnan(labels.ours) or np.isnan(attention.ours):
+        return f"On {data} its rows have not all been run yet."
+    return (
+        f"On {data} attribute labels change mAP by {with_interval(labels)} points over *IDonly*, and the attention, "
+        f"read literally, by {with_interval(attention)} over *ID+attr*."
     )
+
+
+def controls(runs: Runs, data: str) -> list[str]:
+    """What the true maps have over each control, a line each; of those that were run."""
+    found = {name: difference(runs, SELECTS, row) for row, name in SHOWN.items() if "(control)" in name}
+    return [
+        f"{data}: the true maps over {name.removesuffix(' (control)')}: {with_interval(gain)}."
+        for name, gain in found.items()
+        if not np.isnan(gain.ours)
+    ]
+
+
+def behind(data: Mapping[str, Runs]) -> list[Record]:
+    """The records behind `SHOWN`."""
+    return [record for runs in data.values() for row in SHOWN for record in runs.get(row, ())]
 
 
 def readings(table: Table, records: Iterable[Record], metric: str = "mAP") -> pd.DataFrame:
@@ -95,49 +107,3 @@ def reading_table(found: pd.DataFrame, metric: str = "mAP") -> pd.DataFrame:
         "95 % interval": interval_cells(found, digits=2, sign=True),
     }
     return pd.DataFrame(shown | {f"Std {stage}": [number(std, 4) for std in found[f"{stage} std"]] for stage in STAGES})
-
-
-def reading_chart(readings: pd.DataFrame, metric: str = "mAP") -> Drawing:
-    """What each reading of SAN-GAL does: above to the metric, below to the attention. `readings` makes it.
-
-    Above: the difference from the literal row with its interval. Below: the middle 90 % of the attention values, a
-    line per stage; what lies close together hardly selects. A reading with just the attention of one above is left out.
-    """
-    others = readings[readings["reading"] != "literal"]
-    columns = [f"{stage} {bound}" for stage in STAGES for bound in ("5 %", "95 %")]
-    spread = readings.dropna(subset=columns).drop_duplicates(columns)
-    heights = [max(len(frame), 1) for frame in (others, spread)]
-    palette = sns.color_palette("colorblind", len(STAGES))
-    with style():
-        size = (WIDTH, 1.9 + 0.45 * sum(heights))
-        figure, (above, below) = plt.subplots(2, figsize=size, layout="constrained", height_ratios=heights)
-        places = np.arange(len(others))
-        above.axvline(0, color="0.3", linewidth=1)
-        above.hlines(places, others["low"], others["high"], color=BLUE, linewidth=4, alpha=0.45)
-        above.plot(others["difference"], places, "o", color=BLUE, markersize=8)
-        above.set(xlabel=f"{LABELS[metric]} gained (points)")
-        for i, stage in enumerate(STAGES):
-            rows = np.arange(len(spread)) + 0.22 * (i - 1)
-            ends = spread[f"{stage} 5 %"], spread[f"{stage} 95 %"]
-            below.hlines(rows, *ends, color=palette[i], linewidth=3, label=stage)
-            for end in ends:  # where a line is too short to be seen, its ends are
-                below.plot(end, rows, "|", color=palette[i], markersize=7, markeredgewidth=2)
-        below.set(xlabel="attention values, middle 90 %")
-        below.xaxis.set_major_locator(MaxNLocator(5))
-        for axes, frame, height in zip((above, below), (others, spread), heights, strict=True):
-            axes.set_yticks(np.arange(len(frame)), frame["reading"].str.replace("maps-one", "maps-\none"))
-            axes.set_ylim(height - 0.4, -0.6)
-            axes.grid(axis="y", visible=False)
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
-    told = [
-        f"{line['reading']} {gained(line['difference'], line['low'], line['high'])}" for _, line in others.iterrows()
-    ]
-    ranges = [
-        f"{line['reading']} "
-        + ", ".join(f"{stage} {line[f'{stage} 5 %']:.3f} to {line[f'{stage} 95 %']:.3f}" for stage in STAGES)
-        for _, line in spread.iterrows()
-    ]
-    return figure, (
-        f"Two charts. {LABELS[metric]} gained over the literal reading in points: {'; '.join(told) or 'not run'}. "
-        f"Middle 90 % of the attention values: {'; '.join(ranges) or 'not run'}."
-    )

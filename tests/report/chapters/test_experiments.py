@@ -1,39 +1,88 @@
 """The joint-loss paper's experiments as its chapter shows them."""
 
+import dataclasses
+import re
+
+import numpy as np
 import pytest
 
-from reidkit.published import TABLE_1
+from reidkit.profile import Profile
+from reidkit.records import Record
 from reidkit.report.chapters import experiments as shown
-from reidkit.report.verdicts import gains
+from reidkit.report.differences import with_interval
+from reidkit.report.rows import difference
 from tests.report.conftest import MakeRecord, check_page
 
 
 def test_grid_heat_map_leaves_blank_what_was_not_run(make_record: MakeRecord) -> None:
     record = make_record("eca", "ce+tri")
     score = f"{100 * record.metrics['mAP']:.1f}"
-    figure, alt = shown.grid_heat_map(shown.grid([record]))
+    figure, alt = shown.grid_heat_map({"toy": shown.grid([record]), "Market-1501": shown.grid([])})
+    check_page(figure)
     texts = [text.get_text() for text in figure.axes[0].texts]
-    assert sorted(texts) == sorted([score] + ["not run"] * 17)
-    assert f"ECA: CE not run, CE + Tri {score}, CE + Tri + Cir not run" in alt
-    figure, _ = shown.grid_heat_map(shown.grid([]))
-    assert [text.get_text() for text in figure.axes[0].texts] == ["not run"] * 18
+    assert sorted(texts) == sorted([score] + ["–"] * 17)
+    assert f"toy, ECA: CE not run, CE + Tri {score}, CE + Tri + Cir not run" in alt
+    assert [text.get_text() for text in figure.axes[1].texts] == ["–"] * 18
+
+
+def runs(make_record: MakeRecord, *rows: str) -> dict[str, list[Record]]:
+    return {row: [make_record(*row.split("/")[:2], seed=seed) for seed in (0, 1)] for row in rows}
 
 
 def test_gain_chart_draws_both_and_says_both(make_record: MakeRecord) -> None:
-    found = gains(TABLE_1, [make_record(), make_record("se")])
-    figure, alt = shown.gain_chart(found)
-    assert len(figure.axes[0].get_yticklabels()) == 7
-    line = found.set_index("method").loc["Baseline(+SE)"]
-    assert f"Baseline(+SE): paper +8.38, here {line['ours']:+.2f}" in alt
-    assert "Ours: paper +14.65, here not run" in alt
+    data = {"toy": runs(make_record, "none/ce", "se/ce", "half/ce")}
+    figure, alt = shown.gain_chart(data)
+    check_page(figure)
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
+        "Baseline(+SE)",
+        "the constant ½ (control)",
+    ]
+    assert f"Baseline(+SE): paper +8.38, toy {with_interval(difference(data['toy'], 'se/ce', 'none/ce'))}" in alt
 
 
-def test_every_figure_fits_a_page_and_is_legible_on_a_telephone(make_record: MakeRecord) -> None:
-    for figure, _ in (
-        shown.grid_heat_map(shown.grid([make_record()])),
-        shown.gain_chart(gains(TABLE_1, [make_record()])),
-    ):
-        check_page(figure)
+def test_the_table_has_the_papers_rows_and_the_controls(make_record: MakeRecord) -> None:
+    data = {"toy": runs(make_record, "none/ce", "half/ce"), "Market-1501": {}}
+    table = shown.ablation_table(data).set_index("Row")
+    assert len(table) == 8 + 3
+    assert table.loc["Ours"].tolist() == ["79.70", "–", "–", "–", "–"]
+    paper, toy, seeds = table.loc["the constant ½ (control)"].tolist()[:3]
+    assert paper == "–"
+    assert toy.startswith(f"{np.mean([100 * record.metrics['mAP'] for record in data['toy']['half/ce']]):.1f} [")
+    assert [text for text, _ in re.findall(r"`(\d) <(runs/[^>]+)>`", seeds)] == ["0", "1"]
+    assert len(shown.behind(data)) == 4
+
+
+def test_the_answer_counts_the_modules_that_help(make_record: MakeRecord) -> None:
+    found = runs(make_record, "none/ce", "cbam/ce+tri+cir", "cbam/ce") | {"se/ce": [make_record("se", quality=0.9)]}
+    text = shown.answer(found, "toy")
+    assert with_interval(difference(found, "cbam/ce+tri+cir", "none/ce")) in text
+    assert "Of 2 modules with cross-entropy alone, 1 clearly help" in text
+    assert shown.answer({}, "toy") == "On toy the paper's method and its baseline have not both been run yet."
+    assert [line.split(":")[1] for line in shown.controls(found, "toy")] == [" CBAM without the other losses"]
+
+
+def test_budgets_are_of_runs_that_differ_in_their_epochs_alone(
+    make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = Profile.read("market1501")
+    own = profile.config("none/ce")
+    alike = [
+        dataclasses.replace(make_record(), config=own.model_copy(update={"epochs": epochs, "seed": seed}).determinants)
+        for epochs, seed in ((30, 0), (own.epochs, 0), (own.epochs, 1))
+    ]
+    other = dataclasses.replace(
+        make_record(), config=own.model_copy(update={"batch_size": 32, "epochs": 30}).determinants
+    )
+    monkeypatch.setattr(shown, "read_records", lambda _: [*alike, other])
+    found = shown.budgets(profile, ["none/ce", "se/ce"])
+    assert {row: {epochs: len(seeds) for epochs, seeds in of.items()} for row, of in found.items()} == {
+        "none/ce": {30: 1, own.epochs: 2}
+    }
+    figure, alt = shown.budget_chart({"toy": found})
+    check_page(figure)
+    assert "toy, Baseline: " in alt
+    assert "at 30" in alt
+    assert "not been trained" in shown.budget_chart({"toy": {}})[1]
 
 
 def test_grid_holds_what_was_run_and_nan_elsewhere(make_record: MakeRecord) -> None:

@@ -18,10 +18,9 @@ from reidkit.report import sheets
 from reidkit.report.chapters import heat_maps as shown
 from reidkit.report.style import Drawing
 from reidkit.report.words import field_title
-from reidkit.runs import heat_map_folder, heat_maps, load_network, run, with_weights
+from reidkit.runs import load_network, run
 from reidkit.systems.attributes import EXAMPLES, attribute_names
 from tests.report.conftest import check_page
-
 
 SIZE = (64, 32)  # of what the profile's networks are given
 
@@ -152,21 +151,6 @@ def test_the_moved_sheet_says_what_is_left(explained: shown.Explained) -> None:
     left = dict(re.findall(r"(stored|flip|shift|erase|all) (\d+) %", alt))
     assert left["stored"] == left["flip"] == "100"
     assert int(left["all"]) <= min(int(left["shift"]), int(left["erase"])) + 1
-
-
-def test_stored_maps_are_weighed(build: Path, synthped: Path) -> None:
-    config = Profile.read("smoke", data_root=str(synthped)).config("attributes")
-    assert set(shown.stored_table({"here": config})["Images"]) == {"not stored here"}
-    with_weights(config, progress=False)
-    maps = heat_maps(config, "query", progress=False)
-    table = shown.stored_table({"here": config}).set_index("Images of")
-    assert table.loc["train", "Images"] == "not stored here"
-    row = table.loc["query"]
-    assert row["Images"] == str(len(maps))
-    size = sum(path.stat().st_size for path in heat_map_folder(config, "query").glob("*.npy"))
-    assert row["Bytes per image"] == f"{size / len(maps):,.0f}"
-    assert maps.nbytes < size < maps.nbytes + 6 * 256  # but for the headers
-    assert row["Maps per image"] == "27 × 3 stages"
 
 
 def test_every_figure_fits_a_page_and_is_legible_on_a_telephone(explained: shown.Explained) -> None:

@@ -1,81 +1,56 @@
 """SAN-GAL's experiments as their chapter shows them."""
 
+import re
+
 import numpy as np
 import pytest
 
-from reidkit.evaluation.bootstrap import bootstrap
 from reidkit.models.backbone import STAGES
 from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1
+from reidkit.records import Record
 from reidkit.report.chapters import san_gal_experiments as shown
-from reidkit.report.rows import WIDENED, Rows, Spread, gain, query_scores
-from reidkit.systems.san_gal import ROWS
+from reidkit.report.differences import with_interval
+from reidkit.report.rows import WIDENED, Spread, difference, gain
+from reidkit.systems.san_gal import CONTROLS
 from tests.report.conftest import MakeRecord, check_page
 
 MARKET, DUKE = SAN_GAL_TABLE_1
 
 
-def test_reading_chart_draws_gains_and_each_attention_once(make_san_gal_record: MakeRecord) -> None:
-    names = {"": 0.1, "/scaled-maps": 0.4, "/first-half": 0.1, "/online": 0.0}
-    records = [make_san_gal_record(SAN_GAL_OURS + name, spread=spread) for name, spread in names.items()]
-    readings = shown.readings(SAN_GAL_TABLE_1[0], records)
-    figure, alt = shown.reading_chart(readings)
-    above, below = figure.axes
-    assert [text.get_text() for text in above.get_yticklabels()] == ["scaled-maps", "first-half", "online"]
-    # first-half has the literal attention, online has none that is stored
-    assert [text.get_text() for text in below.get_yticklabels()] == ["literal", "scaled-maps"]
-    assert [len(lines.get_segments()) for lines in below.collections] == [2] * len(STAGES)
-    for _, line in readings.iloc[1:].iterrows():
-        assert f"{line['reading']} {line['difference']:+.2f} ({line['low']:+.2f} to {line['high']:+.2f})" in alt
-    assert "scaled-maps layer2 0.500 to 0.900, layer3 0.500 to 0.900" in alt
-    assert "not run" in shown.reading_chart(readings.iloc[:0])[1]
-
-
-def test_every_figure_fits_a_page_and_is_legible_on_a_telephone(make_san_gal_record: MakeRecord) -> None:
-    for figure, _ in (
-        shown.reading_chart(
-            shown.readings(
-                SAN_GAL_TABLE_1[0],
-                [make_san_gal_record(SAN_GAL_OURS + name) for name in ("", "/scaled-maps-one-sigmoid")],
-            )
-        ),
-    ):
-        check_page(figure)
-
-
-def test_steps_are_every_gain_of_a_row_over_one_above_it(make_san_gal_record: MakeRecord) -> None:
-    records = {
-        row: [make_san_gal_record(row, seed, quality=0.4 + i / 10) for seed in (0, 1)] for i, row in enumerate(ROWS)
+def runs(make: MakeRecord, **quality: float) -> dict[str, list[Record]]:
+    """Two seeds of each of the rows and of the controls that `SHOWN` has, so good; 0.6 unless given."""
+    return {
+        row: [make(row, seed, quality=quality.get(row.rpartition("/")[-1].replace("+", "_"), 0.6)) for seed in (0, 1)]
+        for row in shown.SHOWN
+        if row.partition("/")[2] not in CONTROLS
     }
-    found = shown.steps(MARKET, [record for seeds in records.values() for record in seeds])
-    expected = [
-        (b, a, metric) for i, a in enumerate(MARKET.rows) for metric in MARKET.metrics for b in MARKET.rows[i + 1 :]
-    ]
-    assert list(zip(found["row"], found["over"], found["metric"], strict=True)) == [
-        (row.method, over.method, metric) for row, over, metric in expected
-    ]
-    for (row, over, metric), (_, line) in zip(expected, found.iterrows(), strict=True):
-        assert line["paper"] == pytest.approx(row.scores[metric] - over.scores[metric])
-        ours, base = (query_scores(records[str(cell)])[metric].to_numpy() for cell in (row.cell, over.cell))
-        spread = Rows(record for seeds in records.values() for record in seeds).spread
-        assert spread.freedom == 3
-        low, high = bootstrap((ours - base)[:, None], np.sqrt(1 / 2 + 1 / 2) * spread.std[metric], 3)
-        assert line["ours"] == pytest.approx(ours.mean() - base.mean())
-        assert (line["low"], line["high"], line["covers"]) == (pytest.approx(low[0]), pytest.approx(high[0]), "")
-    table = shown.step_table(found)
-    assert table["Here"].tolist() == [f"{x:+.2f}".replace("-", "−") for x in found["ours"]]
-    assert table["Paper"].tolist()[0] == "−0.20"
-    assert table["Gain"].tolist()[-1] == "ID+attrAttention over ID+attr, mAP"
-    by_seed = shown.steps_by_seed(MARKET, [*records["IDonly"], *records["ID+attr"], records[SAN_GAL_OURS][1]])
-    first, last = MARKET.rows[0], MARKET.rows[-1]
-    assert by_seed[last.method, first.method] == pytest.approx(
-        [100 * (records[SAN_GAL_OURS][1].metrics["mAP"] - records["IDonly"][1].metrics["mAP"])]
+
+
+def test_the_table_and_the_chart_have_every_row_that_was_run(make_san_gal_record: MakeRecord) -> None:
+    data = {"toy": runs(make_san_gal_record, ID_attr=0.8), "Market-1501": {}}
+    table = shown.ablation_table(data).set_index("Row")
+    assert table.loc["IDonly", "Paper"] == "81.30"
+    assert table.loc["ID+attr", "toy"].startswith(
+        f"{np.mean([100 * r.metrics['mAP'] for r in data['toy']['ID+attr']]):.1f} ["
     )
-    gained = [
-        100 * (a.metrics["mAP"] - b.metrics["mAP"]) for a, b in zip(*(records[r] for r in ROWS[1::-1]), strict=True)
-    ]
-    assert by_seed[MARKET.rows[1].method, first.method] == pytest.approx(gained)
-    alone = shown.step_table(shown.steps(MARKET, records["IDonly"]))
-    assert set(alone["Here"]) | set(alone["95 % interval"]) == {"–"}
+    assert table.loc["another image's maps (control)"].tolist() == ["–"] * 5
+    assert len(re.findall(r"<runs/", " ".join(table.iloc[:, 2]))) == 2 * len(data["toy"])
+    figure, alt = shown.gain_chart(data)
+    check_page(figure)
+    assert "ID+attr: paper +0.80, toy +" in alt
+    assert "control" not in alt
+    assert len(shown.behind(data)) == 8
+
+
+def test_the_answer_and_the_controls_are_sentences_of_what_was_run(make_san_gal_record: MakeRecord) -> None:
+    found = runs(make_san_gal_record, ID_attr=0.8)
+    gain = difference(found, "ID+attr", "IDonly")
+    assert f"change mAP by {with_interval(gain)} points over *IDonly*" in shown.answer(found, "toy")
+    assert shown.answer({}, "toy") == "On toy its rows have not all been run yet."
+    assert shown.controls(found, "toy") == []
+    found[f"{SAN_GAL_OURS}/shuffled"] = found["IDonly"]
+    (line,) = shown.controls(found, "toy")
+    assert line.startswith("toy: the true maps over another image's maps: ")
 
 
 def test_readings_are_paired_with_the_literal_row_of_the_same_seeds(make_san_gal_record: MakeRecord) -> None:

@@ -1,0 +1,98 @@
+"""What the front page and book/summary.md say was found: sentences by hand, with the numbers of the runs in them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from reidkit.published import OURS, SAN_GAL_OURS, SAN_GAL_TABLE_1, TABLE_1
+from reidkit.records import Record
+from reidkit.report import localisation
+from reidkit.report.chapters.recipe import first_runs, row_of
+from reidkit.report.differences import with_interval
+from reidkit.report.rows import Estimate, Runs, difference
+from reidkit.report.words import signed
+
+Data = Mapping[str, Runs]  # by what a page calls the data set, the runs of one system
+
+
+def worth(found: Estimate) -> str:
+    """What a difference with its interval is worth, in words."""
+    if found.low > 0:
+        return "a clear gain"
+    return "a clear loss" if found.high < 0 else "nothing that can be told from chance"
+
+
+def each(data: Data, row: str, over: str) -> str:
+    """What a row has over another on every data set that has both: *−0.3 [−2.3 to +1.7] on SynthPed*."""
+    found = {title: difference(runs, row, over) for title, runs in data.items()}
+    run = [f"{with_interval(e)} on {title}" for title, e in found.items() if not np.isnan(e.ours)]
+    return " and ".join(run) or "(not run yet)"
+
+
+def method(data: Data) -> str:
+    """That of the joint-loss paper against its baseline."""
+    printed = TABLE_1.row("Ours").scores["mAP"] - TABLE_1.row("Baseline").scores["mAP"]
+    first = difference(next(iter(data.values())), OURS, "none/ce")
+    verdict = "not run yet" if np.isnan(first.ours) else worth(first)
+    headline = "The whole method gains" if first.low > 0 else "The gain of the whole method is gone"
+    return (
+        f"**{headline}.** In the paper, CBAM with the joint loss is worth {signed(printed)} points of mAP over the "
+        f"baseline. Here, trained to rest, it is {each(data, OURS, 'none/ce')}: {verdict}."
+    )
+
+
+def gates(data: Data) -> str:
+    """The channel gates against the constant ½."""
+    return (
+        "**SE and ECA do what a constant does.** A module that multiplies every residual branch by ½ and looks at "
+        f"nothing changes mAP by {each(data, 'half/ce', 'none/ce')}. What SE has over that constant is "
+        f"{each(data, 'se/ce', 'half/ce')}, what ECA has, {each(data, 'eca/ce', 'half/ce')}."
+    )
+
+
+def start() -> str:
+    """How the first ablation came out, and why."""
+    scores = {row_of(record): 100 * record.metrics["mAP"] for record in first_runs()}
+    se, triplet = (scores[row] - scores["none/ce"] for row in ("se/ce", "none/ce+tri"))
+    return (
+        "**A start that nobody prints decided our first ablation.** With residual branches at full strength, the "
+        f"usual start, SE seemed to be worth {signed(se, 1)} points on Market-1501 and the triplet loss "
+        f"{signed(triplet, 1)}. Neither is there when branches start at zero; {{doc}}`recipe` tells how it was found."
+    )
+
+
+def losses(data: Data) -> str:
+    """The triplet loss and the circle classifier."""
+    triplet, circle = each(data, "none/ce+tri", "none/ce"), each(data, "none/ce+tri+cir", "none/ce+tri")
+    return (
+        f"**The triplet loss works once it may begin.** It changes mAP by {triplet}, of which its batches alone are "
+        f"{each(data, 'none/ce/identities', 'none/ce')}; the circle classifier on top of it, by {circle}."
+    )
+
+
+def attributes(data: Data) -> str:
+    """What SAN-GAL's attributes bring, as labels and as attention."""
+    scores = {row.cell: row.scores["mAP"] for row in SAN_GAL_TABLE_1[0].rows}
+    labels, attention = scores["ID+attr"] - scores["IDonly"], scores[SAN_GAL_OURS] - scores["ID+attr"]
+    return (
+        "**Attribute labels are one thing, attribute attention another.** Labels as a second task change mAP by "
+        f"{each(data, 'ID+attr', 'IDonly')} (in the paper {signed(labels)}). Attention that heat maps guide, read "
+        f"literally, changes it by another {each(data, SAN_GAL_OURS, 'ID+attr')} (in the paper {signed(attention)}), "
+        "and it multiplies by nearly one and the same number everywhere."
+    )
+
+
+def maps(record: Record | None) -> str:
+    """Whether heat maps lie on their attributes."""
+    bold = "**A heat map that convinces the eye may miss.** "
+    if record is None or "localisation" not in record.tables:
+        return bold + "The measurement has not been run yet."
+    means = localisation.localisation_means(record.table("localisation"))
+    stage = localisation.best_stage(means, "energy")
+    row = means[(means["measure"] == "energy") & (means["stage"] == stage)].iloc[0]
+    balanced = 100 * record.metrics["balanced accuracy (identity)"]
+    return (
+        f"{bold}The attribute network names {balanced:.0f} % of a stranger's attributes, balanced over their classes. "
+        f"Of its best maps' energy {row['map']:.0f} % lies on the attribute; of a blob in the middle of the picture it "
+        f"is {row['centre']:.0f} %."
+    )

@@ -1,0 +1,55 @@
+"""The compared systems as their chapter shows them."""
+
+import numpy as np
+import pytest
+
+from reidkit.profile import Profile
+from reidkit.published import JOINT_LOSS, SAN_GAL_TABLE_2
+from reidkit.report.chapters import comparison as shown
+from reidkit.systems import ROWS, build_network
+from tests.report.conftest import MakeRecord, check_page
+
+
+def test_every_system_of_the_printed_tables_is_named_once_and_built_or_said_why_not() -> None:
+    printed = {
+        row.method
+        for table in [*list(JOINT_LOSS.values())[1:], *SAN_GAL_TABLE_2]
+        for row in table.rows
+        if row.cell is None
+    }
+    names = [rival.printed for rival in shown.RIVALS]
+    assert sorted(names) == sorted(printed)
+    assert all(rival.row in ROWS if rival.row else rival.remark for rival in shown.RIVALS)
+    assert len(shown.variants()) == 19
+
+
+@pytest.mark.parametrize("row", ["none/ce", "osnet", "spreid"])
+def test_the_cost_is_that_of_the_network(row: str) -> None:
+    profile = Profile.read("synthped-compared")
+    parameters, work, length = shown.cost(profile, row, identities=10)
+    config = profile.config(row)
+    network = build_network(row, 10, **config.model_dump(include={"width_multiplier", "residual_scale", "weights"}))
+    assert parameters * 1e6 == pytest.approx(sum(p.numel() for p in network.parameters()))
+    assert length > 0
+    assert 1 < work < 100
+
+
+def test_the_table_puts_the_best_first_and_the_chart_draws_what_was_run(make_record: MakeRecord) -> None:
+    runs = {"none/ce": [make_record(quality=0.5)], "none/ce+tri": [make_record(loss="ce+tri", quality=0.8)]}
+    found = shown.costs(Profile.read("synthped-compared"), ["none/ce", "none/ce+tri", "osnet"])
+    table = shown.ranking_table(found, {"toy": runs, "Market-1501": {}})
+    assert table["System"].tolist() == ["plain, triplet loss", "plain, cross-entropy", "OSNet"]
+    assert table["toy"].tolist()[-1] == "–"
+    figure, alt = shown.cost_chart(found, runs)
+    check_page(figure)
+    assert f"plain, cross-entropy {100 * runs['none/ce'][0].metrics['mAP']:.1f} at " in alt
+    assert "OSNet" not in alt
+    assert len(shown.behind({"toy": runs})) == 2
+
+
+def test_the_answer_names_who_is_clearly_better(make_record: MakeRecord) -> None:
+    runs = {"cbam/ce+tri+cir": [make_record("cbam", "ce+tri+cir", quality=0.5)]}
+    assert shown.answer(runs) == "Of 16 rows 1 have been run on SynthPed so far."
+    better = runs | {"osnet": [make_record("se", quality=0.9)], "pcb": [make_record("eca", quality=0.2)]}
+    assert "1 (OSNet) are clearly better than Li and Wang's method, 1 (PCB) clearly worse" in shown.answer(better)
+    assert np.isfinite(shown.score(better, "osnet").ours)

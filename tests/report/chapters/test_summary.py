@@ -1,0 +1,48 @@
+"""The findings as sentences."""
+
+import numpy as np
+import pytest
+
+from reidkit.records import Record
+from reidkit.report.chapters import summary as shown
+from reidkit.report.rows import Estimate
+from tests.report.conftest import MakeLocalisation, MakeRecord
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"), [(1, 2, "a clear gain"), (-2, -1, "a clear loss"), (-1, 1, "nothing that can be told")]
+)
+def test_what_a_difference_is_worth(low: float, high: float, words: str) -> None:
+    assert shown.worth(Estimate((low + high) / 2, low, high)).startswith(words)
+
+
+def test_a_method_that_gains_is_not_called_gone(make_record: MakeRecord) -> None:
+    def told(quality: float) -> str:
+        ours = make_record("cbam", "ce+tri+cir", quality=quality)
+        return shown.method({"toy": {"none/ce": [make_record(quality=0.6)], "cbam/ce+tri+cir": [ours]}})
+
+    assert told(0.9).startswith("**The whole method gains.** In the paper, CBAM with the joint loss is worth +14.65")
+    assert told(0.9).endswith("on toy: a clear gain.")
+    assert told(0.6).startswith("**The gain of the whole method is gone.**")
+    assert shown.method({"toy": {}}).endswith("(not run yet): not run yet.")
+
+
+def test_the_other_findings_hold_what_was_run(make_record: MakeRecord, make_san_gal_record: MakeRecord) -> None:
+    joint = {"toy": {f"{a}/ce": [make_record(a)] for a in ("none", "half", "se", "eca")}, "Market-1501": {}}
+    assert shown.gates(joint).count(" on toy") == 3
+    assert "not run yet" not in shown.gates(joint)
+    assert shown.losses(joint).count("(not run yet)") == 3
+    guided = {"toy": {row: [make_san_gal_record(row)] for row in ("IDonly", "ID+attr", "ID+attrAttention")}}
+    assert "(in the paper +0.80)" in shown.attributes(guided)
+    assert "(in the paper +1.80)" in shown.attributes(guided)
+    assert "+6.5 points on Market-1501" in shown.start()
+
+
+def test_maps_are_told_with_their_network(make_record: MakeRecord, localisation: MakeLocalisation) -> None:
+    assert shown.maps(None).endswith("not been run yet.")
+    record: Record = make_record()
+    record.tables["localisation"] = localisation({"hat": 0.2, "bag": 0.1})
+    record.metrics["balanced accuracy (identity)"] = 0.815
+    text = shown.maps(record)
+    assert "names 82 % of" in text or "names 81 % of" in text
+    assert np.isfinite(float(text.rsplit(" ", 2)[-2]))
