@@ -61,6 +61,7 @@ if repository := os.environ.get("REPOSITORY"):  # where this book's source can b
     elif workflow.is_main_process:
         print(f"REPOSITORY={repository}: not on GitHub, so that pages get no launch buttons", file=sys.stderr)
 if PLAN["people"]:
+    site["sphinx"]["config"]["people_shown"] = True
     site["html"]["announcement"] = (
         f"Built from {' and '.join(PLAN['people'])}: these pages may show real people. Keep them to yourself."
     )
@@ -99,6 +100,7 @@ rule book:
     shell:
         """
         rm -rf {params.build:q}/_build/html {params.source:q}/_assets && cp -r book/_assets {params.source:q}/_assets
+        cp LICENSE {params.source:q}/_assets/LICENSE.txt && cp CITATION.cff {params.source:q}/_assets
         jupyter-book build {params.source:q} --path-output {params.build:q} --config {input.config:q} \
             --toc {params.toc:q} --all -W -n --keep-going > {log:q} 2>&1 || {{ tail -n 40 {log:q}; exit 1; }}
         rm -rf {params.build:q}/html && mv {params.build:q}/_build/html {params.build:q}/html
@@ -134,7 +136,7 @@ rule zip:  # the site, the records that its numbers come from, and a checksum of
         """
 
 
-rule pdf:  # the whole book on one page, printed by a browser
+rule pdf:  # the whole book but for the pages of runs, on one page and printed by a browser
     input:
         index=shown_to_others,
         config=CONFIG,
@@ -143,7 +145,7 @@ rule pdf:  # the whole book on one page, printed by a browser
     params:
         source=BUILD / "source",
         print=BUILD / "print",
-        toc=(BUILD / "source" / "_toc.yml").resolve(),
+        toc=Path("book/_toc.yml").resolve(),
         page=(BUILD / "print" / "_build" / "singlehtml" / "index.html").resolve().as_uri(),
     log:
         BUILD / "logs" / "pdf.log",
@@ -156,6 +158,7 @@ rule pdf:  # the whole book on one page, printed by a browser
         "$chromium" --headless --no-sandbox --disable-gpu --no-pdf-header-footer --generate-pdf-document-outline \
             --run-all-compositor-stages-before-draw --virtual-time-budget=300000 \
             --print-to-pdf={output:q} {params.page:q} >> {log:q} 2>&1 || {{ tail -n 20 {log:q}; exit 1; }}
+        python -m reidkit.report.bookmarks {output:q}
         """
 
 

@@ -53,11 +53,14 @@ def repetition_table(found: Sequence[Repetition]) -> pd.DataFrame:
 def repetitions_in_words(found: Sequence[Repetition]) -> str:
     """What the repetitions say, in a sentence or two."""
     if not found:
-        return "No published run was repeated when this copy of the book was built."
+        return (
+            "None was repeated when this copy of the book was built. `make book FRESH=1` trains all of them anew, "
+            "`reidkit verify` a single one."
+        )
     scores = ", ".join(
         f"{100 * pair.here.metrics[pair.metric]:.2f} against {100 * pair.published.metrics[pair.metric]:.2f} "
         f"({pair.metric}, {run_link(pair.published.name)})"
         for pair in found
     )
     runs = "One published run was" if len(found) == 1 else f"{len(found)} published runs were"
-    return f"{runs} trained once more on the machine that built this copy: {scores}."
+    return f"{runs} trained once more on the machine that built this copy ({{numref}}`table-repetitions`): {scores}."

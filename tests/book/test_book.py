@@ -59,7 +59,7 @@ def test_no_page_is_an_orphan() -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_whole(site: Path, name: str) -> None:
     soup = page(site, name)
-    assert soup.h1
+    assert len(soup.select("h1")) == 1
     images = soup.select("article img")
     assert [image["src"][:80] for image in images if not image.get("alt", "").strip()] == []
     assert not soup.select(".system-message, .problematic")
@@ -69,6 +69,9 @@ def test_page_is_whole(site: Path, name: str) -> None:
         code.decompose()  # code may speak of roles; prose may not show one
     raw = [text for text in soup.select_one("article").stripped_strings if re.search(r"\{(numref|cite|doc|eq)", text)]
     assert raw == []
+    assert not [head for head in soup.select("article table.table th") if not head.get("scope") or not head.get_text()]
+    assert soup.select_one(".bd-footer-content a[href$='CITATION.cff']")
+    assert len(soup.find("meta", {"name": "description"})["content"]) > 10
 
 
 @pytest.mark.parametrize("name", PAGES)

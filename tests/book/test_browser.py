@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Viewport
 
 from reidkit.models import ATTENTION
 from reidkit.profile import Profile
+from reidkit.report.bookmarks import halved
 from reidkit.runs import find_record
 from reidkit.systems.joint_loss import GRID, LOSSES
 from tests.book.conftest import Make
@@ -120,8 +121,8 @@ def test_a_page_is_accessible_by_day_and_by_night(reader: Reader, name: str) -> 
         assert violations(page, reader.site) == []
 
 
-# What Sphinx and its extensions write themselves: the label of a folded cell, the roles of a list of references.
-THEIRS = ("label-content-name-mismatch", "aria-deprecated-role", "aria-required-children")
+# What Sphinx and its extensions write themselves: the roles of a list of references.
+THEIRS = ("aria-deprecated-role", "aria-required-children")
 
 
 def violations(page: Page, site: Path) -> list[str]:
@@ -145,6 +146,43 @@ def test_search_finds_a_known_word(reader: Reader) -> None:
     results = page.locator("#search-results ul.search li a")
     expect(results.first).to_be_visible(timeout=15_000)
     assert any("How to read this book" in text for text in results.all_inner_texts())
+
+
+def test_search_shows_the_places_and_no_page_of_a_run(reader: Reader) -> None:
+    page = reader.page
+    page.goto((reader.site / "search.html").as_uri() + "?q=circle+loss")
+    expect(page.locator("#search-results .search-summary")).to_contain_text("found", timeout=15_000)
+    links = page.locator("#search-results ul.search > li > a").evaluate_all("all => all.map(a => a.pathname)")
+    assert links
+    assert not [link for link in links if "/runs/" in link]
+    places = page.locator("#search-results .context")
+    assert places.count() > len(links) / 2
+    assert "circle" in places.locator("mark").first.inner_text().lower()
+    places.locator("a[href*='losses.html#']").first.click()
+    expect(page).to_have_url(re.compile(r"losses\.html#"))
+
+
+def test_the_table_of_runs_is_sorted_and_filtered(reader: Reader) -> None:
+    page = reader.open("runs")
+    rows = page.locator("#table-runs tbody tr").locator("visible=true")
+    everything = rows.count()
+
+    def column(name: str) -> list[str]:
+        names = page.locator("#table-runs thead th").all_inner_texts()
+        place = next(i for i, text in enumerate(names) if text.startswith(name))
+        return [row.locator("td").nth(place).inner_text() for row in rows.all()]
+
+    page.get_by_role("button", name="mAP").click()
+    scores = [float(score) for score in column("mAP") if score != "–"]
+    assert len(scores) > 10
+    assert scores == sorted(scores, reverse=True)
+    assert "–" not in column("mAP")[: len(scores)]
+    expect(page.locator("#table-runs th[aria-sort=descending]")).to_have_count(1)
+    page.get_by_label("Show runs with").fill("market1501 CBAM")
+    assert 0 < rows.count() < everything
+    assert all("cbam" in run for run in column("Run"))
+    expect(page.locator(".filters output")).to_contain_text(f"{rows.count()} of {everything}")
+    assert violations(page, reader.site) == []
 
 
 # -------------------------------------------------------------------------------------------------------- the explorer
@@ -283,3 +321,11 @@ def test_the_book_as_a_pdf(site: Path, make: Make) -> None:
     numbered = [tag.get_text() for tag in source.select("figure .caption-number, table .caption-number")]
     assert len(numbered) > 70
     assert len({*numbered}) == len(numbered)
+    assert source.select_one(".cover .book").get_text() == "Attention in person re-identification"
+    listed = [link.get_text() for link in source.select(".book-contents a")]
+    chapters = [title.get_text().rstrip("#") for title in source.select("article h1")]
+    assert chapters[1:] == listed
+    assert not source.select("#document-runs h1, [id^='document-runs/']")
+    titles = re.findall(rb"/Title \(([^)]*)\)", printed)
+    assert len(titles) > 100
+    assert not [title for title in titles if halved(title) is not None]

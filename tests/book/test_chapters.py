@@ -55,9 +55,13 @@ def test_a_chapter_that_is_opened_in_lab_and_saved_stays_as_it_is(tmp_path: Path
     assert any(cell.cell_type == "code" for cell in model["content"].cells)
     kernel = KernelSpecManager().get_kernel_spec("python3")
     model["content"].metadata["kernelspec"]["display_name"] = kernel.display_name
-    model["content"].metadata["language_info"] = {"name": "python", "version": "3.11.0", "file_extension": ".py"}
+    told = {"name": "python", "version": "3.11.0", "file_extension": ".py", "pygments_lexer": "ipython3"}
+    model["content"].metadata["language_info"] = told
     for number, cell in enumerate(model["content"].cells):
+        cell.metadata["user_expressions"] = []  # jupyterlab-myst leaves it there
         if cell.cell_type == "code":
+            tags = cell.metadata.get("tags", [])
+            assert bool(cell.metadata.get("jupyter")) == ("-input" in str(tags) and "parameters" not in tags)
             cell.execution_count, cell.outputs = number, [nbformat.v4.new_output("stream", text="42")]
     manager.save(model, f"{chapter}.md")
     assert (tmp_path / f"{chapter}.md").read_bytes() == (BOOK / f"{chapter}.md").read_bytes()

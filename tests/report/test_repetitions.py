@@ -15,7 +15,7 @@ def test_what_was_trained_again_stands_beside_what_is_published(
     build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shown, "record_roots", lambda: (build / "records", tmp_path))
-    assert shown.repetitions_in_words(shown.repetitions()).startswith("No published run was repeated")
+    assert shown.repetitions_in_words(shown.repetitions()).startswith("None was repeated")
     record(tmp_path, "synthped-none-ce-seed0-11111111", mAP=0.521)
     record(tmp_path, "synthped-attributes-seed0-22222222", accuracy=0.9)
     record(tmp_path, "synthped-se-ce-seed0-33333333", mAP=0.6)  # not repeated

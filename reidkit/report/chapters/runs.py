@@ -1,7 +1,7 @@
 """A page for every run behind the book: its scores and curves, what decided them, and how to make them again."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from reidkit.report import words
 from reidkit.report.display import Written
 from reidkit.report.explorer.panels import training_charts
 from reidkit.report.markup import markup
-from reidkit.report.tables import told_apart
+from reidkit.report.tables import provenance, told_apart
 from reidkit.runs import find_record
 from reidkit.settings import Configuration
 from reidkit.systems import SYSTEMS
@@ -35,6 +35,16 @@ def planned(profile: Profile) -> list[Configuration]:
     if profile.dataset != "synthped" or "san-gal" not in profile.systems:
         plans.append(Profile.read("synthped"))
     return [config for plan in plans for config in plan.configs()]
+
+
+def overview(records: Iterable[Record]) -> pd.DataFrame:
+    """A row per record: what was run, how it scored (in per cent, – where it ranks nothing), and where it is from."""
+    records = list(records)
+    table = provenance(records).drop(columns=["Commit", "torch"])  # of which each run's own page tells
+    for place, metric in enumerate(("mAP", "rank-1"), start=3):
+        scores = (record.metrics.get(metric) for record in records)
+        table.insert(place, words.LABELS[metric], ["–" if score is None else f"{100 * score:.2f}" for score in scores])
+    return table
 
 
 def write_pages(profile: Profile, source: Path, toc: Path) -> list[Path]:
@@ -80,14 +90,16 @@ def page(record: Record, title: str) -> str:
     downloads = [f"{{download}}`{file} <{record.name}/{file}>`" for file in files]
     scores = [{"Metric": name, "Here": f"{100 * value:.2f}"} for name, value in record.metrics.items()]
     parts = [
+        "---\nnosearch: true\n---",
         f"# {title}",
+        "One of the {doc}`runs </runs>` behind this book.",
         "## Scores",
         "In per cent.",
         Written(pd.DataFrame(scores)).markdown(),
         "## Curves",
         markup("figures.html", style=markup("style.css"), figures=training_charts([record])),
         "## Where it was made",
-        Written(pd.DataFrame({"": list(made), "This run": list(made.values())})).markdown(),
+        Written(pd.DataFrame({"What": list(made), "This run": list(made.values())})).markdown(),
         "## How to make it again",
         "`verify` repeats the run from its own parameters, at the commit above, and says which metric moved. On the "
         "same machine, with as many threads, none should.",

@@ -10,7 +10,7 @@ from reidkit.places import project_root
 from reidkit.profile import Profile
 from reidkit.records import Record, read_records, write_record
 from reidkit.report import tables
-from reidkit.report.chapters.runs import has_reading, page, titles, write_pages
+from reidkit.report.chapters.runs import has_reading, overview, page, titles, write_pages
 from tests.report.conftest import MakeRecord
 
 ORIGIN = {
@@ -49,7 +49,7 @@ def planned(build: Path, make_record) -> tuple[Profile, Record]:  # type: ignore
 def test_a_page_tells_all_that_its_record_holds(planned: tuple[Profile, Record]) -> None:
     _, record = planned
     text = page(record, titles({record.name: record})[record.name])
-    assert text.startswith("# cbam/ce+tri+cir on SynthPed, market-like, seed 0\n")
+    assert "\n# cbam/ce+tri+cir on SynthPed, market-like, seed 0\n" in text
     for metric, value in record.metrics.items():
         assert f"| {metric} | {100 * value:.2f} |" in text
     for parameter, value in record.config.items():
@@ -78,6 +78,14 @@ def test_pages_lie_beside_their_files_and_in_the_contents(planned: tuple[Profile
     assert runs["sections"] == [{"file": f"runs/{path.stem}"} for path in pages]
     for link in tables.provenance([record])["Record"]:
         assert f"<runs/{record.name}>" in link
+
+
+def test_the_overview_has_the_scores_of_those_that_rank(make_record: MakeRecord) -> None:
+    ranks, names = make_record(), make_record("se")
+    del names.metrics["mAP"]
+    table = overview([ranks, names])
+    assert table["mAP"].tolist() == [f"{100 * ranks.metrics['mAP']:.2f}", "–"]
+    assert [*table.columns[:5]] == ["Record", "Run", "Seed", "mAP", "Rank-1"]
 
 
 def test_a_page_of_real_data_asks_for_the_data(build: Path) -> None:

@@ -1,0 +1,75 @@
+"""Folded code on a page, as a Sphinx extension: each fold says what it holds, and the setup of a chapter is one.
+
+MyST-NB calls every fold alike, and shows the imports that a chapter begins with.
+"""
+
+from typing import Any
+
+from docutils import nodes
+from markupsafe import escape
+from myst_nb.sphinx_ import HideCodeCellNode
+from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+SETUP = "Setup"
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.setup_extension("myst_nb")
+    app.add_post_transform(NameFolds)
+    app.add_node(HideCodeCellNode, override=True, html=(open_fold, close_fold))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+class NameFolds(SphinxPostTransform):
+    """Names folds after the figure or table that their code makes, and folds cells that only prepare, as one."""
+
+    default_priority = 198  # MyST-NB's HideInputCells, which makes the folds, is 199
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        cells = [cell for cell in self.document.findall(nodes.container) if cell.get("nb_element") == "cell_code"]
+        for cell in cells:
+            if not cell.children:
+                cell.parent.remove(cell)  # whose code is not shown and which shows nothing
+            elif prepares(cell):
+                fold_setup(cell)
+            elif cell.get("hide_mode"):
+                cell["prompt_show"] = cell["prompt_hide"] = self.name(cell)
+
+    def name(self, cell: nodes.container) -> str:
+        for kind, node in (("figure", nodes.figure), ("table", nodes.table)):
+            for made in cell.findall(node):
+                for numbered in self.env.toc_fignumbers.values():
+                    if number := numbered.get(kind, {}).get(made["ids"][0] if made["ids"] else ""):
+                        return f"Code of {self.config.numfig_format[kind] % '.'.join(map(str, number))}"
+        return "Code"
+
+
+def prepares(cell: nodes.container) -> bool:
+    """Whether a cell shows nothing and begins with parameters or imports."""
+    inputs = [part for part in cell.children if part.get("nb_element") == "cell_code_source"]
+    if len(inputs) != len(cell.children) or not inputs:
+        return False
+    return "parameters" in cell["cell_metadata"].get("tags", []) or inputs[0].astext().startswith(("import ", "from "))
+
+
+def fold_setup(cell: nodes.container) -> None:
+    """Folds a cell, or puts its code into the fold that stands right before it."""
+    place = cell.parent.index(cell)
+    before = cell.parent[place - 1] if place else None
+    if isinstance(before, nodes.container) and before.get("prompt_show") == SETUP:
+        before[0].extend(cell[0].children)
+        cell.parent.remove(cell)
+    else:
+        cell["hide_mode"], cell["prompt_show"], cell["prompt_hide"] = "input", SETUP, SETUP
+
+
+def open_fold(self: Any, node: HideCodeCellNode) -> None:
+    self.body.append(
+        f'<details class="hide {" ".join(node["classes"])}"><summary>{escape(node["prompt_show"])}</summary>\n'
+    )
+
+
+def close_fold(self: Any, node: HideCodeCellNode) -> None:
+    self.body.append("</details>\n")

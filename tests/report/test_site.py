@@ -1,0 +1,143 @@
+"""A site of a few pages: what stands around the text, what code is called, and what is searched."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from sphinx.application import Sphinx
+
+from reidkit.records import origin
+
+CONFIG = {
+    "extensions": ["myst_nb", "sphinxcontrib.bibtex", "sphinx_book_theme"]
+    + [f"reidkit.report.{name}" for name in ("citations", "folds", "site")],
+    "project": "A book",
+    "html_title": "A book",
+    "author": "Its authors",
+    "copyright": "2026",
+    "html_theme": "sphinx_book_theme",
+    "html_theme_options": {"repository_url": "https://github.com/someone/book", "path_to_docs": "book"},
+    "nb_execution_mode": "off",
+    "nb_render_markdown_format": "myst",
+    "nb_mime_priority_overrides": [["html", "text/markdown", 0]],
+    "nb_merge_streams": True,
+    "numfig": True,
+    "numfig_secnum_depth": 1,
+    "bibtex_bibfiles": ["references.bib"],
+    "bibtex_default_style": "author_year",
+    "people_shown": True,
+}
+TABLE = '~~~{table} A table.\n:name: "table-one"\n\n| a | b |\n| :-- | --: |\n| 1 | 2 |\n~~~\n'
+HIDDEN = {"tags": ["hide-input"]}
+CELLS = [
+    new_markdown_cell("# Runs\n\nWhat was *trained*, and how long it took."),
+    new_code_cell('profile = "smoke"', metadata={"tags": ["parameters"]}),
+    new_code_cell("profile = 'injected'", metadata={"tags": ["injected-parameters", "remove-input"]}),
+    new_code_cell("import torch", metadata=HIDDEN),
+    new_code_cell("numbered_table()", metadata=HIDDEN, outputs=[new_output("display_data", {"text/markdown": TABLE})]),
+    new_code_cell("Markdown()", metadata=HIDDEN, outputs=[new_output("display_data", {"text/markdown": "Words."})]),
+    new_code_cell("print(1)", outputs=[new_output("stream", text="1\n"), new_output("stream", text="2\n")]),
+]
+REFERENCES = "".join(
+    f"@misc{{{key}, author = {{{author}}}, title = {{On {key}}}, year = 2019}}\n"
+    for key, author in {
+        "one": "{The Paper}",
+        "two": "Bradley Efron and Robert Tibshirani",
+        "some": "Jun Fu and Jing Liu and Haijie Tian",
+        "others": "Jie Fu and Li Xu and Bo Qi",
+    }.items()
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    source = folder / "source"
+    (source / "runs").mkdir(parents=True)
+    pages = {
+        "index.md": "# First\n\nWords.\n\n```{toctree}\nruns\nglossary\nreferences\n```\n",
+        "runs/a.md": "---\nnosearch: true\n---\n\n# Archived\n\nAn unusual word.\n",
+        "runs/b.md": "---\nnosearch: true\n---\n\n# Archived too\n\nAn unusual word.\n",
+        "glossary.md": f"# Glossary\n\n## Terms\n\n{'Many words. ' * 40}\n",
+        "references.md": "# References\n\n```{bibliography}\n:all:\n```\n",
+        "references.bib": REFERENCES,
+    }
+    for name, text in pages.items():
+        (source / name).write_text(text)
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+    toctree = new_markdown_cell("```{toctree}\nruns/a\nruns/b\n```")
+    nbformat.write(new_notebook(cells=[*CELLS, toctree], metadata=kernel), source / "runs.ipynb")
+    Sphinx(source, None, folder / "html", folder / "trees", "html", CONFIG, status=None, warning=None).build()
+    return folder / "html"
+
+
+def page(site: Path, name: str) -> BeautifulSoup:
+    return BeautifulSoup((site / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
+
+
+def test_reading_on_leads_past_the_pages_of_runs(site: Path) -> None:
+    assert page(site, "runs").select_one("a.right-next")["href"] == "glossary.html"
+    assert page(site, "glossary").select_one("a.left-prev")["href"] == "runs.html"
+    assert not page(site, "runs/a").select(".prev-next-area a")
+
+
+def test_every_page_says_what_it_is_and_where_it_comes_from(site: Path) -> None:
+    soup = page(site, "runs")
+    assert len(soup.select("h1")) == 1
+    assert soup.find("meta", {"name": "description"})["content"] == "What was trained, and how long it took."
+    assert soup.find("meta", property="og:title")["content"] == "Runs"
+    footer = soup.select_one(".bd-footer-content")
+    commit = origin()["commit"]
+    assert f"commit {commit[:8]}" in footer.get_text() if commit else "commit" not in footer.get_text()
+    links = [link["href"] for link in footer.select("a")]
+    assert "https://github.com/someone/book/blob/main/book/runs.md" in links
+    assert {"_static/LICENSE.txt", "_static/CITATION.cff"} < {*links}
+    assert "Its authors (2026)" in footer.get_text()
+    assert "../_static/LICENSE.txt" in [link["href"] for link in page(site, "runs/a").select("footer a")]
+
+
+def test_pages_that_may_show_people_ask_not_to_be_listed(site: Path) -> None:
+    assert "noindex" in page(site, "index").find("meta", {"name": "robots"})["content"]
+
+
+def test_a_long_paragraph_is_described_by_whole_words(site: Path) -> None:
+    text = page(site, "glossary").find("meta", {"name": "description"})["content"]
+    assert 140 < len(text) <= 160
+    assert text.endswith(("words…", "Many…", "words.…"))
+
+
+def test_what_is_searched(site: Path) -> None:
+    index = (site / "searchindex.js").read_text()
+    assert "glossari" in index
+    assert '"unusu"' not in index
+    assert "Archived" not in index
+    script = (site / "_static" / "search-texts.js").read_text()
+    texts = json.loads(script.removeprefix("const searchTexts = ").rstrip(";\n"))
+    assert {*texts} == {"index", "runs", "glossary", "references"}
+    assert texts["runs"][0] == ["runs", "Runs", "What was trained, and how long it took. Words."]
+    assert [label for label, *_ in texts["glossary"]] == ["glossary", "terms"]
+    assert "search-texts.js" in (site / "search.html").read_text()
+
+
+def test_a_fold_is_called_by_what_its_code_makes_and_the_setup_is_one(site: Path) -> None:
+    folds = page(site, "runs").select("article details")
+    assert [fold.summary.get_text() for fold in folds] == ["Setup", "Code of Table 1", "Code"]
+    assert [code.get_text() for code in folds[0].select("pre")] == ['profile = "smoke"\n', "import torch\n"]
+    assert "injected" not in page(site, "runs").article.get_text()
+
+
+def test_what_one_cell_prints_is_one_output(site: Path) -> None:
+    assert [block.get_text() for block in page(site, "runs").select(".output.stream")] == ["1\n2\n\n"]
+
+
+def test_heads_of_tables_say_what_they_are_heads_of(site: Path) -> None:
+    heads = page(site, "runs").select("article th")
+    assert [head.get("scope") for head in heads] == ["col", "col"]
+
+
+def test_references_are_labelled_as_they_are_cited(site: Path) -> None:
+    labels = [label.get_text() for label in page(site, "references").select(".citation > .label")]
+    assert labels == ["[Efron and Tibshirani, 2019]", "[Fu et al., 2019a]", "[Fu et al., 2019b]", "[The Paper, 2019]"]
