@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.evaluation.ranking import Metric
 from reidkit.losses import BatchHardTripletLoss
 from reidkit.models.backbone import Bottleneck, ResNet50, load_initial_weights, scaled
 from reidkit.models.pooling import average, maximum
@@ -32,16 +31,13 @@ class BFEConfig(Configuration):
     """One run of BFE."""
 
     system = "bfe"
+    ranked_by = "euclidean"
 
     dropped: float = Field(0.33, ge=0, lt=1, description="share of the map's height that a batch loses")
 
     @property
     def compares(self) -> bool:
         return True
-
-    @property
-    def metric(self) -> Metric:
-        return "euclidean"
 
 
 def drop_stripe(maps: Tensor, share: float) -> Tensor:

@@ -22,7 +22,6 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.evaluation.ranking import Metric
 from reidkit.models.backbone import ResNet50, load_initial_weights, scaled
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import average
@@ -35,13 +34,10 @@ class SVDNetConfig(Configuration):
     """One run of SVDNet."""
 
     system = "svdnet"
+    ranked_by = "euclidean"
 
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="of the cross-entropy")
     iterations: int = Field(3, ge=0, description="of restraint and relaxation after the first training")
-
-    @property
-    def metric(self) -> Metric:
-        return "euclidean"
 
 
 def decorrelated(weight: Tensor) -> Tensor:

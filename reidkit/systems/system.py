@@ -147,7 +147,9 @@ class System:
     reading: Mapping[str, Any] = field(default_factory=dict)  # settings of the paper where they are not the defaults
     measure: Measure = rank
     guided: Callable[[Any, Maps], Maps] = lambda _, maps: maps  # what a run reads, from its guide's heat maps
+    within: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by row, the settings that are another row's
     ranks: bool = True  # whether it ranks a gallery
+    localised: bool = False  # whether it is shown on SynthPed too, where it is known what to look at, whatever the data
     # Where rows are the combinations of several choices: by choice, its values and what pages call them. A row is then
     # named by one value of each, joined by "/".
     choices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -73,7 +73,7 @@ def test_missing_runs_are_those_without_a_record(monkeypatch: pytest.MonkeyPatch
     assert ("none", "ce", 0) in missing
     assert ("none", "ce", 1) not in missing
     assert ("se", "ce", 0) not in missing
-    assert len(rows.records_of(profile)) == 1
+    assert len(rows.records_of(profile, "joint-loss")) == 1
 
 
 def test_records_and_plans_of_both_sides_of_san_gals_tables(

@@ -67,8 +67,8 @@ def batch(images: torch.Tensor) -> Batch:
 def test_a_row_of_any_system_learns_and_embeds_each_image_by_itself(row: str) -> None:
     system = ROWS[row]
     values = {"width_multiplier": 0.125, "weights": None, "image_height": 64, "image_width": 32, **system.rows[row]}
-    if values.get("row") == "ID+attrAttention":
-        values["attributes"] = SYSTEMS["attributes"].configuration(width_multiplier=0.125, weights=None)
+    for setting, other in system.within.get(row, {}).items():
+        values[setting] = ROWS[other].configuration(width_multiplier=0.125, weights=None)
     config = system.configuration.model_validate(values)
     network = system.build(config, Classes(3, GROUPS if "attributes" in config.needs else ()))
     images = torch.randn(6, 3, 64, 32)
