@@ -86,7 +86,7 @@ class Rows(Mapping[str, list[Record]]):
                 if keys := [key for key in one | two if key not in same and one.get(key) != two.get(key)]:
                     raise RecordError(
                         f"{other.name} and {record.name} are of different settings ({', '.join(keys)}) and do not "
-                        "belong in one table: pass the records of one profile, as `records_of(profile, system)` gives them"
+                        "belong in one table: pass the records of one profile and system, as `records_of` gives them"
                     )
             seeds = self.rows.setdefault(system.row_of(record.config), [])
             if any(record.config["seed"] == other.config["seed"] for other in seeds):

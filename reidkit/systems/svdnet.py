@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.models.backbone import ResNet50, load_initial_weights, scaled
+from reidkit.models.backbone import ResNet50, scaled
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import average
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Classes, Model, System, accuracy, seeded
+from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
 from reidkit.training import Stage
 
 
@@ -104,19 +104,11 @@ class SVDNet(Model):
         self.eigenlayer.weight.copy_(decorrelated(self.eigenlayer.weight))
 
 
-def build(config: SVDNetConfig, classes: Classes) -> SVDNet:
-    """The network of a run, freshly initialised from its seed."""
-    with seeded(config.seed):
-        network = SVDNet(classes.identities, config)
-    load_initial_weights(network.backbone, config.weights)
-    return network
-
-
 SYSTEM = System(
     name="svdnet",
     title="SVDNet",
     article="sun2017svdnet",
     configuration=SVDNetConfig,
     rows={"svdnet": {}},
-    build=build,
+    build=with_backbone(SVDNet),
 )

@@ -30,7 +30,7 @@ def records_behind(profile: Profile) -> dict[str, Record]:
 
 
 def planned(profile: Profile) -> list[Configuration]:
-    """The runs of a profile and of its companion, and those of SynthPed where a system is shown on that with any data."""
+    """The runs of a profile and of its companion, and SynthPed's where a system is shown on that with any data."""
     plans = [plan for plan in (profile, profile.other()) if plan]
     if profile.dataset != "synthped" or not any(SYSTEMS[name].localised for name in profile.systems):
         plans.append(Profile.read("synthped"))

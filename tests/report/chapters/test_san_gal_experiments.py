@@ -9,9 +9,7 @@ from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1
 from reidkit.report.chapters import san_gal_experiments as shown
 from reidkit.report.rows import WIDENED, Rows, Spread, gain, query_scores
 from reidkit.systems.san_gal import ROWS
-from tests.report.conftest import MakeRecord, check_page
-
-MARKET, DUKE = SAN_GAL_TABLE_1
+from tests.report.conftest import DUKE, MARKET, MakeRecord, check_page
 
 
 def test_reading_chart_draws_gains_and_each_attention_once(make_san_gal_record: MakeRecord) -> None:
