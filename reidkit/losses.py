@@ -170,7 +170,8 @@ class JointLoss(nn.Module):
     (network output, labels (N,)) -> {"cross-entropy": ..., "triplet": ..., "total": their sum}, and with the triplet
     what tells whether it has left the margin: "hardest positive" and "hardest negative", mean distances, and "active
     triplets", the share of anchors with a loss above 0. All of that is absent with `use_triplet=False`, the paper's
-    "Baseline". A circle classifier's logits bring the circle loss.
+    "Baseline". A circle classifier's logits bring the circle loss. `metric` is another loss of (features, labels) to be
+    added, as "metric".
 
     >>> from types import SimpleNamespace
     >>> output = SimpleNamespace(features=torch.eye(4), logits=torch.zeros(4, 2))  # of a network that knows nothing
@@ -178,10 +179,17 @@ class JointLoss(nn.Module):
     ['cross-entropy 0.69', 'triplet 0.30', 'total 0.99']
     """
 
-    def __init__(self, label_smoothing: float = 0.1, triplet_margin: float = 0.3, use_triplet: bool = True) -> None:
+    def __init__(
+        self,
+        label_smoothing: float = 0.1,
+        triplet_margin: float = 0.3,
+        use_triplet: bool = True,
+        metric: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
         self.triplet = BatchHardTripletLoss(triplet_margin) if use_triplet else None
+        self.metric = metric
 
     def forward(self, output: HasLogits, labels: Values) -> dict[str, Tensor]:
         logits, labels = batch(output.logits, labels, "logits")
@@ -189,6 +197,8 @@ class JointLoss(nn.Module):
         terms = {"cross-entropy": F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)}
         if self.triplet is not None:
             terms["triplet"] = self.triplet(output.features, labels)
+        if self.metric is not None:
+            terms["metric"] = self.metric(output.features, labels)
         terms["total"] = torch.stack(list(terms.values())).sum()
         if self.triplet is None:
             return terms

@@ -128,8 +128,8 @@ class Profile(Settings):
         given = self.model_dump(mode="json", include=set(Settings.model_fields), exclude_unset=True)
         values = given | plan.settings | dict(system.rows[row])
         values["seed"] = plan.seeds[0] if seed is None else seed
-        if values.get("row") == "ID+attrAttention":
-            values["attributes"] = self.config("attributes").model_dump(mode="json")
+        for setting, other in system.within.get(row, {}).items():
+            values[setting] = self.config(other).model_dump(mode="json")
         return validate(system.configuration, values, f"systems.{system.name}.settings")
 
     def rows(self, system: str) -> tuple[str, ...]:

@@ -190,6 +190,7 @@ class Configuration(Settings):
     """One run: a row of a system with a seed. Its name ends in a hash of everything that decides its numbers."""
 
     system: ClassVar[str]  # which of `reidkit.systems.SYSTEMS`
+    ranked_by: ClassVar[Literal["cosine", "euclidean"]] = "cosine"  # how its embeddings are compared
 
     seed: int = Field(0, ge=0, lt=2**32, description="of the first weights, the batches and the augmentation")
 
@@ -215,8 +216,8 @@ class Configuration(Settings):
 
     @property
     def metric(self) -> "Metric":
-        """What its embeddings are ranked by, as `evaluate_ranking` takes it."""
-        return "cosine"
+        """What its embeddings are ranked by, as `evaluate_ranking` takes it; another's where a distance is its own."""
+        return self.ranked_by
 
     @property
     def map_classes(self) -> Literal["predicted", "labels"]:

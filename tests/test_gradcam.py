@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from reidkit.gradcam import attribute_heat_maps, probability_gradient
 from reidkit.models.backbone import STAGES
 from reidkit.systems.attributes import AttributeNetwork
+from tests.benchmarks.gradcam import OneGroup
 
 CLASSES, FIELDS = [2, 4, 3], [1, 1, 2]  # as Market-1501's hat, age and colours: 4 attributes
 GROUPS, FIXED = [0, 1, 2, 2], [None, None, 1, 2]  # the group of each attribute, and its class if it has one of its own
@@ -122,18 +123,6 @@ def test_equations(dtype: torch.dtype, tolerance: float, last_stride: int, class
 def test_images_of_odd_size(last_stride: int, size: tuple[int, int]) -> None:
     network, images = attribute_network(last_stride), batch(2, *size)
     assert_maps_close(attribute_heat_maps(network, images), naive(network, images), 1e-5)
-
-
-class OneGroup(nn.Module):
-    """pytorch-grad-cam wants one tensor of outputs."""
-
-    def __init__(self, network: AttributeNetwork, group: int) -> None:
-        super().__init__()
-        self.network, self.group = network, group
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(images)[self.group]
-        return logits
 
 
 @pytest.mark.parametrize("layer", STAGES)

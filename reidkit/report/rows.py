@@ -86,7 +86,7 @@ class Rows(Mapping[str, list[Record]]):
                 if keys := [key for key in one | two if key not in same and one.get(key) != two.get(key)]:
                     raise RecordError(
                         f"{other.name} and {record.name} are of different settings ({', '.join(keys)}) and do not "
-                        "belong in one table: pass the records of one profile, as `records_of(profile)` gives them"
+                        "belong in one table: pass the records of one profile and system, as `records_of` gives them"
                     )
             seeds = self.rows.setdefault(system.row_of(record.config), [])
             if any(record.config["seed"] == other.config["seed"] for other in seeds):
@@ -176,7 +176,7 @@ def query_scores(records: Sequence[Record]) -> pd.DataFrame:
 # --------------------------------------------------------------------------------------------- the records of a profile
 
 
-def records_of(profile: Profile, system: str = "joint-loss", *, companion: bool = True) -> list[Record]:
+def records_of(profile: Profile, system: str, *, companion: bool = True) -> list[Record]:
     """The finished records of a profile's rows of one system, in its order, then those of its companion.
 
     A run of a control that looks like a row is left out: a record does not tell it.

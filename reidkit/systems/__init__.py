@@ -1,48 +1,32 @@
 """The systems: methods that are trained and measured, one file each. A new one is a file here and a line below."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from reidkit.data import AttributeGroup
 from reidkit.errors import nearest
-from reidkit.systems import (
-    aanet,
-    aligned_reid,
-    attributes,
-    bfe,
-    circle,
-    dare,
-    ianet,
-    joint_loss,
-    osnet,
-    pan,
-    pcb,
-    san_gal,
-    spreid,
-    svdnet,
-    vpm,
-)
 from reidkit.systems.system import Classes, Model, System
 
+_FILES = (
+    "joint_loss",
+    "attributes",
+    "san_gal",
+    "pcb",
+    "bfe",
+    "ianet",
+    "circle",
+    "osnet",
+    "svdnet",
+    "pan",
+    "vpm",
+    "aligned_reid",
+    "aanet",
+    "spreid",
+    "dare",
+)
 SYSTEMS: dict[str, System] = {
-    system.name: system
-    for system in (
-        joint_loss.SYSTEM,
-        attributes.SYSTEM,
-        san_gal.SYSTEM,
-        pcb.SYSTEM,
-        bfe.SYSTEM,
-        ianet.SYSTEM,
-        circle.SYSTEM,
-        osnet.SYSTEM,
-        svdnet.SYSTEM,
-        pan.SYSTEM,
-        vpm.SYSTEM,
-        aligned_reid.SYSTEM,
-        aanet.SYSTEM,
-        spreid.SYSTEM,
-        dare.SYSTEM,
-    )
+    system.name: system for system in (import_module(f"{__name__}.{file}").SYSTEM for file in _FILES)
 }
 """Every system by its name."""
 

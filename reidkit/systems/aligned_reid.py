@@ -21,11 +21,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reidkit.losses import hardest_pairs, mean_over
-from reidkit.models.backbone import ResNet50, load_initial_weights, scaled
+from reidkit.models.backbone import ResNet50, scaled
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import average, maximum
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Classes, Model, System, accuracy, seeded
+from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
 
 
 class AlignedReIDConfig(Configuration):
@@ -111,19 +111,11 @@ class AlignedReID(Model):
         return {**terms, "total": total, "accuracy": accuracy(output.logits, labels)}
 
 
-def build(config: AlignedReIDConfig, classes: Classes) -> AlignedReID:
-    """The network of a run, freshly initialised from its seed."""
-    with seeded(config.seed):
-        network = AlignedReID(classes.identities, config)
-    load_initial_weights(network.backbone, config.weights)
-    return network
-
-
 SYSTEM = System(
     name="aligned-reid",
     title="AlignedReID",
     article="zhang2017alignedreid",
     configuration=AlignedReIDConfig,
     rows={"aligned-reid": {}},
-    build=build,
+    build=with_backbone(AlignedReID),
 )

@@ -31,12 +31,9 @@ from reidkit.training import autocast, precision_of
 EXAMPLES = 24  # queries whose heat maps a record keeps
 
 
-class AttributeConfig(Configuration):
-    """One run of the attribute network."""
+class SanGalTraining(Configuration):
+    """What the paper prints of the training of both its networks."""
 
-    system = "attributes"
-
-    epochs: int = Field(10, ge=1, description="the epochs for which the paper keeps its pre-training head")
     optimizer: Literal["adam", "sgd"] = Field("sgd", description="sgd is with a momentum of 0.9")
     learning_rate: float = Field(1e-3, gt=0, description="the highest learning rate")
     warmup_epochs: float = Field(1, ge=0, description="epochs over which the learning rate rises linearly")
@@ -44,6 +41,14 @@ class AttributeConfig(Configuration):
     milestones: tuple[float, ...] = Field((5, 7, 15), description="epochs at which the learning rate falls")
     decay: float | tuple[float, ...] = Field((0.5, 0.2, 0.3), description="the factor by which it falls at each")
     weights: str | None = Field("imagenet", description="null, imagenet (torchvision's), or a local file of weights")
+
+
+class AttributeConfig(SanGalTraining):
+    """One run of the attribute network."""
+
+    system = "attributes"
+
+    epochs: int = Field(10, ge=1, description="the epochs for which the paper keeps its pre-training head")
 
     @property
     def needs(self) -> frozenset[str]:

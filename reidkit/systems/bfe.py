@@ -20,28 +20,24 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.evaluation.ranking import Metric
 from reidkit.losses import BatchHardTripletLoss
-from reidkit.models.backbone import Bottleneck, ResNet50, load_initial_weights, scaled
+from reidkit.models.backbone import Bottleneck, ResNet50, scaled
 from reidkit.models.pooling import average, maximum
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Classes, Model, System, accuracy, seeded
+from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
 
 
 class BFEConfig(Configuration):
     """One run of BFE."""
 
     system = "bfe"
+    ranked_by = "euclidean"
 
     dropped: float = Field(0.33, ge=0, lt=1, description="share of the map's height that a batch loses")
 
     @property
     def compares(self) -> bool:
         return True
-
-    @property
-    def metric(self) -> Metric:
-        return "euclidean"
 
 
 def drop_stripe(maps: Tensor, share: float) -> Tensor:
@@ -106,19 +102,11 @@ class BFE(Model):
         return {**terms, "total": terms["cross-entropy"] + terms["triplet"], "accuracy": accuracy(logits, labels)}
 
 
-def build(config: BFEConfig, classes: Classes) -> BFE:
-    """The network of a run, freshly initialised from its seed."""
-    with seeded(config.seed):
-        network = BFE(classes.identities, config)
-    load_initial_weights(network.backbone, config.weights)
-    return network
-
-
 SYSTEM = System(
     name="bfe",
     title="BFE (BDB)",
     article="dai2019bdb",
     configuration=BFEConfig,
     rows={"bfe": {}},
-    build=build,
+    build=with_backbone(BFE),
 )

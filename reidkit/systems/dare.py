@@ -15,7 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from reidkit.evaluation.ranking import Metric
 from reidkit.losses import BatchHardTripletLoss
 from reidkit.models.backbone import ResNet50, load_initial_weights, scaled
 from reidkit.models.pooling import average
@@ -27,14 +26,11 @@ class DaReConfig(Configuration):
     """One run of DaRe."""
 
     system = "dare"
+    ranked_by = "euclidean"
 
     @property
     def compares(self) -> bool:
         return True
-
-    @property
-    def metric(self) -> Metric:
-        return "euclidean"
 
 
 class Output(NamedTuple):

@@ -24,11 +24,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reidkit.losses import hardest_distances, mean_over
-from reidkit.models.backbone import ResNet50, load_initial_weights
+from reidkit.models.backbone import ResNet50
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import average
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Classes, Model, System, accuracy, seeded
+from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
 
 Interaction = Literal["softmax", "normalised"]
 
@@ -154,19 +154,11 @@ class IANet(Model):
         return {**terms, "total": total, "accuracy": accuracy(output.logits, labels)}
 
 
-def build(config: IANetConfig, classes: Classes) -> IANet:
-    """The network of a run, freshly initialised from its seed."""
-    with seeded(config.seed):
-        network = IANet(classes.identities, config)
-    load_initial_weights(network.backbone, config.weights)
-    return network
-
-
 SYSTEM = System(
     name="ianet",
     title="IANet",
     article="hou2019ianet",
     configuration=IANetConfig,
     rows={"ianet": {}, "ianet/normalised": {"interaction": "normalised"}},
-    build=build,
+    build=with_backbone(IANet),
 )

@@ -5,13 +5,13 @@ of the circle loss. Rows are the cells of its ablation, attention × loss, of wh
 controls that tell attention from what comes with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from reidkit.losses import JointLoss
 from reidkit.models.attention import ATTENTION
@@ -21,8 +21,24 @@ from reidkit.models.pooling import average
 from reidkit.settings import Configuration, nearest
 from reidkit.systems.system import Batch, Classes, Model, System, seeded
 
-LOSSES: dict[str, str] = {"ce": "CE", "ce+tri": "CE + Tri", "ce+tri+cir": "CE + Tri + Cir"}
-"""What is minimised, and how figures call it."""
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised: cross-entropy, and what stands beside it. Figures call it by its title."""
+
+    title: str
+    triplet: bool = False
+    classifier: Literal["linear", "circle"] = "linear"
+    metric: Callable[[], nn.Module] | None = None  # another loss of (features, labels)
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "ce": Objective("CE"),
+    "ce+tri": Objective("CE + Tri", triplet=True),
+    "ce+tri+cir": Objective("CE + Tri + Cir", triplet=True, classifier="circle"),
+}
+"""The losses by the names that settings and rows call them."""
+LOSSES: dict[str, str] = {name: objective.title for name, objective in OBJECTIVES.items()}
 
 
 class RunConfig(Configuration):
@@ -36,7 +52,7 @@ class RunConfig(Configuration):
     @field_validator("attention", "loss")
     @classmethod
     def _check_name(cls, name: str, info: ValidationInfo) -> str:
-        known = ATTENTION if info.field_name == "attention" else LOSSES
+        known = ATTENTION if info.field_name == "attention" else OBJECTIVES
         if name not in known:
             raise ValueError(f"there is no such {info.field_name}{nearest(name, known)}; there are {', '.join(known)}")
         return name
@@ -47,7 +63,8 @@ class RunConfig(Configuration):
 
     @property
     def compares(self) -> bool:
-        return "tri" in self.loss.split("+")
+        objective = OBJECTIVES[self.loss]
+        return objective.triplet or objective.metric is not None
 
 
 @dataclass(frozen=True)
@@ -155,17 +172,23 @@ class ReIDNetwork(Model):
 
 def build(config: RunConfig, classes: Classes) -> ReIDNetwork:
     """The network of a run, freshly initialised from its seed."""
+    objective = OBJECTIVES[config.loss]
     with seeded(config.seed):
         network = ReIDNetwork(
             classes.identities,
             attention=config.attention,
-            classifier="circle" if "cir" in config.loss.split("+") else "linear",
+            classifier=objective.classifier,
             width_multiplier=config.width_multiplier,
             last_stride=config.last_stride,
             circle_scale=config.circle_scale,
             circle_margin=config.circle_margin,
             residual_scale=config.residual_scale,
-            objective=JointLoss(config.label_smoothing, config.triplet_margin, use_triplet=config.compares),
+            objective=JointLoss(
+                config.label_smoothing,
+                config.triplet_margin,
+                objective.triplet,
+                objective.metric() if objective.metric else None,
+            ),
         )
     load_initial_weights(network.backbone, config.weights)
     return network

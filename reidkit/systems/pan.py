@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.models.backbone import ResNet50, load_initial_weights, scaled
+from reidkit.models.backbone import ResNet50, scaled
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import average
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Classes, Model, System, accuracy, seeded
+from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
 from reidkit.training import Stage
 
 
@@ -113,19 +113,11 @@ def sample(maps: Tensor, theta: Tensor) -> Tensor:
     return F.grid_sample(maps.float(), grid, align_corners=False).to(maps.dtype)
 
 
-def build(config: PANConfig, classes: Classes) -> PAN:
-    """The network of a run, freshly initialised from its seed."""
-    with seeded(config.seed):
-        network = PAN(classes.identities, config)
-    load_initial_weights(network.backbone, config.weights)
-    return network
-
-
 SYSTEM = System(
     name="pan",
     title="PAN",
     article="zheng2019pan",
     configuration=PANConfig,
     rows={"pan": {}},
-    build=build,
+    build=with_backbone(PAN),
 )

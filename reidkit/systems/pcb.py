@@ -24,11 +24,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.models.backbone import ResNet50, load_initial_weights, scaled
+from reidkit.models.backbone import ResNet50, scaled
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import average, stripes
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Classes, Model, System, accuracy, seeded
+from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
 from reidkit.training import Stage
 
 
@@ -126,19 +126,11 @@ class PCB(Model):
         self.refining = refining
 
 
-def build(config: PCBConfig, classes: Classes) -> PCB:
-    """The network of a run, freshly initialised from its seed."""
-    with seeded(config.seed):
-        network = PCB(classes.identities, config)
-    load_initial_weights(network.backbone, config.weights)
-    return network
-
-
 SYSTEM = System(
     name="pcb",
     title="PCB",
     article="sun2018pcb",
     configuration=PCBConfig,
     rows={"pcb": {}, "pcb+rpp": {"refined": True}},
-    build=build,
+    build=with_backbone(PCB),
 )

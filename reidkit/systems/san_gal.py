@@ -21,9 +21,8 @@ from reidkit.losses import JointLoss, attribute_loss
 from reidkit.models.backbone import STAGES, ResNet50, load_initial_weights
 from reidkit.models.heads import AttributeHeads, BNNeck, LinearClassifier
 from reidkit.models.pooling import average
-from reidkit.settings import Configuration
 from reidkit.systems import attributes as attribute_system
-from reidkit.systems.attributes import AttributeConfig, AttributeNetwork
+from reidkit.systems.attributes import AttributeConfig, AttributeNetwork, SanGalTraining
 from reidkit.systems.system import Batch, Classes, Maps, Material, Measured, Model, System, rank, seeded
 
 Row = Literal["IDonly", "ID+attr", "ID+attrAttention"]
@@ -52,19 +51,12 @@ CONTROLS: dict[str, dict[str, Any]] = {
 READING_KEYS = tuple(dict.fromkeys(key for reading in (*READINGS.values(), *CONTROLS.values()) for key in reading))
 
 
-class SanGalConfig(Configuration):
+class SanGalConfig(SanGalTraining):
     """One run of a row of SAN-GAL's Table 1, in one of the readings of its text. Literal readings are the default."""
 
     system = "san-gal"
 
     epochs: int = Field(20, ge=1, description="passes over the training images")
-    optimizer: Literal["adam", "sgd"] = Field("sgd", description="sgd is with a momentum of 0.9")
-    learning_rate: float = Field(1e-3, gt=0, description="the highest learning rate")
-    warmup_epochs: float = Field(1, ge=0, description="epochs over which the learning rate rises linearly")
-    warmup_factor: float = Field(0.03, gt=0, le=1, description="the factor on the learning rate at the start")
-    milestones: tuple[float, ...] = Field((5, 7, 15), description="epochs at which the learning rate falls")
-    decay: float | tuple[float, ...] = Field((0.5, 0.2, 0.3), description="the factor by which it falls at each")
-    weights: str | None = Field("imagenet", description="null, imagenet (torchvision's), or a local file of weights")
 
     row: Row = Field("IDonly", description="of the paper's Table 1")
     triplet: bool = Field(True, title="{} the triplet loss", description="the triplet loss beside the cross-entropy")
@@ -440,16 +432,16 @@ def attention_spread(network: nn.Module, maps: Maps) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+_ROWS = {row: {"row": row} for row in ROWS} | {
+    f"ID+attrAttention/{name}": {"row": "ID+attrAttention", **changed}
+    for name, changed in (READINGS | CONTROLS).items()
+}
 SYSTEM = System(
     name="san-gal",
     title="SAN-GAL",
     article="hou2021sangal",
     configuration=SanGalConfig,
-    rows={row: {"row": row} for row in ROWS}
-    | {
-        f"ID+attrAttention/{name}": {"row": "ID+attrAttention", **changed}
-        for name, changed in (READINGS | CONTROLS).items()
-    },
+    rows=_ROWS,
     build=build,
     row_groups={
         "table 1": ROWS,
@@ -458,4 +450,6 @@ SYSTEM = System(
     },
     measure=measure,
     guided=guiding_maps,
+    within={row: {"attributes": "attributes"} for row in _ROWS if row.startswith("ID+attrAttention")},
+    localised=True,
 )

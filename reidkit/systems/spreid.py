@@ -19,11 +19,11 @@ from pydantic import Field
 from torch import Tensor
 
 from reidkit.data.synthped import PARTS
-from reidkit.models.backbone import ResNet50, load_initial_weights
+from reidkit.models.backbone import ResNet50
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import average
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Classes, Model, System, accuracy, seeded
+from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
 
 MASKS: dict[str, tuple[str, ...]] = {
     "foreground": tuple(part for part in PARTS if part not in {"background", "occluder"}),
@@ -86,19 +86,11 @@ class SPReID(Model):
         return {"total": loss, "accuracy": accuracy(logits, batch.labels)}
 
 
-def build(config: SPReIDConfig, classes: Classes) -> SPReID:
-    """The network of a run, freshly initialised from its seed."""
-    with seeded(config.seed):
-        network = SPReID(classes.identities, config)
-    load_initial_weights(network.backbone, config.weights)
-    return network
-
-
 SYSTEM = System(
     name="spreid",
     title="SPReID",
     article="kalayeh2018spreid",
     configuration=SPReIDConfig,
     rows={"spreid": {}},
-    build=build,
+    build=with_backbone(SPReID),
 )

@@ -22,12 +22,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.evaluation.ranking import Metric
-from reidkit.models.backbone import ResNet50, load_initial_weights, scaled
+from reidkit.models.backbone import ResNet50, scaled
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import average
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Classes, Model, System, accuracy, seeded
+from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
 from reidkit.training import Stage
 
 
@@ -35,13 +34,10 @@ class SVDNetConfig(Configuration):
     """One run of SVDNet."""
 
     system = "svdnet"
+    ranked_by = "euclidean"
 
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="of the cross-entropy")
     iterations: int = Field(3, ge=0, description="of restraint and relaxation after the first training")
-
-    @property
-    def metric(self) -> Metric:
-        return "euclidean"
 
 
 def decorrelated(weight: Tensor) -> Tensor:
@@ -108,19 +104,11 @@ class SVDNet(Model):
         self.eigenlayer.weight.copy_(decorrelated(self.eigenlayer.weight))
 
 
-def build(config: SVDNetConfig, classes: Classes) -> SVDNet:
-    """The network of a run, freshly initialised from its seed."""
-    with seeded(config.seed):
-        network = SVDNet(classes.identities, config)
-    load_initial_weights(network.backbone, config.weights)
-    return network
-
-
 SYSTEM = System(
     name="svdnet",
     title="SVDNet",
     article="sun2017svdnet",
     configuration=SVDNetConfig,
     rows={"svdnet": {}},
-    build=build,
+    build=with_backbone(SVDNet),
 )

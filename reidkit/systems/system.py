@@ -14,6 +14,7 @@ from reidkit.data import AttributeGroup, Attributes, Dataset
 from reidkit.data.resident import Images
 from reidkit.evaluation import Ranking, evaluate_ranking, top_matches
 from reidkit.evaluation.ranking import Metric
+from reidkit.models.backbone import ResNet50, load_initial_weights
 from reidkit.settings import Configuration
 from reidkit.training import Batch as Step
 from reidkit.training import Stage, extract_features
@@ -147,7 +148,9 @@ class System:
     reading: Mapping[str, Any] = field(default_factory=dict)  # settings of the paper where they are not the defaults
     measure: Measure = rank
     guided: Callable[[Any, Maps], Maps] = lambda _, maps: maps  # what a run reads, from its guide's heat maps
+    within: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by row, the settings that are another row's
     ranks: bool = True  # whether it ranks a gallery
+    localised: bool = False  # whether it is shown on SynthPed too, where it is known what to look at, whatever the data
     # Where rows are the combinations of several choices: by choice, its values and what pages call them. A row is then
     # named by one value of each, joined by "/".
     choices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -180,6 +183,20 @@ class System:
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     """The share of logits (N, K) whose largest is that of the label (N,), without gradient."""
     return (logits.detach().argmax(1) == labels).float().mean()
+
+
+def with_backbone(network: Callable[[int, Any], Model]) -> Callable[[Any, Classes], Model]:
+    """The `build` of a network (identities, configuration) that has a ResNet-50 as its `backbone`."""
+
+    def build(config: Configuration, classes: Classes) -> Model:
+        with seeded(config.seed):
+            built = network(classes.identities, config)
+        backbone = built.get_submodule("backbone")
+        assert isinstance(backbone, ResNet50), "only for networks that have one"
+        load_initial_weights(backbone, config.weights)
+        return built
+
+    return build
 
 
 @contextlib.contextmanager

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from reidkit.evaluation.ranking import Metric
 from reidkit.losses import mean_over, pair_masks
-from reidkit.models.backbone import ResNet50, load_initial_weights, scaled
+from reidkit.models.backbone import ResNet50, scaled
 from reidkit.models.heads import LinearClassifier
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Classes, Model, System, accuracy, seeded
+from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
 
 
 class VPMConfig(Configuration):
@@ -153,19 +153,11 @@ class VPM(Model):
         return {**terms, "total": located + identified + triplet, "accuracy": accuracy(logits, labels)}
 
 
-def build(config: VPMConfig, classes: Classes) -> VPM:
-    """The network of a run, freshly initialised from its seed."""
-    with seeded(config.seed):
-        network = VPM(classes.identities, config)
-    load_initial_weights(network.backbone, config.weights)
-    return network
-
-
 SYSTEM = System(
     name="vpm",
     title="VPM",
     article="sun2019vpm",
     configuration=VPMConfig,
     rows={"vpm": {}},
-    build=build,
+    build=with_backbone(VPM),
 )

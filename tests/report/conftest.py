@@ -14,6 +14,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from reidkit.data import AttributeGroup
 from reidkit.models.backbone import STAGES
+from reidkit.published import PAPERS, SAN_GAL_TABLE_1, TABLE_1
 from reidkit.records import Record
 from reidkit.report.localisation import MEASURES
 from reidkit.settings import Configuration
@@ -23,6 +24,9 @@ from reidkit.systems.joint_loss import RunConfig
 from reidkit.systems.san_gal import READINGS, SanGalConfig
 
 mpl.use("agg")
+CELLS = [row.cell for row in TABLE_1.rows if row.cell]
+MARKET, DUKE = SAN_GAL_TABLE_1
+EVERY_TABLE = [table for paper in PAPERS.values() for halves in paper.values() for table in halves]
 MakeRecord = Callable[..., Record]
 MakeLocalisation = Callable[[Mapping[str, float]], pd.DataFrame]
 GROUP_LIST = (

@@ -8,21 +8,14 @@ import pytest
 
 from reidkit.evaluation.bootstrap import bootstrap
 from reidkit.profile import Profile
-from reidkit.published import (
-    SAN_GAL_OURS,
-    SAN_GAL_TABLE_1,
-    SAN_GAL_TABLE_2,
-    TABLE_1,
-)
+from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_2, TABLE_1
 from reidkit.records import Record, RecordError
 from reidkit.report import rows
 from reidkit.report.rows import QUERIES, WIDENED, Rows, Spread, gain, query_scores
 from reidkit.report.verdicts import compare
 from reidkit.settings import Configuration
 from reidkit.systems.san_gal import READINGS, ROWS, SanGalConfig
-from tests.report.conftest import MakeRecord
-
-MARKET, DUKE = SAN_GAL_TABLE_1
+from tests.report.conftest import DUKE, MARKET, MakeRecord
 
 
 def test_query_scores_against_a_naive_loop(make_record: MakeRecord) -> None:
@@ -73,7 +66,7 @@ def test_missing_runs_are_those_without_a_record(monkeypatch: pytest.MonkeyPatch
     assert ("none", "ce", 0) in missing
     assert ("none", "ce", 1) not in missing
     assert ("se", "ce", 0) not in missing
-    assert len(rows.records_of(profile)) == 1
+    assert len(rows.records_of(profile, "joint-loss")) == 1
 
 
 def test_records_and_plans_of_both_sides_of_san_gals_tables(

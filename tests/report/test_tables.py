@@ -3,22 +3,11 @@
 import re
 
 from reidkit.profile import Profile
-from reidkit.published import (
-    PAPERS,
-    SAN_GAL_ATTRIBUTE_SETTINGS,
-    SAN_GAL_OURS,
-    SAN_GAL_SETTINGS,
-    SAN_GAL_TABLE_1,
-    TABLE_1,
-)
+from reidkit.published import SAN_GAL_ATTRIBUTE_SETTINGS, SAN_GAL_OURS, SAN_GAL_SETTINGS, TABLE_1
 from reidkit.report import tables
 from reidkit.report.verdicts import compare
 from reidkit.systems.joint_loss import RunConfig
-from tests.report.conftest import MakeRecord
-
-CELLS = [row.cell for row in TABLE_1.rows if row.cell]
-MARKET, DUKE = SAN_GAL_TABLE_1
-EVERY_TABLE = [table for paper in PAPERS.values() for halves in paper.values() for table in halves]
+from tests.report.conftest import CELLS, MARKET, MakeRecord
 
 
 def test_settings_say_what_the_paper_prints_and_what_a_run_used() -> None:

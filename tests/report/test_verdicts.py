@@ -9,16 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reidkit.evaluation.bootstrap import bootstrap
-from reidkit.published import (
-    PAPERS,
-    SAN_GAL_OURS,
-    SAN_GAL_TABLE_1,
-    SAN_GAL_TABLE_2,
-    TABLE_1,
-    TABLE_2,
-    TABLE_3,
-    Table,
-)
+from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_2, TABLE_1, TABLE_2, TABLE_3, Table
 from reidkit.records import Record, RecordError
 from reidkit.report import tables
 from reidkit.report.rows import QUERIES, query_scores
@@ -27,11 +18,7 @@ from reidkit.settings import Configuration
 from reidkit.systems import SYSTEMS
 from reidkit.systems.joint_loss import RunConfig
 from reidkit.systems.san_gal import READINGS, ROWS
-from tests.report.conftest import MakeRecord
-
-CELLS = [row.cell for row in TABLE_1.rows if row.cell]
-MARKET, DUKE = SAN_GAL_TABLE_1
-EVERY_TABLE = [table for paper in PAPERS.values() for halves in paper.values() for table in halves]
+from tests.report.conftest import CELLS, DUKE, EVERY_TABLE, MARKET, MakeRecord
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from reidkit.data.attributes import GROUPS
 from reidkit.profile import Profile
-from reidkit.published import PAPERS, SAN_GAL_OURS, SAN_GAL_TABLE_1, TABLE_1
+from reidkit.published import SAN_GAL_OURS
 from reidkit.report import tables, words
 from reidkit.settings import Configuration
 from reidkit.systems import SYSTEMS
@@ -15,10 +15,6 @@ from reidkit.systems.attributes import AttributeConfig
 from reidkit.systems.joint_loss import RunConfig
 from reidkit.systems.san_gal import SanGalConfig
 from tests.report.conftest import MakeRecord
-
-CELLS = [row.cell for row in TABLE_1.rows if row.cell]
-MARKET, DUKE = SAN_GAL_TABLE_1
-EVERY_TABLE = [table for paper in PAPERS.values() for halves in paper.values() for table in halves]
 
 
 @pytest.mark.parametrize(("value", "digits", "text"), [(-1.25, 1, "−1.2"), (0.5, 2, "+0.50"), (np.nan, 2, "–")])

@@ -1,8 +1,4 @@
-"""What every system has to be; and that a new one is a file and a line."""
-
-import subprocess
-import sys
-from pathlib import Path
+"""What every system has to be."""
 
 import pytest
 import torch
@@ -18,41 +14,6 @@ from reidkit.training import Batch as Step
 GROUPS = (AttributeGroup("hat", ("no", "yes"), ("hat",)), AttributeGroup("colour", ("none", "red", "blue"), ("r", "b")))
 STAGES = {"layer2": (8, 4), "layer3": (4, 2), "layer4": (4, 2)}  # of images of 64×32
 
-NEW = """
-from collections.abc import Mapping
-
-import torch.nn.functional as F
-from torch import Tensor, nn
-
-from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Classes, Model, System, seeded
-
-
-class TinyConfig(Configuration):
-    system = "tiny"
-
-
-class Tiny(Model):
-    def __init__(self, identities: int) -> None:
-        super().__init__()
-        self.embed = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 8))
-        self.classify = nn.Linear(8, identities)
-
-    def forward(self, images: Tensor, maps: Mapping[str, Tensor] | None = None) -> Tensor:
-        return self.embed(images)
-
-    def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        return {"total": F.cross_entropy(self.classify(self(batch.images)), batch.labels)}
-
-
-def build(config: TinyConfig, classes: Classes) -> Tiny:
-    with seeded(config.seed):
-        return Tiny(classes.identities)
-
-
-SYSTEM = System("tiny", "Tiny", "he2016resnet", TinyConfig, {"tiny": {}}, build)
-"""
-
 
 def batch(images: torch.Tensor) -> Batch:
     count = len(images)
@@ -67,8 +28,8 @@ def batch(images: torch.Tensor) -> Batch:
 def test_a_row_of_any_system_learns_and_embeds_each_image_by_itself(row: str) -> None:
     system = ROWS[row]
     values = {"width_multiplier": 0.125, "weights": None, "image_height": 64, "image_width": 32, **system.rows[row]}
-    if values.get("row") == "ID+attrAttention":
-        values["attributes"] = SYSTEMS["attributes"].configuration(width_multiplier=0.125, weights=None)
+    for setting, other in system.within.get(row, {}).items():
+        values[setting] = ROWS[other].configuration(width_multiplier=0.125, weights=None)
     config = system.configuration.model_validate(values)
     network = system.build(config, Classes(3, GROUPS if "attributes" in config.needs else ()))
     images = torch.randn(6, 3, 64, 32)
@@ -99,34 +60,3 @@ def test_a_system_has_an_article_and_rows_of_its_own() -> None:
         assert set(system.reading) <= set(system.configuration.model_fields)
         for names in system.row_groups.values():
             assert set(names) <= set(system.rows)
-
-
-def test_a_new_system_is_a_file_and_a_line(tmp_path: Path, synthped: Path) -> None:
-    """In a copy of the package: the system is run from a parameter file and leaves a record that names it."""
-    copy = tmp_path / "project"
-    (copy / "parameters").mkdir(parents=True)
-    (copy / "pyproject.toml").write_text("")
-    package = copy / "reidkit"
-    subprocess.run(["cp", "-r", str(project_root() / "reidkit"), str(package)], check=True)
-    (package / "systems" / "tiny.py").write_text(NEW)
-    listed = package / "systems" / "__init__.py"
-    listed.write_text(
-        listed.read_text()
-        .replace("    attributes,\n", "    attributes,\n    tiny,\n")
-        .replace("        san_gal.SYSTEM,\n", "        san_gal.SYSTEM,\n        tiny.SYSTEM,\n")
-    )
-    (copy / "parameters" / "mine.yaml").write_text(
-        f"profile: mine\ndata_root: {synthped}\nimage_height: 64\nimage_width: 32\nepochs: 1\nbatch_size: 8\n"
-        "warmup_epochs: 0.5\nsystems: {tiny: {seeds: [0, 1]}}\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "reidkit", "run", "mine"], cwd=copy, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = sorted(path.parent.name for path in (copy / "build" / "records").glob("*/record.json"))
-    assert [name.rsplit("-", 1)[0] for name in found] == ["synthped-tiny-seed0", "synthped-tiny-seed1"]
-    assert '"system": "tiny"' in (copy / "build" / "records" / found[0] / "record.json").read_text()
-    listing = subprocess.run(
-        [sys.executable, "-m", "reidkit", "rows"], cwd=copy, capture_output=True, text=True, timeout=120
-    )
-    assert "Tiny:\n  tiny" in listing.stdout

@@ -30,9 +30,9 @@ def records_behind(profile: Profile) -> dict[str, Record]:
 
 
 def planned(profile: Profile) -> list[Configuration]:
-    """The runs of a profile and of its companion, and those of SynthPed that some chapters show with any data."""
+    """The runs of a profile and of its companion, and SynthPed's where a system is shown on that with any data."""
     plans = [plan for plan in (profile, profile.other()) if plan]
-    if profile.dataset != "synthped" or "san-gal" not in profile.systems:
+    if profile.dataset != "synthped" or not any(SYSTEMS[name].localised for name in profile.systems):
         plans.append(Profile.read("synthped"))
     return [config for plan in plans for config in plan.configs()]
 

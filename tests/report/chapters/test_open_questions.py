@@ -5,17 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from reidkit.published import (
-    PAPERS,
-    SAN_GAL_TABLE_1,
-    TABLE_1,
-)
+from reidkit.published import TABLE_1
 from reidkit.report.chapters import open_questions
 from tests.report.conftest import MakeRecord
-
-CELLS = [row.cell for row in TABLE_1.rows if row.cell]
-MARKET, DUKE = SAN_GAL_TABLE_1
-EVERY_TABLE = [table for paper in PAPERS.values() for halves in paper.values() for table in halves]
 
 
 def test_conventions_are_those_of_the_records(make_record: MakeRecord) -> None:

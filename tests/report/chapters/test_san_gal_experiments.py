@@ -6,15 +6,13 @@ import numpy as np
 import pytest
 
 from reidkit.models.backbone import STAGES
-from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1
+from reidkit.published import SAN_GAL_OURS
 from reidkit.records import Record
 from reidkit.report.chapters import san_gal_experiments as shown
 from reidkit.report.differences import with_interval
 from reidkit.report.rows import WIDENED, Spread, difference, gain
 from reidkit.systems.san_gal import CONTROLS
-from tests.report.conftest import MakeRecord, check_page
-
-MARKET, DUKE = SAN_GAL_TABLE_1
+from tests.report.conftest import DUKE, MARKET, MakeRecord, check_page
 
 
 def runs(make: MakeRecord, **quality: float) -> dict[str, list[Record]]:

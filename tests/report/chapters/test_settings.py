@@ -2,19 +2,9 @@
 
 import re
 
-from reidkit.published import (
-    PAPERS,
-    SAN_GAL_TABLE_1,
-    TABLE_1,
-    TABLE_2,
-    TABLE_3,
-)
+from reidkit.published import TABLE_1, TABLE_2, TABLE_3
 from reidkit.report.chapters import settings
 from tests.report.conftest import MakeRecord
-
-CELLS = [row.cell for row in TABLE_1.rows if row.cell]
-MARKET, DUKE = SAN_GAL_TABLE_1
-EVERY_TABLE = [table for paper in PAPERS.values() for halves in paper.values() for table in halves]
 
 
 def test_summary_counts_rows_and_verdicts(make_record: MakeRecord) -> None:
