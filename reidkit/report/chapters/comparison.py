@@ -117,7 +117,9 @@ def cost_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
     Raises ValueError where none was.
     """
     points = [
-        (line.system, float(line[4]), score(runs, line.row)) for line in found.itertuples() if runs.get(str(line.row))
+        (str(system), float(work), score(runs, str(row)))
+        for system, row, work in found[["system", "row", "multiply-adds"]].itertuples(index=False)
+        if runs.get(str(row))
     ]
     if not points:
         raise ValueError("none of the compared systems has been run")

@@ -22,9 +22,11 @@ from reidkit.data.synthped import ATTRIBUTE_PARTS, PARTS
 from reidkit.evaluation.localisation import evaluate_localisation
 from reidkit.models.backbone import STAGES
 from reidkit.models.heads import Attribute
+from reidkit.places import record_roots
 from reidkit.profile import Profile
-from reidkit.records import Record
+from reidkit.records import Record, read_records
 from reidkit.report import localisation
+from reidkit.report.display import run_link
 from reidkit.report.rows import record_of
 from reidkit.report.sheets import Cell, Mask, mosaic, overlay, part_map
 from reidkit.report.style import WIDTH, Drawing, notice, style
@@ -187,6 +189,23 @@ def subject(profile: Profile) -> Subject:
     """That of a profile itself where it has one on SynthPed, else that of the default."""
     own = profile.dataset == "synthped" and "attributes" in profile.systems
     return Subject(profile if own else Profile.read("synthped"), own)
+
+
+def at_other_sizes(record: Record) -> str:
+    """What the maps of the same network are worth where it sees pictures of another size, if such a run is published."""
+    told = []
+    for other in read_records(record_roots()[1]):
+        alike = all(other.config.get(key) == record.config[key] for key in ("dataset", "synthped_preset", "seed"))
+        size = [(r.config["image_height"], r.config["image_width"]) for r in (other, record)]
+        if other.system == record.system and alike and size[0] != size[1] and "localisation" in other.tables:
+            means = localisation.localisation_means(other.table("localisation"))
+            stage = localisation.best_stage(means, "energy")
+            row = means[(means["measure"] == "energy") & (means["stage"] == stage)].iloc[0]
+            told.append(
+                f"Where the same network sees pictures of {size[0][0]}×{size[0][1]}, its best maps by energy have "
+                f"{row['map']:.1f} %, and the centre {row['centre']:.1f} % ({run_link(other.name)})."
+            )
+    return " ".join(told)
 
 
 def whole_body(field: str) -> bool:

@@ -84,15 +84,16 @@ def attributes(data: Data) -> str:
 
 def maps(record: Record | None) -> str:
     """Whether heat maps lie on their attributes."""
-    bold = "**A heat map that convinces the eye may miss.** "
     if record is None or "localisation" not in record.tables:
-        return bold + "The measurement has not been run yet."
+        return "**Whether heat maps lie on their attributes can be measured.** It has not been run yet."
     means = localisation.localisation_means(record.table("localisation"))
     stage = localisation.best_stage(means, "energy")
     row = means[(means["measure"] == "energy") & (means["stage"] == stage)].iloc[0]
+    better = localisation.sign_of(row, "centre") > 0
+    headline = "Heat maps find attributes, but only just" if better else "A heat map that convinces the eye may miss"
     balanced = 100 * record.metrics["balanced accuracy (identity)"]
     return (
-        f"{bold}The attribute network names {balanced:.0f} % of a stranger's attributes, balanced over their classes. "
+        f"**{headline}.** The attribute network names {balanced:.0f} % of a stranger's attributes, balanced over their classes. "
         f"Of its best maps' energy {row['map']:.0f} % lies on the attribute; of a blob in the middle of the picture it "
         f"is {row['centre']:.0f} %."
     )

@@ -1,5 +1,6 @@
 """What the chapter shows of heat maps: pictures, tables and figures against plain loops."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from reidkit.report import sheets
 from reidkit.report.chapters import heat_maps as shown
 from reidkit.report.style import Drawing
 from reidkit.report.words import field_title
-from reidkit.runs import load_network, run
+from reidkit.runs import find_record, load_network, run
 from reidkit.systems.attributes import EXAMPLES, attribute_names
 from tests.report.conftest import check_page
 
@@ -163,3 +164,17 @@ def test_every_figure_fits_a_page_and_is_legible_on_a_telephone(explained: shown
     for figure, alt in drawn:
         assert alt.strip()
         check_page(figure)
+
+
+def test_other_sizes_of_the_same_network_are_told(explained: shown.Explained, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Profile.read("smoke", data_root=str(explained.dataset.root)).config("attributes")
+    record = find_record(config)
+    assert record is not None
+    larger = dataclasses.replace(
+        record, name="synthped-attributes-seed0-01234567", config=record.config | {"image_height": 128}
+    )
+    real = dataclasses.replace(larger, config=larger.config | {"dataset": "market1501"})
+    monkeypatch.setattr(shown, "read_records", lambda _: [record, larger, real])
+    told = shown.at_other_sizes(record)
+    assert told.count("pictures of 128×32") == 1
+    assert "01234567" in told

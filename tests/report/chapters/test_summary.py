@@ -39,10 +39,13 @@ def test_the_other_findings_hold_what_was_run(make_record: MakeRecord, make_san_
 
 
 def test_maps_are_told_with_their_network(make_record: MakeRecord, localisation: MakeLocalisation) -> None:
-    assert shown.maps(None).endswith("not been run yet.")
+    assert shown.maps(None).endswith("It has not been run yet.")
     record: Record = make_record()
     record.tables["localisation"] = localisation({"hat": 0.2, "bag": 0.1})
     record.metrics["balanced accuracy (identity)"] = 0.815
     text = shown.maps(record)
+    assert text.startswith("**Heat maps find attributes, but only just.**")
+    record.tables["localisation"] = localisation({"hat": -0.2, "bag": -0.1})
+    assert shown.maps(record).startswith("**A heat map that convinces the eye may miss.**")
     assert "names 82 % of" in text or "names 81 % of" in text
     assert np.isfinite(float(text.rsplit(" ", 2)[-2]))
