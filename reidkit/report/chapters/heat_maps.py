@@ -192,7 +192,7 @@ def subject(profile: Profile) -> Subject:
 
 
 def at_other_sizes(record: Record) -> str:
-    """What the maps of the same network are worth where it sees pictures of another size, if such a run is published."""
+    """What the maps of the same network are worth on pictures of another size, where such a run is published."""
     told = []
     for other in read_records(record_roots()[1]):
         alike = all(other.config.get(key) == record.config[key] for key in ("dataset", "synthped_preset", "seed"))

@@ -93,7 +93,7 @@ def maps(record: Record | None) -> str:
     headline = "Heat maps find attributes, but only just" if better else "A heat map that convinces the eye may miss"
     balanced = 100 * record.metrics["balanced accuracy (identity)"]
     return (
-        f"**{headline}.** The attribute network names {balanced:.0f} % of a stranger's attributes, balanced over their classes. "
-        f"Of its best maps' energy {row['map']:.0f} % lies on the attribute; of a blob in the middle of the picture it "
-        f"is {row['centre']:.0f} %."
+        f"**{headline}.** The attribute network names {balanced:.0f} % of a stranger's attributes, balanced over their "
+        f"classes. Of its best maps' energy {row['map']:.0f} % lies on the attribute; of a blob in the middle of the "
+        f"picture it is {row['centre']:.0f} %."
     )

@@ -170,9 +170,8 @@ def test_other_sizes_of_the_same_network_are_told(explained: shown.Explained, mo
     config = Profile.read("smoke", data_root=str(explained.dataset.root)).config("attributes")
     record = find_record(config)
     assert record is not None
-    larger = dataclasses.replace(
-        record, name="synthped-attributes-seed0-01234567", config=record.config | {"image_height": 128}
-    )
+    elsewhere = record.directory.with_name("synthped-attributes-seed0-01234567")
+    larger = dataclasses.replace(record, directory=elsewhere, config=record.config | {"image_height": 128})
     real = dataclasses.replace(larger, config=larger.config | {"dataset": "market1501"})
     monkeypatch.setattr(shown, "read_records", lambda _: [record, larger, real])
     told = shown.at_other_sizes(record)
