@@ -1,0 +1,96 @@
+"""What the solutions of the exercises say, worked out: each test reads its number from the chapter's text."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from reidkit.evaluation import evaluate_ranking
+from reidkit.evaluation.localisation import evaluate_localisation
+from reidkit.losses import BatchHardTripletLoss
+from reidkit.models.attention import EfficientChannelAttention, SqueezeExcitation
+from reidkit.published import TABLE_1
+
+BOOK = Path(__file__).parents[2] / "book"
+
+
+def solutions(chapter: str) -> list[str]:
+    """The texts of a chapter's solutions, in order, each on one line."""
+    text = (BOOK / f"{chapter}.md").read_text(encoding="utf-8")
+    found = re.findall(r"```\{admonition\} Solution\n:class: dropdown\n(.*?)```", text, re.S)
+    return [" ".join(solution.split()) for solution in found]
+
+
+@pytest.mark.parametrize("chapter", [path.stem for path in BOOK.glob("*.md") if "## Exercises" in path.read_text()])
+def test_every_exercise_has_a_folded_solution(chapter: str) -> None:
+    text = (BOOK / f"{chapter}.md").read_text(encoding="utf-8").partition("## Exercises")[2]
+    executed = text.count(":tags: [hide-cell]")  # by the build, with an assertion of its own
+    assert len(re.findall(r"^\d\. ", text, re.M)) == len(solutions(chapter)) + executed >= 2
+
+
+def test_average_precision_in_both_conventions() -> None:
+    query, gallery = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [1.0, 0.3]])
+    ids, cameras = torch.tensor([1, 2, 3, 1]), torch.ones(4, dtype=torch.int64)
+    both = [
+        evaluate_ranking(
+            query, gallery, torch.tensor([1]), ids, torch.tensor([0]), cameras, average_precision=convention
+        ).mAP
+        for convention in ("rectangular", "trapezoid")
+    ]
+    said = solutions("task-and-data")[0]
+    assert f"= {both[0]:.2f}$" in said
+    assert rf"\approx {both[1]:.2f}$" in said
+
+
+def test_weights_of_the_gates() -> None:
+    eca, se = (
+        sum(p.numel() for p in m(512).parameters() if p.ndim > 1)
+        for m in (EfficientChannelAttention, SqueezeExcitation)
+    )
+    said = solutions("attention-modules")[0]
+    assert f"{eca} weights" in said
+    assert f"{se:,}" in said
+
+
+def test_a_collapsed_network_and_the_angle_of_the_margin() -> None:
+    collapsed = BatchHardTripletLoss(margin=0.3)(torch.ones(8, 4), torch.arange(8) // 2)
+    assert f"the loss is {collapsed:.1f}" in solutions("losses")[0]
+    angle = math.degrees(math.acos(0.35))
+    assert f"{angle:.1f}°" in solutions("losses")[1]
+    assert int(360 / angle) == 5
+    assert solutions("losses")[1].endswith("Five directions fit into 360°.")
+    assert f"{math.log(2):.2f}" in solutions("recipe")[0]
+
+
+def test_sigmoids_and_probabilities() -> None:
+    def sigmoid(x: float) -> float:
+        return 1 / (1 + math.exp(-x))
+
+    once, twice = (sigmoid(0), sigmoid(1)), (sigmoid(sigmoid(0)), sigmoid(1))
+    assert f"{once[1]:.3f}" in solutions("san-gal")[0]
+    assert f"{once[1] / once[0]:.2f}, instead of {twice[1] / twice[0]:.2f}" in solutions("san-gal")[0]
+    assert f"{twice[0]:.3f}" in solutions("san-gal-experiments")[0]
+    assert f"{twice[1] / twice[0]:.3f}" in solutions("san-gal-experiments")[0]
+    assert f"{0.99 * 0.01:.4f}" in solutions("heat-maps")[0]
+    assert f"about {0.25 / (0.99 * 0.01):.0f} times" in solutions("heat-maps")[0]
+
+
+def test_the_interval_of_a_share() -> None:
+    ours = TABLE_1.row("Ours").scores["rank-1"]
+    error = 100 * math.sqrt(ours / 100 * (1 - ours / 100) / 3368)
+    said = solutions("experiments")[0]
+    assert rf"\approx {error:.2f}$ points" in said
+    assert f"±{1.96 * error:.1f} points" in said
+    near = [row for row in TABLE_1.rows if row.method != "Ours" and ours - row.scores["rank-1"] < 0.8]
+    assert f"{['', 'One', 'Two', 'Three', 'Four'][len(near)]} of the paper's" in said
+
+
+def test_a_constant_map_has_the_regions_share() -> None:
+    region = torch.zeros(1, 10, 10, dtype=torch.bool)
+    region[0, 0] = True
+    found = evaluate_localisation(torch.ones(1, 5, 5), region, resamples=1)
+    scores = {float(m.map.mean) for m in (found.pointing, found.energy, found.iou)}
+    assert all(f"{score:.1f}" == "0.1" for score in scores)
+    assert "All three are 0.1" in solutions("localisation")[0]
