@@ -20,9 +20,12 @@ from PIL import Image
 
 from reidkit.records import Record
 from reidkit.report.markup import markup
+from reidkit.report.style import NIGHT, darken, holds_photographs
 
 FEW = 4  # runs that a caption lists one by one
 PIXELS_PER_INCH = 100  # at which a page shows a figure; the picture itself holds twice as many, for sharp screens
+LONGEST_ALT = 500  # characters that a picture's alternative text has at most
+MORE = " …: all of it in words below."
 _ROLE = re.compile(r"\{[\w:+-]+\}`([^`<]*?)(?: ?<[^`>]*>)?`")  # a role, with or without a text before its target
 _ONE = r"[-+−±]?\d[\d.,]*"
 _NUMBER = re.compile(rf"{_ONE}( to {_ONE})?( \(({_ONE} to {_ONE}|\w+)\))?|–?")  # a number, an interval, or nothing
@@ -96,7 +99,11 @@ class NumberedTable:
 class NumberedFigure:
     """A figure with a number, a caption, a label and an alternative text; the matplotlib figure is closed.
 
-    name: as of a `NumberedTable`. alt: what the figure shows, with its numbers, for those who cannot see it.
+    On dark pages one that holds photographs is shown as a second, dark rendering, and any other with its colours turned
+    round (`book.css`).
+
+    name: as of a `NumberedTable`. alt: what the figure shows, with its numbers, for those who cannot see it; where that
+    is long, it stands folded below the figure, and its beginning is the picture's text.
     records: what its numbers come from, linked at the end of the caption.
     Raises ValueError for a name that is no label and for an empty caption or alternative text.
     """
@@ -105,23 +112,35 @@ class NumberedFigure:
         _check(name, "figure", caption=caption, alt=alt)
         self.name, self.caption, self.alt = name, _line(f"{caption} {_run_links(records)}"), _line(alt)
         self.width = round(figure.get_figwidth() * PIXELS_PER_INCH)
-        self.mime, self.picture = _encoded(figure)
+        self.mime, self.picture = _encoded(figure, "white")
+        self.dark = ""
+        if holds_photographs(figure):
+            darken(figure)
+            self.dark = _uri(*_encoded(figure, NIGHT))
         plt.close(figure)  # or the notebook would show it a second time
 
     @property
     def uri(self) -> str:
-        return f"data:{self.mime};base64,{base64.b64encode(self.picture).decode('ascii')}"
+        return _uri(self.mime, self.picture)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> MimeBundle:
         return {"text/html": self.html(), "text/markdown": self.markdown(), "text/plain": str(self)}
 
     def markdown(self) -> str:
         # no-scaled-link: Sphinx would wrap the picture in a link that holds all of it once more
-        options = {"name": self.name, "alt": self.alt, "width": f"{self.width}px", "class": "no-scaled-link"}
-        return _directive("figure", self.uri, options, self.caption)
+        shown = {"alt": shortened(self.alt), "width": f"{self.width}px", "class": "no-scaled-link"}
+        body = [self.caption]
+        if self.dark:  # `report.site` moves it to the other picture
+            body.append(_directive("image", self.dark, shown | {"class": "no-scaled-link by-night"}, "", fence="`"))
+        if len(self.alt) > LONGEST_ALT:
+            body.append(markup("words.html", text=self.alt))
+        options = {"name": self.name, **shown, "class": f"no-scaled-link {'by-day' if self.dark else 'drawn'}"}
+        return _directive("figure", self.uri, options, "\n\n".join(body))
 
     def html(self) -> str:
-        return markup("figure.html", uri=self.uri, alt=self.alt, width=self.width, caption=_inline(self.caption))
+        caption, words = _inline(self.caption), self.alt if len(self.alt) > LONGEST_ALT else ""
+        alt = shortened(self.alt)
+        return markup("figure.html", uri=self.uri, alt=alt, width=self.width, caption=caption, words=words)
 
     def __str__(self) -> str:
         return f"{without_roles(self.caption)}\n\n{self.alt}"
@@ -143,13 +162,22 @@ def _run_links(records: Iterable[Record]) -> str:
     return f"Run{'s' if len(names) > 1 else ''}: {', '.join(map(run_link, names))}." if names else ""
 
 
-def _encoded(figure: Figure) -> tuple[str, bytes]:
+def shortened(alt: str) -> str:
+    """The first sentences of an alternative text, where the whole of it is longer than one wants to hear."""
+    if len(alt) <= LONGEST_ALT:
+        return alt
+    start = alt[: LONGEST_ALT - len(MORE)]
+    ends = [end for stop in (". ", "; ", ", ", " ") if (end := start.rfind(stop)) > LONGEST_ALT / 3]
+    return start[: ends[0]].rstrip(".;,") + MORE
+
+
+def _encoded(figure: Figure, background: str) -> tuple[str, bytes]:
     """The figure as its MIME type and bytes: PNG, or JPEG where that takes less than half, as photographs do.
 
     No date or version inside: the same figure is the same bytes.
     """
     drawn, png, jpeg = io.BytesIO(), io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=2 * PIXELS_PER_INCH, facecolor="white", pil_kwargs={"compress_level": 1})
+    figure.savefig(drawn, format="png", dpi=2 * PIXELS_PER_INCH, facecolor=background, pil_kwargs={"compress_level": 1})
     with Image.open(drawn) as image:
         opaque = image.convert("RGB")
     opaque.save(png, "PNG", optimize=True)
@@ -157,6 +185,10 @@ def _encoded(figure: Figure) -> tuple[str, bytes]:
     if 2 * len(jpeg.getvalue()) < len(png.getvalue()):
         return "image/jpeg", jpeg.getvalue()
     return "image/png", png.getvalue()
+
+
+def _uri(mime: str, picture: bytes) -> str:
+    return f"data:{mime};base64,{base64.b64encode(picture).decode('ascii')}"
 
 
 def _check(name: str, kind: str, **texts: str) -> None:
@@ -167,9 +199,9 @@ def _check(name: str, kind: str, **texts: str) -> None:
             raise ValueError(f"{kind} {name!r} needs a text for its {what}")
 
 
-def _directive(kind: str, argument: str, options: dict[str, str], body: str) -> str:
-    longest = max((len(run) for run in re.findall("~+", body)), default=0)
-    fence = "~" * max(3, longest + 1)  # a fence of backticks could not have a caption with code or roles
+def _directive(kind: str, argument: str, options: dict[str, str], body: str, fence: str = "~") -> str:
+    longest = max((len(run) for run in re.findall(f"{fence}+", body)), default=0)
+    fence = fence * max(3, longest + 1)  # a fence of backticks could not have a caption with code or roles
     written = "\n".join(f":{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in options.items())
     return f"{fence}{{{kind}}} {argument}\n{written}\n\n{body}\n{fence}\n"
 

@@ -38,12 +38,14 @@ def sheet(
     if len(sizes) != 1:
         raise ValueError(f"a sheet needs pictures of one size, and at least one; got {len(sizes)} sizes")
     height, width = sizes.pop()
-    canvas = np.full((len(rows) * (height + GAP) - GAP, len(columns) * (width + GAP) - GAP, 3), 255, np.uint8)
+    canvas = np.full((len(rows) * (height + GAP) - GAP, len(columns) * (width + GAP) - GAP, 4), 255, np.uint8)
+    canvas[..., 3] = 0  # transparent between the pictures
     for i, row in enumerate(pictures):
         for j, picture in enumerate(row):
             if picture is not None:
                 y, x = i * (height + GAP), j * (width + GAP)
-                canvas[y : y + height, x : x + width] = picture
+                canvas[y : y + height, x : x + width, :3] = picture
+                canvas[y : y + height, x : x + width, 3] = 255
     with style():
         left, edge = 0.12 + 0.085 * max(map(len, rows)), 0.04  # inches; names stand at the left and the top
         across = min(WIDTH - left - edge, WIDEST * len(columns))

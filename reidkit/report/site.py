@@ -30,6 +30,7 @@ UNREAD = (nodes.raw, nodes.literal_block, nodes.table, nodes.math, nodes.math_bl
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("people_shown", False, "html")  # whether pages may show real people: no engine shall list them
     app.connect("config-inited", configure)
+    app.connect("doctree-read", pair_renderings)
     app.connect("doctree-resolved", pass_by_runs)
     app.connect("doctree-resolved", keep_texts)
     app.connect("html-page-context", complete)
@@ -87,6 +88,17 @@ def complete(app: Sphinx, page: str, template: str, context: dict[str, Any], doc
         app.add_js_file("search.js")
     if page == "runs":
         app.add_js_file("runs.js")
+
+
+def pair_renderings(app: Sphinx, doctree: nodes.document) -> None:
+    """Sets the dark rendering of a figure, which its markup has below the caption, beside the light one."""
+    for figure in doctree.findall(nodes.figure):
+        for image in [image for image in figure.findall(nodes.image) if "by-night" in image["classes"]]:
+            legend = image.parent
+            legend.remove(image)
+            if not legend.children:
+                legend.parent.remove(legend)
+            figure.insert(1, image)
 
 
 def description(doctree: nodes.document) -> str:

@@ -1,15 +1,26 @@
-"""How every figure looks: narrow and with large type, to be read on a telephone; on white, for dark pages."""
+"""How every figure looks: narrow and with large type, to be read on a telephone; on white, or dark for dark pages."""
 
+import colorsys
 from contextlib import AbstractContextManager
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
+from matplotlib.collections import Collection
+from matplotlib.colors import to_rgb, to_rgba, to_rgba_array
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.text import Text
+from numpy.typing import NDArray
 
 WIDTH = 5.2  # inches; `numbered_figure` shows an inch as 100 pixels
 BLUE, ORANGE = "#0072b2", "#d55e00"
 PALETTE = sns.color_palette("colorblind")
+NIGHT, PALE = "#14181e", "#e6e6e6"  # what white and black become on a dark page; the first is the page's own
 Drawing = tuple[Figure, str]  # a figure and its alternative text, drawn from the same numbers
 
 
@@ -31,3 +42,37 @@ def notice(text: str) -> Drawing:
         figure = plt.figure(figsize=(WIDTH, 1.2))
         figure.text(0.5, 0.5, text, ha="center", va="center", fontsize="small", color="0.3")
     return figure, " ".join(text.split())
+
+
+def holds_photographs(figure: Figure) -> bool:
+    return any(np.ndim(image.get_array()) == 3 for image in figure.findobj(AxesImage))
+
+
+def darken(figure: Figure) -> None:
+    """Sets a figure's lines, areas and letters in the colours of a dark page; its pictures stay as they are."""
+    for text in figure.findobj(Text):
+        text.set_color(at_night(text.get_color()))
+    for line in figure.findobj(Line2D):
+        line.set(**{f"{part}color": at_night(getattr(line, f"get_{part}color")()) for part in LINE})
+    for patch in figure.findobj(Patch):
+        patch.set(facecolor=at_night(patch.get_facecolor()), edgecolor=at_night(patch.get_edgecolor()))
+    for collection in figure.findobj(Collection):
+        if collection.get_array() is None:  # or its colours are those of a scale
+            for part in ("face", "edge"):
+                colours = to_rgba_array(getattr(collection, f"get_{part}color")())
+                getattr(collection, f"set_{part}color")([at_night(colour) for colour in colours])
+
+
+LINE = ("", "markerface", "markeredge")  # the parts of a line that have a colour
+
+
+def at_night(colour: Any) -> Any:
+    """A colour (r, g, b, alpha) that looks on a dark page as the given one does on white: greys turn round."""
+    if isinstance(colour, str) and colour in {"none", "auto"}:
+        return colour
+    *rgb, alpha = to_rgba(colour)
+    hue, light, saturation = colorsys.rgb_to_hls(*rgb)
+    if saturation > 0.3 and 0.2 < light < 0.8:
+        return (*colorsys.hls_to_rgb(hue, max(light, 0.6), saturation), alpha)
+    mixed: NDArray[np.float64] = light * np.array(to_rgb(NIGHT)) + (1 - light) * np.array(to_rgb(PALE))
+    return (*mixed.tolist(), alpha)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 from collections.abc import Callable
 
@@ -104,6 +105,7 @@ def test_figure_is_shown_at_half_its_pixels_with_its_alternative_text() -> None:
     assert parsed.options["width"] == "300px"
     assert parsed.options["name"] == "figure-one"
     assert "\n".join(parsed.body).strip() == "With `code`"
+    assert parsed.options["class"] == ["no-scaled-link", "drawn"]
     with Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,")))) as picture:
         assert picture.size == (600, 400)
         assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)  # white, for dark pages
@@ -112,6 +114,40 @@ def test_figure_is_shown_at_half_its_pixels_with_its_alternative_text() -> None:
     assert tag is not None
     assert tag["alt"] == AWKWARD + " and a line"
     assert AWKWARD in bundle["text/plain"]
+
+
+def test_a_long_alternative_text_begins_at_the_picture_and_stands_whole_below_it() -> None:
+    long = " ".join(f"Bar {i} reaches {i} points, and {i} more." for i in range(40))
+    markdown = numbered_figure(drawing(), "shown", "Shown", long).markdown()
+    alt = json.loads(re.search(r"^:alt: (.*)$", markdown, re.M)[1])  # type: ignore[index]
+    assert len(alt) <= 500
+    start = alt.removesuffix(" …: all of it in words below.")
+    assert start != alt
+    assert long.startswith(start + ".")
+    assert f"</summary>{long}</details>" in markdown
+    assert long in numbered_figure(drawing(), "shown", "Shown", long).html()
+
+
+def test_photographs_have_a_dark_rendering_and_drawings_need_none() -> None:
+    assert numbered_figure(drawing(), "shown", "Shown", "Shown").dark == ""
+    figure = photograph()
+    (axes,) = figure.axes
+    axes.text(-30, 100, "name")
+    axes.plot([0, 100], [0, 100], color="white")
+    shown = numbered_figure(figure, "shown", "Shown", "Shown")
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).convert("L"), dtype=int)
+        for uri in (shown.uri, shown.dark)
+    ]
+    day, night = pictures
+    assert day[0, 0] == 255
+    assert night[0, 0] < 30
+    held = np.s_[150:250, 150:250]  # within the photograph
+    assert abs(day[held] - night[held]).mean() < 10
+    assert day[:, :60].min() < 60  # letters
+    assert night[:, :60].max() > 150
+    assert ':class: "no-scaled-link by-day"' in shown.markdown()
+    assert "by-night" in shown.markdown()
 
 
 def drawing() -> Figure:

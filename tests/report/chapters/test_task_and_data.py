@@ -28,7 +28,7 @@ def dataset(synthped: Path) -> Dataset:
 
 def shown(figure: Figure, height: int = 128, width: int = 64) -> list[list[NDArray[Any]]]:
     """The pictures of a sheet, cut out of it again."""
-    canvas = np.asarray(figure.axes[0].images[0].get_array())
+    canvas = np.asarray(figure.axes[0].images[0].get_array())[..., :3]  # white between them, and transparent
     tops, lefts = range(0, canvas.shape[0], height + GAP), range(0, canvas.shape[1], width + GAP)
     return [[canvas[y : y + height, x : x + width] for x in lefts] for y in tops]
 
