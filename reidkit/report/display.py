@@ -5,14 +5,17 @@ for Jupyter Book (which numbers it, so that {numref} finds it), and as plain tex
 """
 
 import base64
+import inspect
 import io
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from textwrap import dedent
 from typing import Any, cast
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from IPython.display import Markdown
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -127,6 +130,11 @@ class NumberedFigure:
 
 
 numbered_table, numbered_figure = NumberedTable, NumberedFigure  # as the chapters call them
+
+
+def source(*things: Callable[..., Any]) -> Markdown:
+    """The code of functions, methods and classes, as a chapter shows it."""
+    return Markdown("\n\n".join(f"```python\n{dedent(inspect.getsource(thing))}```" for thing in things))
 
 
 def run_link(name: str) -> str:
