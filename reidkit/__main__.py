@@ -543,13 +543,13 @@ def embed(
     weights: Weights = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="a .npz or .safetensors file")] = Path("features.npz"),
     data_root: TrainingData = None,
-    device: Device = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
     """Write the features of one's own pictures under a trained network: run, pictures and features (N, D)."""
     from reidkit import embedding
 
     embedding.suffixed(out)
-    found = embedding.embed(pictures, weights, data_root=data_root, device=device or "auto", progress=True)
+    found = embedding.embed(pictures, weights, data_root=data_root, device=device, progress=True)
     found.save(out)
     count, dimensions = found.features.shape
     print(f"{out}: {count:,} pictures, {dimensions:,} numbers each, by {found.run}")
@@ -563,7 +563,7 @@ def search(
     weights: Weights = None,
     k: Annotated[int, typer.Option("-k", min=1, help="how many are listed for each query")] = 10,
     data_root: TrainingData = None,
-    device: Device = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
     """List the pictures of a folder that are most like a given one, with their cosine similarities."""
     from reidkit import embedding
@@ -571,8 +571,8 @@ def search(
     if gallery.suffix in (".npz", ".safetensors"):
         among = embedding.Embedding.read(gallery)
     else:
-        among = embedding.embed(gallery, weights, data_root=data_root, device=device or "auto", progress=True)
-    asked = embedding.embed(query, weights or among.run, data_root=data_root, device=device or "auto")
+        among = embedding.embed(gallery, weights, data_root=data_root, device=device, progress=True)
+    asked = embedding.embed(query, weights or among.run, data_root=data_root, device=device)
     for picture, matches in zip(asked.pictures, embedding.search(asked, among, k), strict=True):
         print(f"{picture} (by {among.run}):")
         for rank, match in enumerate(matches, start=1):

@@ -258,15 +258,15 @@ def locate(weights: str | Path | None) -> tuple[str, Path]:
                 made[record.name] = content["provenance"]["created"]
         if not made:
             raise EmbeddingError(
-                f"no finished run has its weights in {folder} (published records come without): train one with "
-                "`reidkit run`, or name a weights file"
+                f"no finished run has its weights in {folder} (published records come without): train one, as "
+                "`reidkit run synthped --row none/ce --fresh` does, or name a weights file"
             )
         name = max(made, key=lambda name: made[name])
     file = folder / f"{name}.safetensors"
     if not file.is_file():
         raise CheckpointError(
             f"{file}: no weights of this run on this machine (published records come without). Train it with "
-            "`reidkit run`, or name a weights file."
+            "`reidkit run --fresh`, or name a weights file."
         )
     return name, file
 

@@ -561,7 +561,7 @@ def load_weights(network: nn.Module, config: Configuration, data: str) -> None:
     if not path.is_file():
         raise CheckpointError(
             f"{path}: no weights of this run on this machine (published records come without). "
-            "Train it with `reidkit run`."
+            "Train it with `reidkit run --fresh`."
         )
     try:
         told, state = read_weights(path)

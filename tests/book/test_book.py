@@ -148,6 +148,7 @@ WITHOUT_RUN = {
     *("figure-attribute-balance", "figure-san-gal-1", "figure-san-gal-3", "figure-blocks", "figure-sigmoids"),
     "figure-san-gal-schedule",
     "figure-screening",  # of runs on held-out people, whose records have no pages
+    "figure-found",  # of a network that is trained for the page alone
 }
 
 
