@@ -45,7 +45,8 @@ def notice(text: str) -> Drawing:
 
 
 def holds_photographs(figure: Figure) -> bool:
-    return any(np.ndim(image.get_array()) == 3 for image in figure.findobj(AxesImage))
+    pictures = (image.get_array() for image in figure.findobj(AxesImage))
+    return any(picture is not None and picture.ndim == 3 for picture in pictures)
 
 
 def darken(figure: Figure) -> None:
