@@ -1,14 +1,17 @@
 """Every chapter as its reader holds it: run in JupyterLab again and again, opened there and saved."""
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
 import pytest
+from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from jupyter_client.manager import start_new_kernel
 from traitlets import import_item
 from traitlets.config.loader import PyFileConfigLoader
 
@@ -26,22 +29,33 @@ def code_cells(chapter: str) -> list[nbformat.NotebookNode]:
     return cells
 
 
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[BlockingKernelClient]:
+    """One for all chapters, emptied between them: to import torch anew takes longer than most of them."""
+    environment = os.environ | {"MPLBACKEND": "agg"}
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(ROOT), env=environment)
+    yield client
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def run_cell(kernel: BlockingKernelClient, code: str) -> dict[str, Any]:
+    reply: dict[str, Any] = kernel.execute_interactive(code, allow_stdin=False, output_hook=lambda _: None)["content"]
+    return reply
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_run_all_and_again_and_its_first_cells_once_more(
-    site: Path, chapter: str, monkeypatch: pytest.MonkeyPatch
+    site: Path, kernel: BlockingKernelClient, chapter: str
 ) -> None:
     """In one kernel; `site` has made the records that the chapter reads."""
-    monkeypatch.setenv("MPLBACKEND", "agg")
+    run_cell(kernel, "%reset -f\n%reset -f in out")
     cells = code_cells(chapter)
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(cell.source) for cell in (*cells, *cells, *cells[:3])]
-    )
-    client = NotebookClient(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}})
-    try:
-        client.execute()
-    except CellExecutionError as error:
-        done = [cell for cell in notebook.cells if cell.execution_count is not None]
-        pytest.fail(f"cell {len(done)} of {len(cells)}, run again and again, fails: {error.ename}: {error.evalue}")
+    for number, cell in enumerate((*cells, *cells, *cells[:3])):
+        reply = run_cell(kernel, cell.source)
+        if reply["status"] != "ok":
+            where = f"cell {number + 1} of {len(cells)}, run again and again"
+            pytest.fail(f"{where}, fails: {reply.get('ename')}: {reply.get('evalue')}")
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

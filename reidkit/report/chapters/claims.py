@@ -88,9 +88,9 @@ def counted(claims: Sequence[Claim], runs: Runs, data: str) -> str:
     return f"Of {len(claims)} claims {len(tested)} were tested on {data}: {told}."
 
 
-def covered(runs: Runs) -> str:
-    """What the intervals of differences between these rows are taken over."""
-    if any(len(records) > 1 for records in runs.values()):
+def covered(data: Mapping[str, Runs]) -> str:
+    """What the intervals of differences between rows are taken over, on these data sets."""
+    if any(len(records) > 1 for runs in data.values() for records in runs.values()):
         return "95 % intervals over queries and seeds"
     return "95 % intervals over the queries alone: every row has one seed so far, so that there is no verdict yet"
 

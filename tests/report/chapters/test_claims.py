@@ -37,8 +37,8 @@ def test_a_claim_is_judged_by_its_interval_and_its_control(
 def test_one_seed_gives_no_verdict(make_record: MakeRecord) -> None:
     found = {row: records[:1] for row, records in runs(make_record, none=0.5, se=0.9).items()}
     assert shown.fared(CLAIM, found) == shown.ONE_SEED
-    assert "no verdict yet" in shown.covered(found)
-    assert shown.covered(runs(make_record, none=0.5)) == "95 % intervals over queries and seeds"
+    assert "no verdict yet" in shown.covered({"toy": found})
+    assert shown.covered({"toy": runs(make_record, none=0.5)}) == "95 % intervals over queries and seeds"
 
 
 def test_that_something_hardly_helps_holds_where_it_makes_things_worse(make_record: MakeRecord) -> None:
