@@ -244,7 +244,7 @@ rule notebook:
         heatmaps=sorted({done for run in RUNS.values() for done in heatmaps_of(run) if trained(run["guide"])}),
         repeated=lambda wildcards: REPEATED.values() if wildcards.page == "runs" else [],  # which tells of them
         published=sorted(Path("book/records").glob("*/record.json")),
-        package=sorted(path for path in Path("reidkit").rglob("*") if path.suffix in {".py", ".html", ".css", ".svg"}),
+        package=sorted(path for path in Path("reidkit").rglob("*") if path.suffix in {".py", ".html", ".css", ".svg", ".js"}),
     output:
         BUILD / "source" / "{page}.ipynb",
     log:
@@ -271,7 +271,7 @@ rule run_pages:
         parameters=PARAMETERS,
         records=MADE,
         published=sorted(Path("book/records").glob("*/record.json")),
-        package=sorted(path for path in Path("reidkit").rglob("*") if path.suffix in {".py", ".html", ".css", ".svg"}),
+        package=sorted(path for path in Path("reidkit").rglob("*") if path.suffix in {".py", ".html", ".css", ".svg", ".js"}),
     output:
         toc=BUILD / "source" / "_toc.yml",
         pages=directory(BUILD / "source" / "runs"),

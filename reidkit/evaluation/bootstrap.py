@@ -22,12 +22,25 @@ def bootstrap(
 
     Raises ValueError for Q = 0.
     """
+    return bounds(resampled_means(scores, resamples, seed), error, freedom, seed)
+
+
+def resampled_means(scores: Values, resamples: int = RESAMPLES, seed: int = 0) -> Values:
+    """The means (resamples, M) of scores (Q, M) over queries drawn anew.
+
+    Of many rows that ranked the same queries they are taken once, and their differences are those of their means.
+    Raises ValueError for Q = 0.
+    """
     if not len(scores):
         raise ValueError("no query has a match in the gallery: there is nothing to take an interval of")
     means = np.concatenate([times @ scores for times in np.array_split(_times(len(scores), resamples, seed), 16)])
-    means = means / len(scores)
+    return np.asarray(means / len(scores))
+
+
+def bounds(means: Values, error: Values | float = 0.0, freedom: int = 1, seed: int = 0) -> tuple[Values, Values]:
+    """The bounds (M,) of `bootstrap`, of means (resamples, M) over queries drawn anew."""
     if np.any(error):
-        drawn = np.random.default_rng((seed, freedom)).standard_t(freedom, resamples)
+        drawn = np.random.default_rng((seed, freedom)).standard_t(freedom, len(means))
         means = means + drawn[:, None] * np.broadcast_to(error, means.shape[1:])
     low, high = np.percentile(means, (2.5, 97.5), axis=0)
     return low, high

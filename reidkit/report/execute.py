@@ -50,6 +50,7 @@ def execute_chapter(chapter: Path, parameter_file: Path, output: Path, *, progre
     values = yaml.safe_load(parameter_file.read_text(encoding="utf-8"))
     # Relative to the project, where the kernel starts: pages show it.
     values["profile"] = os.path.relpath(parameter_file.resolve(), PROJECT)
+    values["live"] = False  # a page has no kernel, whatever the chapter was last saved with
     parameters = {name: values[name] for name in declared_parameters(notebook) if name in values}
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # `python3` is this environment's kernel, whatever the user calls so
     output.parent.mkdir(parents=True, exist_ok=True)

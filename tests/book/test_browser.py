@@ -15,11 +15,10 @@ import yaml
 from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect, sync_playwright
 
-from reidkit.models import ATTENTION
 from reidkit.profile import Profile
 from reidkit.report.bookmarks import halved
 from reidkit.runs import find_record
-from reidkit.systems.joint_loss import GRID, LOSSES
+from reidkit.systems.joint_loss import GRID
 from tests.book.conftest import Make
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +60,9 @@ class Reader:
     def open(self, name: str) -> Page:
         self.page.goto((self.site / f"{name}.html").as_uri())
         if self.page.locator("script[type='application/vnd.jupyter.widget-view+json']").count():
-            expect(self.page.locator(".widget-subarea .rx").first).to_be_visible()
+            expect(self.page.locator(".jupyter-widgets").first).to_be_visible()
+        if self.page.locator(".rx-explorer").count():
+            expect(self.page.locator(".rx-now")).not_to_be_empty()
         if self.page.locator(".math").count():
             self.page.wait_for_function(
                 "() => [...document.querySelectorAll('.math')].every(m => m.querySelector('svg'))"
@@ -188,126 +189,212 @@ def test_the_table_of_runs_is_sorted_and_filtered(reader: Reader) -> None:
 # -------------------------------------------------------------------------------------------------------- the explorer
 
 
+def explorer(reader: Reader, fragment: str = "") -> Page:
+    page = reader.page
+    page.goto((reader.site / "explorer.html").as_uri() + fragment)
+    expect(page.locator(".rx-now")).not_to_be_empty()
+    return page
+
+
 def control(page: Page, label: str) -> Locator:
-    return page.locator(".widget-subarea").get_by_label(label, exact=True).locator("visible=true")
+    return page.locator(".rx-explorer").get_by_label(label, exact=True)
 
 
 def options(dropdown: Locator) -> list[str]:
-    return [text.replace("\N{NO-BREAK SPACE}", " ") for text in dropdown.locator("option").all_inner_texts()]
+    """The sides that can be chosen, as the address calls them."""
+    return dropdown.locator("option").evaluate_all("all => all.map(o => o.value)")
 
 
-def title(page: Page) -> str:
-    return page.locator(".widget-subarea .rx p strong").locator("visible=true").inner_text()
+def said(page: Page) -> str:
+    """What is told of every change."""
+    assert page.locator(".rx-now").get_attribute("aria-live") == "polite"
+    return page.locator(".rx-now").inner_text()
 
 
-def test_every_attention_and_loss_can_be_chosen(reader: Reader) -> None:
-    page = reader.open("explorer")
+def test_any_two_runs_stand_side_by_side(reader: Reader) -> None:
+    page = explorer(reader)
+    keys = options(control(page, "B"))
+    assert any("@" in key for key in keys)  # single seeds too
+    assert len({key.partition(":")[2].partition("@")[0] for key in keys}) >= 12
     seen = set()
-    for attention in options(control(page, "Attention")):
-        control(page, "Attention").select_option(label=attention)
-        for loss in options(control(page, "Loss")):
-            control(page, "Loss").select_option(label=loss)
-            expect(page.locator(".widget-subarea .rx p strong").locator("visible=true")).to_have_text(
-                re.compile(rf"^{re.escape(f'{attention}, {loss}')}(:|$)")
+    for key in keys:
+        control(page, "B").select_option(value=key)
+        page.evaluate("new Promise(requestAnimationFrame)")
+        seen.add(said(page))
+        lines = page.locator(".rx-scores tbody tr")
+        if control(page, "A").input_value() != key:
+            assert lines.nth(2).locator("th").inner_text() == "B − A"
+            ours, base, gain = (
+                float(lines.nth(n).locator("td").first.inner_text().split()[0].replace("−", "-")) for n in (1, 0, 2)
             )
-            seen.add(title(page))
-    assert len(seen) == 18
+            assert gain == pytest.approx(ours - base, abs=0.02) or "@" in key or "ID" in key  # of common seeds
+            assert page.locator(".rx-charts svg .rx-a").count() >= 2
+        assert page.locator(".rx-charts svg .rx-b").count() >= 2
+    assert len(seen) == len(keys)
 
 
-def test_each_data_set_and_run_can_be_chosen(reader: Reader) -> None:
-    page = reader.open("explorer")
-    data = options(control(page, "Data"))
-    assert len(data) >= 4
-    for name in data:
-        control(page, "Data").select_option(label=name)
-        if name.startswith("SAN-GAL"):
-            expect(control(page, "Attention")).to_have_count(0)
-            for run in options(control(page, "Run")):
-                control(page, "Run").select_option(label=run)
-                expect(page.locator(".widget-subarea .rx p strong").locator("visible=true")).to_have_text(run)
-        else:
-            expect(control(page, "Run")).to_have_count(0)
-            expect(control(page, "Attention")).to_be_visible()
+def test_a_cell_of_the_grid_chooses_a_run_and_one_that_was_not_run_says_so(reader: Reader) -> None:
+    page = explorer(reader)
+    grid = page.locator(".rx-chooser").first
+    cells = grid.locator("tbody td")
+    assert cells.count() == len(GRID)
+    missing = [cell for cell in GRID.values() if find_record(Profile.read("smoke").config(cell.name)) is None]
+    assert grid.locator(".rx-missing").count() == len(missing)
+    assert "reidkit run smoke --row" in page.locator(".rx-tables + .rx-note").inner_text()
+    grid.locator("[data-row='se/ce']").click()
+    assert control(page, "B").input_value() == "smoke:se/ce"
+    page.locator(".rx-slots").get_by_label("for A").check()
+    grid.locator("[data-row='eca/ce']").click()
+    assert control(page, "A").input_value() == "smoke:eca/ce"
+    assert control(page, "B").input_value() == "smoke:se/ce"
+    expect(grid.locator("[data-row='eca/ce']")).to_have_attribute("aria-pressed", "true")
+    expect(grid.locator("[data-row='eca/ce']")).to_be_focused()
 
 
-def test_a_run_that_is_missing_names_its_command(reader: Reader) -> None:
-    page = reader.open("explorer")
-    missing = next(cell for cell in GRID.values() if find_record(Profile.read("smoke").config(cell.name)) is None)
-    control(page, "Attention").select_option(label=ATTENTION[missing.attention].title)
-    control(page, "Loss").select_option(label=LOSSES[missing.loss])
-    expect(page.locator(".widget-subarea")).to_contain_text(f"reidkit run smoke --row {missing.name} --seed 0")
+def test_an_address_leads_to_what_was_shown(reader: Reader) -> None:
+    page = explorer(reader)
+    control(page, "A").select_option(value="smoke:se/ce")
+    control(page, "B").select_option(value="smoke:ID+attr@1")
+    control(page, "Queries in the order").select_option(value="lost")
+    page.locator(".rx-strip label").nth(3).click()
+    shown, told = page.locator(".rx-strip input:checked").input_value(), said(page)
+    assert "a=smoke:se/ce&b=smoke:ID+attr@1" in page.url
+    assert page.get_by_text("Link to what is shown").get_attribute("href") == page.url[page.url.index("#") :]
+    fragment = page.url[page.url.index("#") :]
+    page.goto("about:blank")
+    page = explorer(reader, fragment)
+    assert said(page) == told
+    assert page.locator(".rx-strip input:checked").input_value() == shown
+    assert page.evaluate("window.scrollY") > 0  # the explorer is what is looked at
+    page = explorer(reader, "#a=none/ce&b=cbam/ce+tri+cir")  # as a hand writes it
+    assert control(page, "B").input_value() == "smoke:cbam/ce+tri+cir"
+    before = said(page)
+    page = explorer(reader, "#what-is-shown")  # a heading of the page is no choice
+    assert control(page, "B").input_value() != "smoke:cbam/ce+tri+cir" or said(page) == before
+
+
+def test_the_values_of_every_chart_are_told(reader: Reader) -> None:
+    page = explorer(reader)
+    charts = page.locator(".rx-explorer figure")
+    assert charts.count() == 3
+    for number in range(3):
+        svg, reading = charts.nth(number).locator("svg"), charts.nth(number).locator("output")
+        assert len(svg.get_attribute("aria-label") or "") > 40
+        svg.hover(position={"x": 200, "y": 100})
+        pointed = reading.inner_text()
+        assert re.search(r"\d+: .*A −?[\d.]+, B −?[\d.]+|epoch \d+: A [\d.]+", pointed)
+        svg.focus()
+        page.keyboard.press("Home")
+        first = reading.inner_text()
+        page.keyboard.press("End")
+        assert "A" in first
+        if number == 0:
+            assert first.startswith("k = 1: ")
+            assert reading.inner_text().startswith("k = 20: ")
+
+
+def test_queries_are_looked_at_in_the_order_of_their_gain(reader: Reader) -> None:
+    page = explorer(reader, "#a=none/ce&b=se/ce")
+    texts = page.locator(".rx-strip .rx-item > span:last-child").all_inner_texts()
+    gains = [float(text.replace("−", "-")) for text in texts]
+    assert gains == sorted(gains, reverse=True)
+    assert page.locator(".rx-strip .rx-thumb").count() == len(gains)
+    page.locator(".rx-strip input").first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".rx-strip input:checked")).to_be_focused()
+    chosen = page.locator(".rx-strip input:checked").get_attribute("aria-label") or ""
+    assert page.locator(".rx-explorer p > code").last.inner_text() == chosen.partition(",")[0]
+    rows = page.locator(".rx-row:visible")
+    assert rows.count() == 3  # A, B, and what should come first
+    for row in rows.all()[:2]:
+        assert row.locator(".rx-right, .rx-wrong").count() == 8
+    sheets = page.locator(".rx-thumb:visible").evaluate_all(
+        """all => Promise.all(all.map(thumb => new Promise(done => {
+            const image = new Image();
+            image.onload = () => done(image.width > 64);
+            image.onerror = () => done(false);
+            image.src = getComputedStyle(thumb).backgroundImage.slice(5, -2);
+        })))"""
+    )
+    assert all(sheets)
+    page.locator(".rx-explorer figure svg").last.click(position={"x": 300, "y": 60})  # a bar leads to its query
+    expect(page.locator(".rx-strip input:checked")).not_to_have_attribute("aria-label", chosen)
+
+
+def test_heat_maps_say_what_the_network_says(reader: Reader) -> None:
+    page = explorer(reader, "#a=none/ce&b=ID+attrAttention")
+    seen = set()
+    for stage in ("layer2", "layer3", "layer4"):
+        control(page, "Stage").select_option(label=stage)
+        maps = page.locator(".rx-maps > span")
+        assert maps.count() == 27
+        assert maps.nth(2).locator("b").inner_text() == "sleeve length"
+        assert all(re.search("✓|✗\ntrue: ", text) for text in maps.all_inner_texts())
+        seen.add(maps.first.locator(".rx-heat").get_attribute("aria-label"))
+    assert len(seen) == 3
+    assert page.locator(".rx-scale").is_visible()
+    assert violations(page, reader.site) == []
+    control(page, "B").select_option(value="smoke:se/ce")  # which reads none
+    expect(page.locator(".rx-maps")).to_be_hidden()
+
+
+def test_what_is_shown_can_be_downloaded(reader: Reader) -> None:
+    page = explorer(reader, "#a=none/ce&b=se/ce")
+    for name, first in (("Scores", "metric,A,A low"), ("Curves", "side,seed,curve"), ("Queries", "query,A,B,gained")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=f"{name} (CSV)").click()
+        text = Path(download.value.path()).read_text(encoding="utf-8")
+        assert text.startswith(first)
+        assert len({line.count(",") for line in text.splitlines() if '"' not in line}) <= 2
+
+
+def test_toy_scores_are_not_subtracted_from_the_papers(reader: Reader) -> None:
+    for key, apart in (("smoke:none/ce", False), ("market1501-small:none/ce", True)):
+        page = explorer(reader, f"#a={key}&b={key}")
+        page.reload()
+        lines = page.locator(".rx-scores tbody th").all_inner_texts()
+        assert any("the paper" in line for line in lines)
+        assert any("− the paper" in line for line in lines) == apart
+    assert page.locator(".rx-thumb:visible").count() == 0  # no picture of real people
+    assert "real people are not shown" in page.locator(".rx-explorer").inner_text()
 
 
 def test_a_run_leads_to_its_page(reader: Reader) -> None:
-    page = reader.open("explorer")
-    page.locator(".widget-subarea summary").locator("visible=true").first.click()
-    page.locator(".widget-subarea details[open] a").first.click()
+    page = explorer(reader, "#b=none/ce&a=none/ce")
+    page.get_by_text("Where the numbers come from").click()
+    page.locator(".rx-explorer details a").first.click()
     expect(page).to_have_url((reader.site / "runs" / f"{Profile.read('smoke').config('none/ce').name}.html").as_uri())
 
 
-def test_the_explorer_works_by_keyboard(reader: Reader) -> None:
-    page = reader.open("explorer")
-    control(page, "Data").focus()
-    page.keyboard.press("Tab")
-    expect(control(page, "Attention")).to_be_focused()
-    before = title(page)
-    for _ in range(3):
-        page.keyboard.press("ArrowDown")
-    expect(control(page, "Attention")).to_have_value("CBAM")
-    page.keyboard.press("Tab")
-    page.keyboard.press("End")
-    expect(page.locator(".widget-subarea .rx p strong").locator("visible=true")).to_have_text(
-        "CBAM, CE + Tri + Cir: Ours"
-    )
-    assert title(page) != before
-
-
-def test_queries_and_stages_change_the_pictures(reader: Reader) -> None:
-    page = reader.open("explorer")
-    control(page, "Data").select_option(label="SAN-GAL: SynthPed (toy)")
-    control(page, "Run").select_option(index=2)
-    names = set()
-    for query in ("easy", "median", "hard"):
-        control(page, "Query").select_option(label=query)
-        for stage in ("layer2", "layer3", "layer4"):
-            control(page, "Stage").select_option(label=stage)
-            expect(page.locator(".widget-subarea p", has_text="Heat maps of").locator("visible=true")).to_contain_text(
-                stage
-            )
-        names.add(page.locator(".widget-subarea p", has_text="Query").locator("code").inner_text())
-        thumbs = page.locator(".widget-subarea .rx-thumb").locator("visible=true")
-        sizes = thumbs.evaluate_all(
-            "all => all.map(t => getComputedStyle(t).backgroundImage.startsWith('url(\"data:'))"
-        )
-        assert len(sizes) > 8 + 27
-        assert all(sizes)  # each has its sheet
-    assert len(names) == 3
-    assert violations(page, reader.site) == []
+def test_without_scripts_the_reader_is_told_of_the_tables(chromium: Browser, site: Path) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((site / "explorer.html").as_uri())
+    assert "plain tables further down" in page.locator(".rx-explorer noscript").inner_text()
+    assert page.locator("#table-explorer-joint-loss-smoke").is_visible()
+    context.close()
 
 
 def test_the_page_of_the_explorer_is_small(site: Path) -> None:
-    assert (site / "explorer.html").stat().st_size < 5_000_000
+    assert (site / "explorer.html").stat().st_size < 6_000_000
 
 
-def test_on_a_telephone_only_the_tables_scroll(reader: Reader) -> None:
+def test_on_a_telephone_only_tables_and_queries_scroll(reader: Reader) -> None:
     reader.page.set_viewport_size(PHONE)
-    page = reader.open("explorer")
-    for number in range(control(page, "Data").locator("option").count()):
-        control(page, "Data").select_option(index=number)
-        for details in page.locator(".widget-subarea details:not([open]) summary").locator("visible=true").all()[::-1]:
-            details.click()
-        wide = page.locator(".widget-subarea, .widget-subarea .rx").evaluate_all(
-            "all => all.filter(e => e.scrollWidth > e.clientWidth || e.clientWidth > 390).map(e => e.className)"
-        )
-        assert wide == []
+    page = explorer(reader, "#a=none/ce&b=ID+attrAttention")
+    page.get_by_text("Where the numbers come from").click()
+    page.wait_for_function(
+        "() => ['html', '.rx-explorer'].map(e => document.querySelector(e)).every(e => e.scrollWidth <= e.clientWidth)"
+    )
 
 
 def test_the_tables_say_the_same_as_the_explorer(reader: Reader) -> None:
-    page = reader.open("explorer")
-    shown = page.locator(".widget-subarea table").first.locator("tr", has_text="mAP").locator("td").all_inner_texts()
+    page = explorer(reader, "#a=none/ce&b=none/ce")
+    shown = page.locator(".rx-scores tbody tr").first.locator("td").first.inner_text().split()[0]
+    heads = page.locator("#table-explorer-joint-loss-smoke thead th").all_inner_texts()
     row = page.locator("#table-explorer-joint-loss-smoke tbody tr").first.locator("td").all_inner_texts()
-    assert shown[1:3] == row[3:5]  # paper and here
-    assert float(shown[2]) > 0
+    assert shown == row[[head.replace("\N{NON-BREAKING HYPHEN}", "-") for head in heads].index("mAP here")]
+    assert float(shown) > 0
 
 
 def test_the_book_as_a_pdf(site: Path, make: Make) -> None:

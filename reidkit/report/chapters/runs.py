@@ -12,8 +12,8 @@ from reidkit.places import record_roots
 from reidkit.profile import Profile
 from reidkit.records import Record, read_records
 from reidkit.report import words
+from reidkit.report.charts import training_charts
 from reidkit.report.display import Written
-from reidkit.report.explorer.panels import training_charts
 from reidkit.report.markup import markup
 from reidkit.report.tables import provenance, told_apart
 from reidkit.runs import find_record

@@ -1,6 +1,6 @@
-"""The ablation explorer: widgets that show any run of a profile, made from its records before the page is opened.
+"""The ablation explorer: any two runs on the same data side by side, made from their records before the page is opened.
 
-Dropdowns are linked to nested `Stack`s in the browser (`jsdlink`), so that they need no kernel; what they choose from
-is HTML with inline pictures. `live` has what does need a kernel: training a run that is missing, and ranking the
-gallery for a picture of the reader's own.
+`contents` gathers what there is to show as plain data, `page` puts it into one piece of HTML with the script that draws
+it (`templates/explorer.js`), so that it needs neither a kernel nor a network. `live` has what does need a kernel:
+training a run that is missing, and ranking the gallery for a picture of the reader's own.
 """

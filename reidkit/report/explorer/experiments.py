@@ -1,19 +1,20 @@
-"""What there is to explore: a system's rows on one data set, beside what its paper prints of them."""
+"""What there is to explore: a system's rows under one profile, beside what its paper prints of them."""
 
 import itertools
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import pandas as pd
 
+from reidkit.places import project_root, record_roots
 from reidkit.profile import Plan, Profile
-from reidkit.published import Row, Table
+from reidkit.published import Table
 from reidkit.records import Record
-from reidkit.report.display import run_link
-from reidkit.report.rows import Rows
-from reidkit.report.verdicts import compare, table_of
-from reidkit.report.words import DATASETS, LABELS, interval, signed, stands_for
+from reidkit.report.display import NumberedTable, numbered_table, run_link
+from reidkit.report.rows import METRICS, Estimate, Rows, estimates, query_scores
+from reidkit.report.verdicts import departures, table_of, verdict
+from reidkit.report.words import data_title, interval, number, signed, stands_for
 from reidkit.runs import find_record
 from reidkit.settings import Configuration
 from reidkit.systems import SYSTEMS
@@ -22,30 +23,33 @@ from reidkit.systems.system import System
 
 @dataclass(frozen=True)
 class Experiment:
-    """One system on one data set: what the first dropdown chooses from."""
+    """One system under one profile."""
 
     system: System
     profile: Profile
 
     @property
     def name(self) -> str:
-        plan = self.profile
-        if plan.dataset == "synthped":
-            like = "" if plan.synthped_preset == "market-like" else f" {plan.synthped_preset}"
-            return f"{self.system.title}: SynthPed{like} (toy)"
-        return f"{self.system.title}: {DATASETS[plan.dataset]}{' (small)' if plan.profile.endswith('-small') else ''}"
+        return f"{self.system.title} on {data_title(self.profile)}, profile `{self.profile.profile}`"
 
     @property
     def slug(self) -> str:
         """The name as a part of a label."""
-        return "-".join((*self.system.title.lower().split(), self.profile.profile))
+        return "-".join((*self.system.title.lower().split(), self.profile.profile)).replace(".", "-").replace("_", "-")
 
     @property
+    def grid(self) -> tuple[str, ...]:
+        """The rows that are the combinations of the system's choices, the baseline first; none of another system."""
+        choices = self.system.choices.values()
+        return tuple(map("/".join, itertools.product(*choices))) if choices else ()
+
+    @cached_property
     def rows(self) -> tuple[str, ...]:
-        """What is chosen from, the baseline first; controls have their own place."""
-        if self.system.choices:
-            return tuple(map("/".join, itertools.product(*self.system.choices.values())))
-        return tuple(row for row in self.system.rows if row not in self.system.row_groups.get("controls", ()))
+        """All there are, the baseline first; of those that are one run under this profile, the first."""
+        names: dict[str, str] = {}
+        for row in (*self.grid, *self.system.rows):
+            names.setdefault(self.profile.config(row).name, row)
+        return tuple(names.values())
 
     @cached_property
     def table(self) -> Table:
@@ -61,73 +65,112 @@ class Experiment:
 
     @cached_property
     def measured(self) -> Rows:
-        return Rows(record for records in self.records.values() for record in records)
-
-    @property
-    def baseline(self) -> list[Record]:
-        return self.records[self.rows[0]]
+        """Those whose record tells their row: a control may look like the row that it is a control of."""
+        return Rows(
+            record
+            for row, records in self.records.items()
+            for record in records
+            if self.system.row_of(record.config) == row
+        )
 
     @cached_property
-    def comparison(self) -> pd.DataFrame:
-        """`verdicts.compare` of every row, by its name; "not printed" is the verdict on those that no paper has."""
-        printed = {row.cell: row.scores for row in self.table.rows}
-        unknown = dict.fromkeys(self.table.metrics if self.table.rows else LABELS, np.nan)
-        rows = [Row(row, printed.get(row, unknown), row) for row in self.rows]
-        return compare(self.table, [record for runs in self.records.values() for record in runs], rows)
+    def scores(self) -> dict[str, dict[str, Estimate]]:
+        """By row and metric; of a row without a record all nan."""
+        spread, none = self.measured.spread, dict.fromkeys(METRICS, Estimate())
+        return {
+            row: estimates(query_scores(records), spread, [records]) if records else none
+            for row, records in self.records.items()
+        }
 
-    def scores(self, row: str) -> pd.DataFrame:
-        return self.comparison[self.comparison["cell"] == row]
+    def printed(self, row: str) -> dict[str, float]:
+        """What the paper prints of a row, by metric; empty where it does not."""
+        return next((dict(line.scores) for line in self.table.rows if line.cell == row), {})
+
+    def verdict(self, row: str, metric: str = "mAP") -> str:
+        if not self.records[row]:
+            return "not run"
+        printed, here = self.printed(row), self.scores[row][metric]
+        if metric not in printed:
+            return "not printed"
+        return verdict(printed[metric], here.low, here.high, departures(self.records[row][0], self.table))
 
     def label(self, row: str) -> str:
         """A row in words, with what the paper calls it."""
         printed = next((line.method for line in self.table.rows if line.cell == row), "")
-        if not self.system.choices:
-            of, reading = self.system.varied(row) or (row, "")
-            return printed or (f"{of}, {reading.replace('-', ' ')}" if reading else of)
-        values = zip(self.system.choices.values(), row.split("/"), strict=True)
-        return ", ".join(titles[value] for titles, value in values) + (f": {printed}" if printed else "")
+        if row in self.grid:
+            values = zip(self.system.choices.values(), row.split("/"), strict=True)
+            return ", ".join(titles[value] for titles, value in values) + (f": {printed}" if printed else "")
+        of, reading = self.system.varied(row) or (row, "")
+        return printed or (f"{of}, {reading.replace('-', ' ')}" if reading else of)
 
     def config(self, row: str) -> Configuration:
         """The run of a row, with the seed of its first record if it has one."""
         records = self.records[row]
         return self.profile.config(row, records[0].config["seed"] if records else None)
 
-    def bases(self, row: str) -> dict[str, str]:
-        """What a row is compared with, by what it is called."""
-        baseline, (of, _) = self.rows[0], self.system.varied(row) or (row, "")
-        bases = {baseline: "the baseline"} | ({of: "the literal reading"} if of != baseline else {})
-        return {name: base for base, name in bases.items() if base != row}
-
 
 def experiments(profile: Profile) -> list[Experiment]:
-    """What there is to explore of a profile: every system on its data, on its companion's, and on Market-1501."""
-    plans = [profile]
-    for plan in (profile.other(), Profile.read("market1501-small")):
-        if plan is not None and plan.profile not in {other.profile for other in plans}:
-            plans.append(plan)
+    """What there is to explore of a profile: every system that ranks on its data and on its companion's.
+
+    Then what is published of other profiles, so that any of it can be compared with the rest.
+    """
+    plans = {plan.profile: plan for plan in (profile, profile.other()) if plan}
+    plans |= {plan.profile: plan for plan in _published() if plan.profile not in plans}
     ranking = [system for system in SYSTEMS.values() if system.ranks]
-    return [Experiment(system, plan) for system in ranking for plan in plans if plan.rows(system.name)]
+    found = [Experiment(system, plan) for plan in plans.values() for system in ranking if plan.rows(system.name)]
+    own = {plan.profile for plan in (profile, profile.other()) if plan}
+    return [e for e in found if e.profile.profile in own or any(e.records.values())]
 
 
-def overview(experiment: Experiment) -> pd.DataFrame:
-    """Every row of an experiment in a line, for display: paper, here, and what it gains over the baseline in mAP."""
-    lines = []
+def _published() -> Iterator[Profile]:
+    """The profiles of `parameters/` that a published record is of; trials on held-out people are none of the book."""
+    for file in sorted((project_root() / "parameters").glob("*.yaml")):
+        plan = Profile.read(file)
+        names = (config.name for config in plan.configs() if SYSTEMS[config.system].ranks)
+        if not plan.validation_identities and any((record_roots()[1] / n / "record.json").is_file() for n in names):
+            yield plan
+
+
+def overview(experiment: Experiment, linked: Container[str]) -> NumberedTable:
+    """The rows of an experiment that were run or that its paper prints, in a line each: paper, here, and what it gains.
+
+    Columns that say nothing are left out, and a verdict that is the same in every line is said once. linked: the names
+    of the records that have a page.
+    """
+    lines, missing = [], []
     for row, records in experiment.records.items():
-        scores = experiment.scores(row).set_index("metric").to_dict("index")
-        rank_1, mean = scores["rank-1"], scores["mAP"]
+        printed, scores = experiment.printed(row), experiment.scores[row]
+        if not records:
+            missing.append(row)
+        if not records and not printed:
+            continue
         gain = experiment.measured.gain(row if row != experiment.rows[0] else None, experiment.rows[0])["mAP"]
+        here = scores["mAP"]
+        names = [run_link(record.name) if record.name in linked else f"`{record.name[-8:]}`" for record in records]
         lines.append(
             {
                 "Run": experiment.label(row),
-                "Rank-1 paper": rank_1["paper"],
-                "Rank-1 here": rank_1["ours"],
-                "mAP paper": mean["paper"],
-                "mAP here": mean["ours"],
-                "95 % interval": interval(mean["low"], mean["high"], mean["covers"]),
+                "Rank-1 paper": number(printed.get("rank-1")),
+                "Rank-1 here": number(scores["rank-1"].ours),
+                "mAP paper": number(printed.get("mAP")),
+                "mAP here": number(here.ours),
+                "95 % interval": interval(here.low, here.high, here.covers),
                 "Over baseline": signed(gain.ours),
                 "95 % of that": interval(*gain[1:], sign=True),
-                "Verdict on mAP": mean["verdict"],
-                "Record": " ".join(run_link(record.name) for record in records) or "–",
+                "Verdict on mAP": experiment.verdict(row),
+                "Record": " ".join(names) or "–",
             }
         )
-    return pd.DataFrame(lines)
+    frame = pd.DataFrame(lines)
+    verdicts = set(frame["Verdict on mAP"]) - {"not run"}
+    empty = [column for column in frame.columns if (frame[column] == "–").all()]
+    notes = []
+    if len(verdicts) <= 1:
+        empty.append("Verdict on mAP")
+        notes += [f"Verdict on every run's mAP: {verdict}." for verdict in verdicts]
+    if missing:
+        command = experiment.profile.command(missing[0], experiment.config(missing[0]).seed)
+        rows = ", ".join(f"`{row}`" for row in missing)
+        notes.append(f"Not run: {rows}. `{command}` runs one.")
+    caption = f"The runs of {experiment.name}, in per cent."
+    return numbered_table(frame.drop(columns=empty), f"table-explorer-{experiment.slug}", caption, " ".join(notes))

@@ -1,83 +1,76 @@
 """Small charts inside a page's own HTML, as SVG whose colours follow the page: `style.css` must stand on it once.
 
-They take a few kilobytes each, so that hundreds of them fit a page, need no script, and have an alternative text.
+They take a few kilobytes each, need no script, say their values under the pointer, and have an alternative text.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
+from reidkit.records import Record
 from reidkit.report.markup import markup
 
 WIDTH, HEIGHT = 330, 200  # of a chart, in the page's pixels
 LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 40  # what the margins take of them
 Values = Sequence[float] | NDArray[Any]
+# What a history tells of training: by column, what its axis says, a factor on it, and the caption.
+CURVES = {
+    "total": ("training loss", 1, "Training loss"),
+    "accuracy": ("accuracy (%)", 100, "Accuracy on training pictures"),
+    "mAP": ("mAP (%)", 100, "mAP of the queries"),
+}
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of a chart; what the paper prints is points."""
+def training_charts(records: Sequence[Record]) -> list[tuple[Markup, str]]:
+    """Loss, accuracy and, where it was evaluated on the way, mAP: charts with a line per seed, and their captions."""
+    drawn = []
+    for column, (label, scale, caption) in CURVES.items():
+        histories = [record.history for record in records if column in record.history]
+        curves = [history[["epoch", column]].dropna().to_numpy(float).T * [[1], [scale]] for history in histories]
+        if any(curve.size for curve in curves):
+            ends = "; ".join(f"{y[0]:.3g} after epoch {x[0]:g}, {y[-1]:.3g} after epoch {x[-1]:g}" for x, y in curves)
+            alt = f"The {label} over the epochs: {ends}."
+            chart = line_chart([(x, y) for x, y in curves], "epoch", label, alt, log=column == "total")
+            drawn.append((chart, caption + (f", {len(curves)} seeds" if len(curves) > 1 else "")))
+    return drawn
 
-    kind: Literal["here", "base", "paper"]
-    x: Values
-    y: Values
 
-
-def line_chart(lines: Sequence[Line], x_label: str, y_label: str, alt: str, *, log: bool = False) -> Markup:
+def line_chart(
+    lines: Sequence[tuple[Values, Values]], x_label: str, y_label: str, alt: str, *, log: bool = False
+) -> Markup:
     """Lines over a whole-numbered axis; nan is left out, and what is not above 0 on a logarithmic axis.
 
     Raises ValueError where nothing is left to draw.
     """
     curves = []
-    for line in lines:
-        x, y = np.asarray(line.x, float), np.asarray(line.y, float)
+    for across, up in lines:
+        x, y = np.asarray(across, float), np.asarray(up, float)
         kept = np.isfinite(y) & ((y > 0) | (not log))
-        curves.append((line.kind, x[kept], y[kept]))
-    xs, ys = (np.concatenate([curve[i] for curve in curves]) for i in (1, 2))
+        curves.append((x[kept], y[kept]))
+    xs, ys = (np.concatenate([curve[i] for curve in curves]) for i in (0, 1))
     if not len(xs):
         raise ValueError(f"no value to draw over {x_label!r}")
     frame = _Frame((xs.min(), max(xs.max(), xs.min() + 1)), _ticks(ys.min(), ys.max(), log), log)
     drawn = frame.grid()
-    across = MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]).tick_values(xs.min(), xs.max())
+    ticks = MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]).tick_values(xs.min(), xs.max())
     drawn += [
         f'<text x="{frame.x(tick):.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{_short(tick)}</text>'
-        for tick in across
+        for tick in ticks
         if xs.min() <= tick <= xs.max()
     ]
-    for kind, x, y in curves:
+    for x, y in curves:
         points = list(zip(frame.x(x), frame.y(y), strict=True))
-        if kind == "paper" or len(points) == 1:  # a line of one point would not be seen
-            drawn += [f'<path class="rx-{kind}" d="M{a:.1f} {b - 5:.1f}l5 5-5 5-5-5z"/>' for a, b in points]
+        if len(points) == 1:  # a line of one point would not be seen
+            drawn += [f'<path class="rx-b" d="M{a:.1f} {b - 5:.1f}l5 5-5 5-5-5z"/>' for a, b in points]
         else:
-            drawn.append(f'<path class="rx-{kind}" d="M{"L".join(f"{a:.1f} {b:.1f}" for a, b in points)}"/>')
-    return _svg(drawn, x_label, y_label, alt)
-
-
-def difference_chart(differences: Values, x_label: str, y_label: str, alt: str) -> Markup:
-    """A bar for each difference, sorted, the greatest at the left; no more bars than there are pixels.
-
-    Raises ValueError where there is none.
-    """
-    values = np.sort(np.asarray(differences, float))[::-1]
-    if not len(values):
-        raise ValueError(f"no difference to draw over {x_label!r}")
-    bars = min(len(values), WIDTH - LEFT - RIGHT)
-    values = values[((np.arange(bars) + 0.5) * len(values) / bars).astype(int)]
-    frame = _Frame((0, bars), _ticks(values[-1], values[0]))
-    zero, edges, heights = float(frame.y(0)), frame.x(np.arange(bars + 1)), frame.y(values)
-    drawn = frame.grid()
-    for kind, chosen in (("gained", values > 0), ("lost", values < 0)):
-        paths = [
-            f"M{left:.1f} {zero:.1f}V{top:.1f}H{right:.1f}V{zero:.1f}z"
-            for left, right, top in zip(edges[:-1][chosen], edges[1:][chosen], heights[chosen], strict=True)
-        ]
-        drawn += [f'<path class="rx-{kind}" d="{"".join(paths)}"/>'] if paths else []
-    drawn.append(f'<path class="rx-zero" d="M{LEFT} {zero:.1f}H{WIDTH - RIGHT}"/>')
+            drawn.append(f'<path class="rx-b" d="M{"L".join(f"{a:.1f} {b:.1f}" for a, b in points)}"/>')
+        for (a, b), at, value in zip(points, x, y, strict=True):
+            said = f"{x_label} {_short(at)}: {_short(float(f'{value:.3g}'))}"
+            drawn.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="6"><title>{said}</title></circle>')
     return _svg(drawn, x_label, y_label, alt)
 
 
