@@ -134,7 +134,8 @@ numbered_table, numbered_figure = NumberedTable, NumberedFigure  # as the chapte
 
 def source(*things: Callable[..., Any]) -> Markdown:
     """The code of functions, methods and classes, as a chapter shows it."""
-    return Markdown("\n\n".join(f"```python\n{dedent(inspect.getsource(thing))}```" for thing in things))
+    code = "\n\n".join(f"```python\n{dedent(inspect.getsource(thing))}```" for thing in things)
+    return Markdown(code)  # type: ignore[no-untyped-call]
 
 
 def run_link(name: str) -> str:
