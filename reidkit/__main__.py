@@ -309,7 +309,10 @@ def evaluate(
     """Evaluate the stored weights of a finished run anew, on the data set as it is on this disk."""
     config = read_profile(profile, set_, data_root, device, [row]).config(row, seed)
     from reidkit import runs
+    from reidkit.systems import SYSTEMS
 
+    if config.dataset == "synthped" and SYSTEMS[config.system].ranks:
+        runs.find_weights(config)  # or it is told before people are rendered in vain
     dataset = runs.open_dataset(config)
     query, gallery = runs.features(config, dataset)
     for name, value in runs.measure(query, gallery, dataset, config.metric).items():

@@ -525,6 +525,16 @@ def weights_path(config: Configuration, build: Path | None = None) -> Path:
     return (build or build_root()) / "weights" / f"{config.name}.safetensors"
 
 
+def find_weights(config: Configuration) -> Path:
+    """Where a finished run's weights are. Raises CheckpointError where they are not on this machine."""
+    if not (path := weights_path(config)).is_file():
+        raise CheckpointError(
+            f"{path}: no weights of this run on this machine (published records come without). "
+            "Train it with `reidkit run --fresh`."
+        )
+    return path
+
+
 def save_weights(path: Path, network: nn.Module, config: Configuration, classes: Classes, data: str) -> None:
     """The network's state as safetensors, whole or not at all.
 
@@ -556,13 +566,8 @@ def load_weights(network: nn.Module, config: Configuration, data: str) -> None:
 
     Raises CheckpointError where there are none, where they are another run's or of other data.
     """
-    path = weights_path(config)
+    path = find_weights(config)
     advice = f"Delete {path} and the record {config.name}, and run it again."
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no weights of this run on this machine (published records come without). "
-            "Train it with `reidkit run --fresh`."
-        )
     try:
         told, state = read_weights(path)
     except CheckpointError as error:

@@ -209,6 +209,7 @@ def test_run_table_evaluate_and_verify(build: Path, synthped: Path, tmp_path: Pa
         (["evaluate", "market1501", "--cell", "none/ce"], "--data-root"),
         (["run", "market1501", "--row", "half/ce"], "--data-root"),
         (["evaluate", "smoke", "--cell", "attributes"], "attributes: it ranks nothing"),
+        (["evaluate", "synthped", "--row", "none/ce"], "no weights of this run"),  # and nothing is rendered first
         (["data", "render", "market1501"], "not rendered"),
     ],
 )
