@@ -31,6 +31,21 @@ CONFIG = {
     "people_shown": True,
 }
 TABLE = '~~~{table} A table.\n:name: "table-one"\n\n| a | b |\n| :-- | --: |\n| 1 | 2 |\n~~~\n'
+FIGURE = """
+~~~{figure} data:image/png;base64,AA==
+:name: "figure-one"
+:alt: "Bars."
+:class: "by-day"
+
+A *caption*.
+
+```{image} data:image/png;base64,BB==
+:alt: "Bars."
+:class: "by-night"
+
+```
+~~~
+"""
 HIDDEN = {"tags": ["hide-input"]}
 CELLS = [
     new_markdown_cell("# Runs\n\nWhat was *trained*, and how long it took."),
@@ -61,7 +76,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "index.md": "# First\n\nWords.\n\n```{toctree}\nruns\nglossary\nreferences\n```\n",
         "runs/a.md": "---\nnosearch: true\n---\n\n# Archived\n\nAn unusual word.\n",
         "runs/b.md": "---\nnosearch: true\n---\n\n# Archived too\n\nAn unusual word.\n",
-        "glossary.md": f"# Glossary\n\n## Terms\n\n{'Many words. ' * 40}\n",
+        "glossary.md": f"# Glossary\n\n## Terms\n\n{'Many words. ' * 40}\n{FIGURE}",
         "references.md": "# References\n\n```{bibliography}\n:all:\n```\n",
         "references.bib": REFERENCES,
     }
@@ -136,6 +151,17 @@ def test_what_one_cell_prints_is_one_output(site: Path) -> None:
 def test_heads_of_tables_say_what_they_are_heads_of(site: Path) -> None:
     heads = page(site, "runs").select("article th")
     assert [head.get("scope") for head in heads] == ["col", "col"]
+
+
+def test_the_renderings_of_a_figure_stand_beside_each_other_above_its_caption(site: Path) -> None:
+    figure = page(site, "glossary").find(id="figure-one")
+    assert [(part.name, part.get("class")) for part in figure.find_all(recursive=False)] == [
+        ("img", ["by-day"]),
+        ("img", ["by-night"]),
+        ("figcaption", None),
+    ]
+    assert figure.figcaption.get_text().strip().rstrip("#") == "Fig. 1 A caption."
+    assert not figure.select(".legend")
 
 
 def test_references_are_labelled_as_they_are_cited(site: Path) -> None:
