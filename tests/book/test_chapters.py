@@ -1,12 +1,15 @@
 """Every chapter as its reader holds it: run in JupyterLab again and again, opened there and saved."""
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pytest
 from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from traitlets import import_item
@@ -26,21 +29,25 @@ def code_cells(chapter: str) -> list[nbformat.NotebookNode]:
     return cells
 
 
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[KernelManager]:
+    """One for all chapters: what they import takes longer than most of them do."""
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel(cwd=str(ROOT), env=os.environ | {"MPLBACKEND": "agg"})
+    yield manager
+    manager.shutdown_kernel(now=True)
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_run_all_and_again_and_its_first_cells_once_more(
-    site: Path, chapter: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In one kernel; `site` has made the records that the chapter reads."""
-    monkeypatch.setenv("MPLBACKEND", "agg")
+def test_run_all_and_again_and_its_first_cells_once_more(site: Path, kernel: KernelManager, chapter: str) -> None:
+    """`site` has made the records that the chapter reads, and run it in a kernel of its own."""
     cells = code_cells(chapter)
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell(cell.source) for cell in (*cells, *cells, *cells[:3])]
-    )
-    client = NotebookClient(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}})
+    sources = ["%reset -f", *(cell.source for cell in (*cells, *cells, *cells[:3]))]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     try:
-        client.execute()
+        NotebookClient(notebook, km=kernel, timeout=None).execute()
     except CellExecutionError as error:
-        done = [cell for cell in notebook.cells if cell.execution_count is not None]
+        done = [cell for cell in notebook.cells[1:] if cell.execution_count is not None]
         pytest.fail(f"cell {len(done)} of {len(cells)}, run again and again, fails: {error.ename}: {error.evalue}")
 
 
