@@ -28,6 +28,13 @@ def write_if_changed(file, text):
         file.write_text(text, encoding="utf-8")
 
 
+# A job ends, a second or so late, with the snakemake that started it, even where that is killed and tells it nothing.
+shell.prefix(
+    "set -euo pipefail\n"
+    "(while kill -0 $PPID && kill -0 $$; do sleep 1; done; pkill -P $$) > /dev/null 2>&1 &\n"
+    "trap 'kill '$!' 2> /dev/null || true' EXIT\n"
+)
+
 if workflow.is_main_process:  # one at a time; unlike Snakemake's own lock, this one ends with a process that is killed
     ROOT.mkdir(parents=True, exist_ok=True)
     lock = FileLock(ROOT / ".lock", mode=0o664)

@@ -603,6 +603,10 @@ def main() -> None:
         sys.stdout.reconfigure(errors="replace")  # what a terminal has no letter for
     home = os.path.expanduser("~")
     sys.argv[1:] = [re.sub("^(--[a-z-]+=)~(?=/|$)", lambda m: m[1] + home, a) for a in sys.argv[1:]]  # no shell does it
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # of torchrun, whose processes would wait for one another for a day
+        from reidkit.workers import end_with_parent
+
+        end_with_parent()
     try:
         app()
     except Exception as error:
