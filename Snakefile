@@ -28,6 +28,17 @@ def write_if_changed(file, text):
         file.write_text(text, encoding="utf-8")
 
 
+# A job ends, seconds late at most, with the snakemake that started it, even where that is killed and tells it nothing.
+# Its shell waits for what it runs, which gets a SIGTERM too and may have a checkpoint to leave.
+shell.prefix(
+    "set -euo pipefail\n"
+    "(trap '' TERM\n"
+    "while kill -0 $$ && ! [ $(ps -o ppid= -p $$) -ne $PPID ]; do sleep 1; done\n"
+    "while kill -0 $$; do pkill -P $$; sleep 1; done) > /dev/null 2>&1 &\n"
+    "trap : TERM\n"
+    "trap 'kill -9 '$!' 2> /dev/null || true' EXIT\n"
+)
+
 if workflow.is_main_process:  # one at a time; unlike Snakemake's own lock, this one ends with a process that is killed
     ROOT.mkdir(parents=True, exist_ok=True)
     lock = FileLock(ROOT / ".lock", mode=0o664)

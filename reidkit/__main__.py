@@ -4,7 +4,6 @@ What takes seconds to import, as torch does, is imported by the command that nee
 checked, so that help and mistakes are told at once.
 """
 
-import errno
 import io
 import os
 import re
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reidkit.errors import UserError
+from reidkit.errors import in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +23,13 @@ if TYPE_CHECKING:
     from reidkit.profile import Profile
     from reidkit.records import Record
 
-_ROOM = "make room and give the same command again, which goes on from the last checkpoint"
-_OWN = "another user's? REIDKIT_BUILD names a build folder of your own"
-MENDABLE = {errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EACCES: _OWN, errno.EPERM: _OWN, errno.EROFS: _OWN}
+
+OPTIONS = {  # that set a parameter
+    "data_root": "--data-root",
+    "device": "--device",
+    "synthped_preset": "--preset",
+    "synthped_seed": "--seed",
+}
 
 app = typer.Typer(
     help="Attention in person re-identification: data, runs, tables and checks behind the book.",
@@ -76,6 +79,7 @@ class Format(StrEnum):
 
 
 _ROW = typer.Option("--row", "--cell", help="such as cbam/ce+tri+cir or ID+attr", autocompletion=_starting(_rows))
+_SEED = {"min": 0, "max": 2**32 - 1}
 _RECORD = typer.Argument(
     help="a record, by its folder, its name or the hash it ends in", autocompletion=_starting(_records)
 )
@@ -103,40 +107,45 @@ Weights = Annotated[
 
 
 def read_profile(
-    name: str,
-    settings: list[str] | None = None,
-    data_root: Path | None = None,
-    device: str | None = None,
-    rows: Iterable[str] = (),
+    name: str, settings: Iterable[str] | None = None, rows: Iterable[str] | None = None, **options: Any
 ) -> "Profile":
-    """A profile with KEY=VALUE arguments for parameters, the values read as YAML; `rows` are checked beside it."""
+    """A profile with KEY=VALUE arguments for parameters, the values read as YAML; `rows` are checked beside it.
+
+    `options` are those that set a parameter too, by its name; None where one was not given.
+    """
     import yaml
 
     from reidkit.errors import nearest
-    from reidkit.profile import Profile
+    from reidkit.profile import Profile, read_yaml
     from reidkit.settings import ParameterError
 
     changes: dict[str, Any] = {}
-    for setting in settings or []:
+    for setting in settings or ():
         key, separator, value = setting.partition("=")
         if not separator:
             raise ParameterError(f"--set {setting}: expected KEY=VALUE")
-        changes[key.strip()] = yaml.safe_load(value)
-    if data_root is not None:
-        changes["data_root"] = str(data_root)
-    if device is not None:
-        changes["device"] = device
-    if changes.get("data_root") is not None:
+        try:
+            changes[key.strip()] = read_yaml(value)
+        except yaml.YAMLError as error:
+            raise ParameterError(f"--set {setting}: not valid YAML: {error}") from error
+    origins = dict.fromkeys(changes, "--set")
+    for key, value in options.items():
+        if value is not None:
+            changes[key], origins[key] = str(value) if isinstance(value, Path) else value, OPTIONS[key]
+    if isinstance(changes.get("data_root"), str):
         asked = Path(changes["data_root"]).expanduser().resolve()
         if not asked.is_dir():
             raise ParameterError(
-                f"data_root: {asked} is not a folder; it was asked for, so nothing stands in its place"
+                f"{origins['data_root']}: data_root: {asked} is not a folder; it was asked for, so nothing stands in "
+                "its place"
             )
         changes["data_root"] = str(asked)
-    for row in rows:
+    for row in rows or ():
         if row not in (known := _rows()):
-            raise ParameterError(f"{row!r} is no row of any system{nearest(row, known)}; `reidkit rows` lists them")
-    return Profile.read(name, **changes)
+            raise ParameterError(
+                f"--row: {row!r} is no row of any system{nearest(row, known)}; `reidkit rows` lists them"
+            )
+    return Profile.read(name, origins, **changes)
 
 
 def find_record(name: str) -> "Record":
@@ -188,12 +197,11 @@ def options(
 def render(
     profile: ProfileArgument = "synthped",
     preset: Annotated[str | None, typer.Option(help="market-like, duke-like or msmt-like")] = None,
-    seed: Annotated[int | None, typer.Option(help="which world is rendered")] = None,
+    seed: Annotated[int | None, typer.Option(**_SEED, help="which world is rendered")] = None,
     root: Annotated[Path | None, typer.Option(help="where to; where the profile's runs look unless given")] = None,
 ) -> None:
     """Render SynthPed in Market-1501's layout, with attribute files and part maps."""
-    chosen = {"synthped_preset": preset, "synthped_seed": seed}
-    plan = read_profile(profile, [f"{key}={value}" for key, value in chosen.items() if value is not None])
+    plan = read_profile(profile, synthped_preset=preset, synthped_seed=seed)
     from reidkit.runs import render_synthped
 
     print(render_synthped(plan, root))
@@ -218,7 +226,7 @@ def check(
 def run(
     profile: ProfileArgument = "synthped",
     row: Rows = None,
-    seed: Annotated[list[int] | None, typer.Option(help="repeatable; the profile's unless given")] = None,
+    seed: Annotated[list[int] | None, typer.Option(**_SEED, help="repeatable; the profile's unless given")] = None,
     records: Annotated[Path | None, typer.Option(help="where to write records; build/records unless given")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="train what is published, too")] = False,
     data_root: DataRoot = None,
@@ -241,7 +249,7 @@ def run(
     import time
 
     started = time.monotonic()
-    plan = read_profile(profile, set_, data_root, device, row or ())
+    plan = read_profile(profile, set_, row, data_root=data_root, device=device)
     from reidkit import distributed, queue, runs
     from reidkit.places import record_roots
     from reidkit.settings import ParameterError
@@ -284,7 +292,7 @@ def heatmaps(
     set_: Change = None,
 ) -> None:
     """Store the attribute heat maps of a profile's images, training the attribute network first where it is missing."""
-    plan = read_profile(profile, set_, data_root, device)
+    plan = read_profile(profile, set_, data_root=data_root, device=device)
     from reidkit import runs
 
     config = plan.config("attributes")
@@ -301,13 +309,13 @@ def heatmaps(
 def evaluate(
     profile: ProfileArgument,
     row: Annotated[str, _ROW],
-    seed: Annotated[int | None, typer.Option(help="the profile's first unless given")] = None,
+    seed: Annotated[int | None, typer.Option(**_SEED, help="the profile's first unless given")] = None,
     data_root: DataRoot = None,
     device: Device = None,
     set_: Change = None,
 ) -> None:
     """Evaluate the stored weights of a finished run anew, on the data set as it is on this disk."""
-    config = read_profile(profile, set_, data_root, device, [row]).config(row, seed)
+    config = read_profile(profile, set_, [row], data_root=data_root, device=device).config(row, seed)
     from reidkit import runs
     from reidkit.systems import SYSTEMS
 
@@ -456,7 +464,8 @@ def notebook(
     set_: Change = None,
 ) -> None:
     """Execute a chapter with papermill; it is written only if every cell ran, and never over the chapter itself."""
-    plan = read_profile(profile, set_, data_root, device)  # what is wrong with it is told before anything runs
+    # What is wrong with the profile is told before anything runs.
+    plan = read_profile(profile, set_, data_root=data_root, device=device)
     from reidkit.places import build_root
     from reidkit.profile import parameter_file
     from reidkit.report.execute import execute_chapter
@@ -506,7 +515,7 @@ def plan(
     """Say what has to be made for a profile's book: its runs, which of them are published, and what they need."""
     import json
 
-    read = read_profile(profile, set_, data_root)
+    read = read_profile(profile, set_, data_root=data_root)
     from reidkit import pipeline
 
     found = pipeline.plan(read, Path(profile) if profile.endswith((".yaml", ".yml")) else None, fresh)
@@ -597,17 +606,17 @@ def main() -> None:
         sys.stdout.reconfigure(errors="replace")  # what a terminal has no letter for
     home = os.path.expanduser("~")
     sys.argv[1:] = [re.sub("^(--[a-z-]+=)~(?=/|$)", lambda m: m[1] + home, a) for a in sys.argv[1:]]  # no shell does it
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # of torchrun, whose processes would wait for one another for a day
+        from reidkit.workers import end_with_parent
+
+        end_with_parent()
     try:
         app()
-    except UserError as error:
-        print(f"reidkit: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
-    except OSError as error:
-        # By its words: a copy of a folder that fails gives no number.
-        advice = [advice for number, advice in MENDABLE.items() if os.strerror(number) in str(error)]
-        if not advice:
+    except Exception as error:
+        words = in_words(error)
+        if words is None:
             raise
-        print(f"reidkit: {error!s:.300}: {advice[0]}", file=sys.stderr)
+        print(f"reidkit: {words}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
         print("reidkit: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)

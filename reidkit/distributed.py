@@ -35,11 +35,20 @@ def processes() -> int:
 
 
 def share(batches: Tensor) -> Tensor:
-    """This process's part (steps, B / processes) of batches (steps, B); raises ValueError where B cannot be divided."""
-    if batches.shape[1] % processes():
+    """This process's part (steps, B / processes) of batches (steps, B).
+
+    Raises ValueError where B cannot be divided, or leaves each of several processes one image only.
+    """
+    count = batches.shape[1]
+    if count % processes():
         raise ValueError(
-            f"batches of {batches.shape[1]} images cannot be divided among {processes()} processes: "
+            f"batches of {count} images cannot be divided among {processes()} processes: "
             "choose a batch_size or an --nproc-per-node that fits"
+        )
+    if count == processes() > 1:
+        raise ValueError(
+            f"batches of {count} images leave each of {processes()} processes one, and a batch norm needs two: "
+            "raise batch_size, or start fewer processes"
         )
     return batches.chunk(processes(), 1)[rank()]
 

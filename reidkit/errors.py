@@ -1,11 +1,26 @@
 """What went wrong and can be mended by whoever asked: told in words, without a traceback."""
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
+
+_ROOM = "make room and give the same command again, which goes on from the last checkpoint"
+_OWN = "another user's? REIDKIT_BUILD names a build folder of your own"
+MENDABLE = {errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EACCES: _OWN, errno.EPERM: _OWN, errno.EROFS: _OWN}
 
 
 class UserError(Exception):
     """Its message names the thing, where it was looked for, what was expected and what to do."""
+
+
+def in_words(error: BaseException) -> str | None:
+    """An error as it is told to whoever can mend it, the machine's refusals with advice; None where nobody can."""
+    if isinstance(error, UserError):
+        return str(error)
+    # By its words: a copy of a folder that fails, or a library of another language, gives no number.
+    advice = [advice for number, advice in MENDABLE.items() if os.strerror(number) in str(error)]
+    return f"{error!s:.300}: {advice[0]}" if advice else None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ The systems are imported where they are used: that takes seconds, which nobody s
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from reidkit.places import project_root
-from reidkit.settings import Configuration, ParameterError, Settings, nearest, validate
+from reidkit.settings import Configuration, ParameterError, Seed, Settings, nearest, validate
 
 
 class Plan(BaseModel):
@@ -22,7 +22,7 @@ class Plan(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     rows: str | tuple[str, ...] | None = Field(None, description="rows, or the names of several; null: all of them")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="a run for each row and seed")
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1, description="a run for each row and seed")
     settings: dict[str, Any] = Field({}, description="the settings of this system that differ")
 
     @field_validator("seeds")
@@ -50,6 +50,11 @@ class _OnceEach(yaml.SafeLoader):
         if twice := [str(key) for number, key in enumerate(keys) if key in keys[:number]]:
             raise yaml.constructor.ConstructorError(problem=f"{twice[0]!r} stands twice", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+def read_yaml(text: str) -> Any:
+    """What a text in YAML says. Raises yaml.YAMLError, for a key that stands twice in a mapping too."""
+    return yaml.load(text, Loader=_OnceEach)
 
 
 class Profile(Settings):
@@ -84,18 +89,20 @@ class Profile(Settings):
         return self
 
     @classmethod
-    def read(cls, path: str | Path, **changes: Any) -> Self:
+    def read(cls, path: str | Path, origins: Mapping[str, str] | None = None, /, **changes: Any) -> Self:
         """A profile from a YAML file (or the name of one in `parameters/`), with some parameters changed.
+
+        `origins` says what errors call the places where changes stand, such as `--set`.
 
         >>> profile = Profile.read("smoke", epochs=3)
         >>> profile.config("cbam/ce", seed=1).epochs, profile.rows("attributes")
         (3, ('attributes',))
 
-        Raises ParameterError, naming the key, the file and the nearest valid name, before anything runs.
+        Raises ParameterError, naming the key, where it stands and the nearest valid name, before anything runs.
         """
         file = parameter_file(path)
         try:
-            content = yaml.load(file.read_text(encoding="utf-8-sig"), Loader=_OnceEach)
+            content = read_yaml(file.read_text(encoding="utf-8-sig"))
         except IsADirectoryError as error:
             raise ParameterError(f"{file}: a folder; expected a parameter file") from error
         except UnicodeDecodeError as error:
@@ -111,7 +118,8 @@ class Profile(Settings):
             raise ParameterError(f"{file}: not valid YAML: {error}") from error
         if not isinstance(content, dict):
             raise ParameterError(f"{file}: expected `key: value` lines, found {type(content).__name__}")
-        return validate(cls, content | changes, source=str(file))
+        given = dict.fromkeys(changes, "arguments of Profile.read") | dict(origins or {})
+        return validate(cls, content | changes, str(file), given)
 
     def config(self, row: str, seed: int | None = None) -> Configuration:
         """The run of a row; with the first seed of its system's plan unless one is given.
@@ -130,7 +138,8 @@ class Profile(Settings):
         values["seed"] = plan.seeds[0] if seed is None else seed
         for setting, other in system.within.get(row, {}).items():
             values[setting] = self.config(other).model_dump(mode="json")
-        return validate(system.configuration, values, f"systems.{system.name}.settings")
+        source = f"systems.{system.name}.settings"
+        return validate(system.configuration, values, source, {"seed": f"config({row!r}, {values['seed']})"})
 
     def rows(self, system: str) -> tuple[str, ...]:
         """The rows of a system that the profile runs; none of one that it does not name."""

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from reidkit import distributed, runs
 from reidkit.data.resident import normalise, resize
-from reidkit.errors import UserError
+from reidkit.errors import in_words
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.places import record_roots
 from reidkit.records import Record, RecordError
@@ -274,8 +274,9 @@ class Queue:
 
 def explain(error: Exception) -> str:
     """An error in a line or two; one that a user cannot mend is printed whole at once."""
-    if isinstance(error, UserError):
-        return str(error)
+    words = in_words(error)
+    if words is not None:
+        return words
     traceback.print_exception(error)
     return f"{type(error).__name__}: {error}"
 

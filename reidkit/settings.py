@@ -7,9 +7,10 @@ import functools
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Raised when a change to the code or to a default changes the numbers of a run with an unchanged configuration.
 REVISION = 1
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 DatasetName = Literal["synthped", "market1501", "dukemtmcreid", "msmt17", "own"]
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -46,7 +48,7 @@ class Settings(BaseModel):
     synthped_preset: Literal["market-like", "duke-like", "msmt-like"] = Field(
         "market-like", description="SynthPed only"
     )
-    synthped_seed: int = Field(0, ge=0, lt=2**32, description="SynthPed only: which world is rendered")
+    synthped_seed: Seed = Field(0, description="SynthPed only: which world is rendered")
     synthped_train_identities: int | None = Field(None, ge=2, description="SynthPed only; null: the preset's")
     synthped_test_identities: int | None = Field(None, ge=2, description="SynthPed only; null: the preset's")
     validation_identities: int = Field(
@@ -192,7 +194,7 @@ class Configuration(Settings):
     system: ClassVar[str]  # which of `reidkit.systems.SYSTEMS`
     ranked_by: ClassVar[Literal["cosine", "euclidean"]] = "cosine"  # how its embeddings are compared
 
-    seed: int = Field(0, ge=0, lt=2**32, description="of the first weights, the batches and the augmentation")
+    seed: Seed = Field(0, description="of the first weights, the batches and the augmentation")
 
     @property
     def title(self) -> tuple[str, ...]:
@@ -270,8 +272,11 @@ def files_checksum(dataset: str, root: Path) -> str:
     return file_list_checksum(load_dataset(dataset, root))
 
 
-def validate(model: type[Model], values: Mapping[str, Any], source: str) -> Model:
-    """`values` as a `model`, strictly; raises ParameterError naming each bad key, its source and the nearest name."""
+def validate(model: type[Model], values: Mapping[str, Any], source: str, origins: Mapping[str, str] = {}) -> Model:
+    """`values` as a `model`, strictly; raises ParameterError naming each bad key, its source and the nearest name.
+
+    `origins` names where some of the keys stand instead of in `source`.
+    """
     try:
         return model.model_validate_json(json.dumps(dict(values), default=str))
     except ValidationError as error:
@@ -279,13 +284,20 @@ def validate(model: type[Model], values: Mapping[str, Any], source: str) -> Mode
         for problem in error.errors():
             *above, last = problem["loc"] or ("",)
             key = ".".join(str(part) for part in problem["loc"])
+            message = problem["msg"].removeprefix("Value error, ")
             if problem["type"] == "extra_forbidden":
-                lines.append(f"unknown parameter {key!r}{nearest(str(last), _fields(model, above))}")
-            else:
-                message = problem["msg"].removeprefix("Value error, ")
-                given = f" (given: {problem['input']!r})" if key else ""
-                lines.append(f"{key}: {message}{given}" if key else message)
-        raise ParameterError("\n".join(f"{source}: {line}" for line in dict.fromkeys(lines))) from error
+                message = f"unknown parameter {key!r}{nearest(str(last), _fields(model, above))}"
+            elif key:
+                message = f"{key}: {message} (given: {problem['input']!r})"
+            place = origins.get(str(problem["loc"][0]), source) if key else _places(message, source, origins)
+            lines.append(f"{place}: {message}")
+        raise ParameterError("\n".join(dict.fromkeys(lines))) from error
+
+
+def _places(message: str, source: str, origins: Mapping[str, str]) -> str:
+    """Where the values stand that a message about several of them speaks of."""
+    spoken = dict.fromkeys(origin for key, origin in origins.items() if re.search(rf"\b{re.escape(key)}\b", message))
+    return " and ".join((source, *spoken))
 
 
 def _fields(model: type[BaseModel], path: Iterable[int | str]) -> Iterable[str]:

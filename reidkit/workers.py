@@ -1,4 +1,4 @@
-"""Worker processes that end with whoever started them, even where that one is killed and can tell them nothing."""
+"""Processes that end with whoever started them, even where that one is killed and can tell them nothing."""
 
 import contextlib
 import os
@@ -16,6 +16,11 @@ def ending_with_this_process() -> Iterator[None]:
     util.register_after_fork(registered, lambda _: threading.Thread(target=_watch, args=(parent,), daemon=True).start())
     yield
     del registered
+
+
+def end_with_parent() -> None:
+    """From now on this process ends, at most a second late, when the one that started it does."""
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
 
 
 def _watch(parent: int) -> None:

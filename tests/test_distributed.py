@@ -1,6 +1,7 @@
 """Several processes on one run: they take the steps of one process, and leave one record."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 import torch
 
 from reidkit import distributed
+from reidkit.errors import UserError
 from reidkit.places import project_root
 from reidkit.profile import Profile
 from reidkit.records import read_records
+from reidkit.runs import run
 
 # Of a network without batch norm and a loss that is a mean over images, the mean of the shares is the whole.
 SCRIPT = """
@@ -61,49 +64,51 @@ def launch(arguments: list[str], processes: int, **environment: str) -> subproce
     )
 
 
-def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
+def test_two_processes_take_the_steps_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    left = {}
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        folder.mkdir()
-        done = launch([str(script), str(folder)], processes, PYTHONPATH=str(project_root()))
-        assert done.returncode == 0, done.stderr[-3000:]
-        left[processes] = [
-            (pd.read_csv(folder / f"history-{rank}.csv"), torch.load(folder / f"network-{rank}.pt"))
-            for rank in range(processes)
-        ]
-    ((history, network),) = left[1]
-    for shared_history, shared_network in left[2]:
-        pd.testing.assert_frame_equal(shared_history, history, rtol=1e-5)
-        for name, value in network.items():
-            torch.testing.assert_close(shared_network[name], value, rtol=1e-4, atol=1e-6)
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    alone.mkdir()
+    shared.mkdir()
+    monkeypatch.setattr(sys, "argv", [str(script), str(alone)])
+    runpy.run_path(str(script))
+    done = launch([str(script), str(shared)], 2, PYTHONPATH=str(project_root()))
+    assert done.returncode == 0, done.stderr[-3000:]
+    for rank in (0, 1):
+        history, expected = (pd.read_csv(path) for path in (shared / f"history-{rank}.csv", alone / "history-0.csv"))
+        pd.testing.assert_frame_equal(history, expected, rtol=1e-5)
+        network = torch.load(shared / f"network-{rank}.pt")
+        for name, value in torch.load(alone / "network-0.pt").items():
+            torch.testing.assert_close(network[name], value, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("cell", ["none/ce+tri", "ID+attrAttention"])
-def test_torchrun_leaves_one_record(tmp_path: Path, synthped: Path, cell: str) -> None:
-    arguments = ["-m", "reidkit", "run", "smoke", "--cell", cell, "--set", f"data_root={synthped}"]
+def test_torchrun_leaves_one_record_of_a_run(tmp_path: Path, synthped: Path) -> None:
+    rows = ("none/ce+tri", "ID+attrAttention")
+    arguments = ["-m", "reidkit", "run", "smoke", *(f"--row={row}" for row in rows), f"--data-root={synthped}"]
     done = launch(arguments, 2, REIDKIT_BUILD=str(tmp_path))
     assert done.returncode == 0, done.stderr[-3000:]
-    config = Profile.read("smoke", data_root=str(synthped)).config(cell, None)
-    (record,) = [record for record in read_records(tmp_path / "records") if record.name == config.name]
-    assert record.provenance["device"].startswith("2 × ")
-    assert len(record.history) == config.epochs
-    assert done.stdout.count(config.name) == 1
-    again = launch(arguments, 2, REIDKIT_BUILD=str(tmp_path))  # loads it, in both
+    profile = Profile.read("smoke", data_root=str(synthped))
+    configs = {config.name: config for config in map(profile.config, rows)}
+    records = [record for record in read_records(tmp_path / "records") if record.name in configs]
+    assert {record.name for record in records} == configs.keys()
+    for record in records:
+        assert record.provenance["device"].startswith("2 × ")
+        assert len(record.history) == configs[record.name].epochs
+        assert done.stdout.count(record.name) == 1
+    again = launch(arguments, 2, REIDKIT_BUILD=str(tmp_path))  # loads them, in both
     assert again.returncode == 0, again.stderr[-3000:]
-    assert again.stdout == done.stdout.splitlines(keepends=True)[-1]
+    assert again.stdout.splitlines() == [line for line in done.stdout.splitlines() if line.startswith((*configs,))]
 
 
-def test_processes_that_do_not_divide_a_batch_are_told_so(tmp_path: Path, synthped: Path) -> None:
-    arguments = ["-m", "reidkit", "run", "smoke", "--cell", "none/ce", "--set", f"data_root={synthped}"]
-    done = launch(
-        [*arguments, "--set", "images_per_identity=1", "--set", "batch_size=15"], 2, REIDKIT_BUILD=str(tmp_path)
-    )
-    assert done.returncode != 0
-    assert "reidkit: none-ce seed0: batches of 15 images cannot be divided among 2 processes" in done.stderr
-    assert not read_records(tmp_path / "records")
+@pytest.mark.usefixtures("one_block_a_stage")
+def test_processes_that_do_not_divide_a_batch_are_told_so(
+    build: Path, synthped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Profile.read("smoke", data_root=synthped, images_per_identity=1, batch_size=15).config("none/ce")
+    monkeypatch.setattr(distributed, "processes", lambda: 2)
+    with pytest.raises(UserError, match="none-ce seed0: batches of 15 images cannot be divided among 2 processes"):
+        run(config, progress=False)
+    assert not read_records(build / "records")
 
 
 def test_one_process_has_all() -> None:
@@ -121,3 +126,5 @@ def test_a_batch_that_cannot_be_divided_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(distributed, "processes", lambda: 3)
     with pytest.raises(ValueError, match="batches of 4 images cannot be divided among 3 processes"):
         distributed.share(torch.arange(12).view(3, 4))
+    with pytest.raises(ValueError, match="batches of 3 images leave each of 3 processes one, and a batch norm needs"):
+        distributed.share(torch.arange(12).view(4, 3))

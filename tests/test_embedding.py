@@ -15,6 +15,8 @@ from reidkit.records import RecordError
 from reidkit.runs import features, open_dataset, read_weights, run, weights_path
 from reidkit.training import CheckpointError
 
+pytestmark = pytest.mark.usefixtures("one_block_a_stage")
+
 
 @pytest.fixture
 def smoke(build: Path, synthped: Path) -> Profile:

@@ -100,20 +100,20 @@ def test_weights_to_start_from(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("name", ["meta.json", "layer4.npy", "layer4.peaks.npy"])
 def test_heat_maps(tmp_path: Path, name: str) -> None:
-    key = {"network": "a"}
+    folder, key = tmp_path / "maps", {"network": "a"}
     images = ResidentImages([], (8, 4))
     images.pixels = torch.zeros(3, 3, 8, 4, dtype=torch.uint8)
-    store_heat_maps(tmp_path, images, lambda i, _: {"layer4": torch.ones(len(i), 2, 2, 1)}, key=key, progress=False)
-    path = tmp_path / name
+    store_heat_maps(folder, images, lambda i, _: {"layer4": torch.ones(len(i), 2, 2, 1)}, key=key, progress=False)
+    path = folder / name
 
     def read() -> None:
-        maps = HeatMaps.open(tmp_path, key)
+        maps = HeatMaps.open(folder, key)
         assert maps[torch.tensor([2])]["layer4"].shape == (1, 2, 2, 1)
 
     whole = path.read_bytes()
     for seed in range(150):
         path.write_bytes(damaged(whole, seed))
-        is_told(read, tmp_path, HeatMapError)
+        is_told(read, folder, HeatMapError)
 
 
 def test_no_pickle_is_run(tmp_path: Path, build: Path) -> None:

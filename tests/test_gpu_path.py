@@ -128,8 +128,7 @@ def assert_equally_many(waits: Callable[[int], int]) -> None:
     assert 0 < few == many, f"{few} waits in 2 steps, {many} in 4"
 
 
-@pytest.mark.parametrize("classifier", ["linear", "circle"])
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize(("attention", "classifier"), [("none", "linear"), *((name, "circle") for name in ATTENTION)])
 def test_no_step_of_the_joint_loss_waits(tmp_path: Path, attention: str, classifier: str) -> None:
     network, objective = moved(ReIDNetwork(6, attention, classifier, width_multiplier=0.125)), JointLoss()
 

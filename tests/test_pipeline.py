@@ -12,10 +12,10 @@ import yaml
 ROOT = Path(__file__).parents[1]
 
 
-def snakemake(target: str, profile: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def snakemake(targets: list[str], profile: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [
         "snakemake",
-        target,
+        *targets,
         "--configfile",
         f"parameters/{profile}.yaml",
         "--cores",
@@ -28,25 +28,28 @@ def snakemake(target: str, profile: str, **environment: str) -> subprocess.Compl
 
 @pytest.mark.parametrize("target", ["zip", "pdf"])
 def test_no_file_to_pass_on_is_made_of_real_people(build: Path, target: str) -> None:
-    refused = snakemake(target, "market1501-small")
+    refused = snakemake([target], "market1501-small")
     assert refused.returncode != 0
     assert "Say ALLOW_PEOPLE=1 if the file stays with you" in refused.stdout + refused.stderr
-    assert snakemake(target, "market1501-small", ALLOW_PEOPLE="1").returncode == 0
-    config = yaml.safe_load((build / "market1501-small" / "_config.yml").read_text(encoding="utf-8"))
-    assert "market1501: these pages may show real people" in config["html"]["announcement"]
 
 
 @pytest.mark.parametrize(
-    ("repository", "address"),
-    [("github.com/someone/reid-book.git", "https://github.com/someone/reid-book"), ("https://gitlab.com/a/b", None)],
+    ("profile", "people", "repository", "address"),
+    [
+        ("market1501-small", True, "github.com/someone/reid-book.git", "https://github.com/someone/reid-book"),
+        ("smoke", False, "https://gitlab.com/a/b", None),
+    ],
 )
-def test_where_the_source_is(build: Path, repository: str, address: str | None) -> None:
-    done = snakemake("zip", "smoke", REPOSITORY=repository)
+def test_pages_say_whom_they_show_and_where_their_source_is(
+    build: Path, profile: str, people: bool, repository: str, address: str | None
+) -> None:
+    allowed = {"ALLOW_PEOPLE": "1"} if people else {}
+    done = snakemake(["zip", "pdf"], profile, REPOSITORY=repository, **allowed)
     assert done.returncode == 0, done.stderr
     assert ("no launch buttons" in done.stderr) == (address is None)
-    config = yaml.safe_load((build / "smoke" / "_config.yml").read_text(encoding="utf-8"))
+    config = yaml.safe_load((build / profile / "_config.yml").read_text(encoding="utf-8"))
     assert config.get("repository", {}).get("url") == address
-    assert "announcement" not in config["html"]
+    assert ("market1501: these pages may show real people" in config["html"].get("announcement", "")) == people
 
 
 def test_folders_with_spaces_and_accents(tmp_path: Path) -> None:

@@ -1,18 +1,19 @@
 """Parameter files, and the names that they give to runs."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from reidkit import pipeline
+from reidkit.__main__ import app
 from reidkit.places import record_roots
 from reidkit.profile import Profile
 from reidkit.records import read_records
 from reidkit.report import rows
 from reidkit.runs import configuration_of
-from reidkit.settings import ParameterError
+from reidkit.settings import ParameterError, files_checksum
 
 
 def test_published_records_keep_their_names() -> None:
@@ -28,8 +29,8 @@ def test_published_records_keep_their_names() -> None:
     [
         ("epochs: 1\nepochs: 2", "'epochs' stands twice"),
         ("systems: {joint-loss: {seeds: [0, 0]}}", "a seed is named twice"),
-        ("systems: {joint-loss: {seeds: [-1]}}", "seed: .*greater than or equal to 0"),
-        ("systems: {joint-loss: {seeds: [20240131123000]}}", "seed: .*less than"),
+        ("systems: {joint-loss: {seeds: [-1]}}", "systems.joint-loss.seeds.0: .*greater than or equal to 0"),
+        ("systems: {joint-loss: {seeds: [20240131123000]}}", "systems.joint-loss.seeds.0: .*less than"),
         ("synthped_seed: 20240131123000", "synthped_seed: .*less than"),
         ("systems: {joint-loss: {sedes: [0]}}", "'systems.joint-loss.sedes'; did you mean 'seeds'"),
         ("systems: {joint-lost: {}}", "'joint-lost' is none; did you mean 'joint-loss'"),
@@ -45,6 +46,25 @@ def test_what_no_profile_may_say_is_told_before_anything_runs(tmp_path: Path, te
     with pytest.raises(ParameterError, match=message) as error:
         Profile.read(path)
     assert "mine.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epohcs": 3}, "arguments of Profile.read: unknown parameter 'epohcs'; did you mean 'epochs'"),
+        ({"epochs": 0}, "arguments of Profile.read: epochs: .*greater than or equal to 1"),
+        ({"batch_size": 6}, "mine.yaml and arguments of Profile.read: batch_size 6 is not a multiple of images_per_id"),
+        ({"epochs": 3}, "mine.yaml: padding: .*greater than or equal to 0"),
+    ],
+)
+def test_a_refusal_names_where_the_value_stands(tmp_path: Path, changes: dict[str, int], message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("images_per_identity: 4\npadding: " + ("-1" if "padding" in message else "1"))
+    with pytest.raises(ParameterError, match=message) as error:
+        Profile.read(path, **changes)
+    assert len(str(error.value).splitlines()) == 1
+    with pytest.raises(ParameterError, match=r"^config\('none/ce', -1\): seed: .*greater than or equal to 0"):
+        Profile.read("smoke").config("none/ce", -1)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
@@ -102,23 +122,20 @@ def test_a_profile_that_trains_nothing_shows_what_has_a_record(
 
 
 def test_data_that_are_asked_for_and_missing_are_told_and_no_published_record_stands_in(build: Path) -> None:
-    arguments = ["run", "market1501-small", "--row", "none/ce", "--data-root", "/nowhere/at/all"]
-    failed = subprocess.run([sys.executable, "-m", "reidkit", *arguments], capture_output=True, text=True, timeout=120)
-    assert failed.returncode == 1
-    assert "/nowhere/at/all is not a folder" in failed.stderr
+    failed = CliRunner().invoke(app, ["run", "market1501-small", "--row", "none/ce", "--data-root", "/nowhere/at/all"])
+    assert "/nowhere/at/all is not a folder" in str(failed.exception)
     assert "mAP" not in failed.stdout
 
 
 def test_the_published_record_of_other_data_is_not_shown_for_ones_own(build: Path, synthped: Path) -> None:
     """A folder in Market-1501's layout: the published record of the real one is refused, with both checksums."""
-    arguments = ["run", "market1501-small", "--row", "none/ce", "--data-root", str(synthped)]
-    failed = subprocess.run([sys.executable, "-m", "reidkit", *arguments], capture_output=True, text=True, timeout=120)
-    assert failed.returncode == 1
-    assert "reidkit: " in failed.stderr
+    failed = CliRunner().invoke(app, ["run", "market1501-small", "--row", "none/ce", "--data-root", str(synthped)])
+    assert failed.exit_code == 1
+    assert "made from files with checksum" in failed.stderr
     assert "mAP" not in failed.stdout
-    assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.usefixtures("one_block_a_stage")
 def test_ones_own_pictures_have_a_name_of_their_own(build: Path, synthped: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     subprocess.run(["cp", "-r", str(synthped), str(mine)], check=True)
@@ -128,10 +145,9 @@ def test_ones_own_pictures_have_a_name_of_their_own(build: Path, synthped: Path,
         if change:
             picture = next((mine / "bounding_box_train").glob("*.jpg"))
             picture.write_bytes(picture.read_bytes() + b" ")
-        done = subprocess.run(
-            [sys.executable, "-m", "reidkit", *arguments, str(mine)], capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
+            files_checksum.cache_clear()  # a process looks at the pictures once
+        done = CliRunner().invoke(app, [*arguments, str(mine)])
+        assert done.exit_code == 0, done.stderr[-2000:]
         names.append(done.stdout.split(":")[0])
     assert names[0] != names[1]
     assert all(name.startswith("own-none-ce-seed0-") for name in names)
@@ -139,7 +155,7 @@ def test_ones_own_pictures_have_a_name_of_their_own(build: Path, synthped: Path,
 
 def test_a_published_record_says_that_it_is_one(build: Path) -> None:
     arguments = ["run", "market1501-small", "--row", "none/ce"]
-    done = subprocess.run([sys.executable, "-m", "reidkit", *arguments], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.stderr
     assert "mAP 31.62" in done.stdout
     assert "(published; the data " in done.stdout  # agree, or are not here

@@ -43,6 +43,9 @@ from reidkit.training import CheckpointError
 PARAMETERS = sorted((project_root() / "parameters").glob("*.yaml"))
 
 
+pytestmark = pytest.mark.usefixtures("one_block_a_stage")
+
+
 @pytest.fixture
 def smoke(build: Path, synthped: Path) -> Profile:
     return Profile.read("smoke", data_root=synthped, batch_size=8)

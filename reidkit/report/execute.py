@@ -59,8 +59,9 @@ def execute_chapter(chapter: Path, parameter_file: Path, output: Path, *, progre
     nbformat.write(notebook, source)
     try:
         papermill.execute_notebook(
-            str(source), str(failed), parameters, cwd=str(PROJECT), progress_bar=progress, kernel_name="python3"
-        )
+            str(source), str(failed), parameters, cwd=str(PROJECT), progress_bar=progress,
+            kernel_name="python3", language="python",
+        )  # fmt: skip
     except PapermillExecutionError as error:
         if output.resolve().is_relative_to(build_root().resolve()):
             output.unlink(missing_ok=True)

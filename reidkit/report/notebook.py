@@ -7,6 +7,7 @@ from reidkit.profile import Profile
 from reidkit.report.parameters_cell import assigned
 from reidkit.settings import ParameterError, nearest
 
+PLACE = "the chapter's parameters"
 INJECTED = "# Parameters"  # how papermill begins the cell that it puts after the parameters cell
 
 
@@ -20,9 +21,9 @@ def notebook_profile(namespace: Mapping[str, Any]) -> Profile:
     given = {name: namespace[name] for name in _parameters(namespace) if name in namespace}
     for name in given:
         if name not in Profile.model_fields:
-            raise ParameterError(f"unknown parameter {name!r}{nearest(name, Profile.model_fields)}")
+            raise ParameterError(f"{PLACE}: unknown parameter {name!r}{nearest(name, Profile.model_fields)}")
     changes = {name: value for name, value in given.items() if name != "profile" and value is not None}
-    return Profile.read(given.get("profile", "synthped"), **changes)
+    return Profile.read(given.get("profile", "synthped"), dict.fromkeys(changes, PLACE), **changes)
 
 
 def _parameters(namespace: Mapping[str, Any]) -> list[str]:

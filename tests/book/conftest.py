@@ -1,5 +1,6 @@
 """The book of the smoke profile, built once for all tests of its pages."""
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 Make = Callable[..., "subprocess.CompletedProcess[str]"]
+# Debian's (`apt-get install chromium`), or another that is found under one of these names
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium: `apt-get install chromium` (Debian) or your system's package of it"
+)
 
 
 @pytest.fixture(scope="session")

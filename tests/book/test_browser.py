@@ -1,35 +1,26 @@
-"""The built pages in a real browser, without a network: what a reader sees, and what only a running page can show.
-
-Debian's Chromium is used (`apt-get install chromium`), or another that is found under one of the names below.
-"""
+"""The built pages in a real browser, without a network: what a reader sees, and what only a running page can show."""
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from bs4 import BeautifulSoup
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect, sync_playwright
 
 from reidkit.profile import Profile
-from reidkit.report.bookmarks import halved
 from reidkit.runs import find_record
 from reidkit.systems.joint_loss import GRID
-from tests.book.conftest import Make
+from tests.book.conftest import CHROMIUM, needs_chromium
 
 ROOT = Path(__file__).parents[2]
 TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium: `apt-get install chromium` (Debian) or your system's package of it"
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="session")
@@ -80,8 +71,13 @@ def reader(chromium: Browser, site: Path) -> Iterator[Reader]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_whole_without_a_network(reader: Reader, name: str) -> None:
-    check_whole(reader.open(name))
+def test_a_page_is_accessible_by_day_and_by_night_and_whole_without_a_network(reader: Reader, name: str) -> None:
+    page = reader.open(name)
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        expect(page.locator(f"html[data-theme={theme}]")).to_have_count(1)
+        assert violations(page, reader.site) == []
+    check_whole(page)
 
 
 def test_the_page_of_every_run_is_whole_without_a_network(reader: Reader) -> None:
@@ -111,15 +107,6 @@ def check_whole(page: Page) -> None:
     }""")
     assert wide == []
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_accessible_by_day_and_by_night(reader: Reader, name: str) -> None:
-    page = reader.open(name)
-    for theme in ("light", "dark"):
-        page.emulate_media(color_scheme=theme)
-        expect(page.locator(f"html[data-theme={theme}]")).to_have_count(1)
-        assert violations(page, reader.site) == []
 
 
 # What Sphinx and its extensions write themselves: the roles of a list of references.
@@ -395,24 +382,3 @@ def test_the_tables_say_the_same_as_the_explorer(reader: Reader) -> None:
     row = page.locator("#table-explorer-joint-loss-smoke tbody tr").first.locator("td").all_inner_texts()
     assert shown == row[[head.replace("\N{NON-BREAKING HYPHEN}", "-") for head in heads].index("mAP here")]
     assert float(shown) > 0
-
-
-def test_the_book_as_a_pdf(site: Path, make: Make) -> None:
-    done = make("pdf")
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    printed = Path(done.stdout.splitlines()[-1]).read_bytes()
-    assert printed.startswith(b"%PDF-")
-    assert printed.rstrip().endswith(b"%%EOF")
-    assert len(re.findall(rb"/Type\s*/Page\b", printed)) > 100
-    source = BeautifulSoup((site.parent / "print/_build/singlehtml/index.html").read_text(), "html.parser")
-    numbered = [tag.get_text() for tag in source.select("figure .caption-number, table .caption-number")]
-    assert len(numbered) > 70
-    assert len({*numbered}) == len(numbered)
-    assert source.select_one(".cover .book").get_text() == "Attention in person re-identification"
-    listed = [link.get_text() for link in source.select(".book-contents a")]
-    chapters = [title.get_text().rstrip("#") for title in source.select("article h1")]
-    assert chapters[1:] == listed
-    assert not source.select("#document-runs h1, [id^='document-runs/']")
-    titles = re.findall(rb"/Title \(([^)]*)\)", printed)
-    assert len(titles) > 100
-    assert not [title for title in titles if halved(title) is not None]

@@ -56,6 +56,13 @@ def test_a_chapter_gets_what_its_parameters_cell_declares(tmp_path: Path) -> Non
     assert [path.name for path in result.parent.iterdir()] == ["chapter.ipynb"]
 
 
+def test_a_script_that_names_no_language_is_python(tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text("# %% tags=['parameters']\nepochs = 3\n# %%\nprint(epochs)\n")
+    result = execute_chapter(script, parameter_file("smoke"), tmp_path / "out.ipynb")
+    assert outputs(result) == "1\n"
+
+
 def test_a_bad_parameter_file_stops_before_anything_runs(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("epohcs: 7")

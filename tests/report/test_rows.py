@@ -112,7 +112,7 @@ def test_the_spread_is_pooled_over_the_rows_with_several_seeds() -> None:
     assert unknown.std.isna().all()
 
 
-@pytest.mark.parametrize(("ours", "base"), [(1, 0), (3, 0), (1, 1), (2, 2)])
+@pytest.mark.parametrize(("ours", "base"), [(3, 0), (1, 1)])
 def test_intervals_hold_the_truth_as_often_as_they_say_whatever_seeds_do(ours: int, base: int) -> None:
     """Queries and seeds are drawn anew, with effects of one size; what seeds do is known from five rows of two.
 

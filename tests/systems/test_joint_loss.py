@@ -68,8 +68,7 @@ def test_classifier_is_linear_or_circle() -> None:
 
 
 @pytest.mark.usefixtures("one_block_a_stage")
-@pytest.mark.parametrize("classifier", ["linear", "circle"])
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize(("attention", "classifier"), [("none", "linear"), *((name, "circle") for name in ATTENTION)])
 def test_a_compiler_sees_one_graph(attention: str, classifier: str) -> None:
     torch.compiler.reset()
     network = ReIDNetwork(3, attention, classifier, width_multiplier=0.125)

@@ -37,6 +37,8 @@ from reidkit.systems.san_gal import CONTROLS, READINGS, DualTrace, SanGalConfig
 from reidkit.systems.system import Classes
 from reidkit.training import CheckpointError
 
+pytestmark = pytest.mark.usefixtures("one_block_a_stage")
+
 
 @pytest.fixture
 def smoke(build: Path, synthped: Path) -> Profile:

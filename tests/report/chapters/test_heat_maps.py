@@ -31,6 +31,7 @@ def explained(synthped: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Of a barely trained network on a small render."""
     patch = pytest.MonkeyPatch()
     patch.setenv("REIDKIT_BUILD", str(tmp_path_factory.mktemp("explained")))
+    patch.setattr("reidkit.models.backbone.EVERY_BLOCK", (1, 1, 1, 1))
     config = Profile.read("smoke", data_root=str(synthped)).config("attributes")
     assert shown.explain(config) is None  # no record
     run(config, progress=False)

@@ -45,6 +45,7 @@ def plan(synthped: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     """A profile on a few rendered people, with some of its runs finished and their heat maps stored."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REIDKIT_BUILD", str(tmp_path_factory.mktemp("explorer")))
+        patch.setattr("reidkit.models.backbone.EVERY_BLOCK", (1, 1, 1, 1))
         plan = Profile.read("smoke", data_root=str(synthped), precision="fp32")
         for name in RUN:
             run(plan.config(name), progress=False)
