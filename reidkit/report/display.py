@@ -99,8 +99,8 @@ class NumberedTable:
 class NumberedFigure:
     """A figure with a number, a caption, a label and an alternative text; the matplotlib figure is closed.
 
-    On dark pages one that holds photographs is shown as a second, dark rendering, and any other with its colours turned
-    round (`book.css`).
+    On dark pages one that holds photographs is shown as a second, dark rendering, any other with its colours turned
+    round (`book.css`), and one whose colours stand for themselves, such as those of clothes, as it is (`literal`).
 
     name: as of a `NumberedTable`. alt: what the figure shows, with its numbers, for those who cannot see it; where that
     is long, it stands folded below the figure, and its beginning is the picture's text.
@@ -108,13 +108,17 @@ class NumberedFigure:
     Raises ValueError for a name that is no label and for an empty caption or alternative text.
     """
 
-    def __init__(self, figure: Figure, name: str, caption: str, alt: str, records: Iterable[Record] = ()) -> None:
+    def __init__(
+        self, figure: Figure, name: str, caption: str, alt: str, records: Iterable[Record] = (), literal: bool = False
+    ) -> None:
         _check(name, "figure", caption=caption, alt=alt)
         self.name, self.caption, self.alt = name, _line(f"{caption} {_run_links(records)}"), _line(alt)
         self.width = round(figure.get_figwidth() * PIXELS_PER_INCH)
         self.mime, self.picture = _encoded(figure, "white")
         self.dark = ""
-        if holds_photographs(figure):
+        self.kind = "card" if literal else "drawn"
+        if holds_photographs(figure) and not literal:
+            self.kind = "by-day"
             darken(figure)
             self.dark = _uri(*_encoded(figure, NIGHT))
         plt.close(figure)  # or the notebook would show it a second time
@@ -134,7 +138,7 @@ class NumberedFigure:
             body.append(_directive("image", self.dark, shown | {"class": "no-scaled-link by-night"}, "", fence="`"))
         if len(self.alt) > LONGEST_ALT:
             body.append(markup("words.html", text=self.alt))
-        options = {"name": self.name, **shown, "class": f"no-scaled-link {'by-day' if self.dark else 'drawn'}"}
+        options = {"name": self.name, **shown, "class": f"no-scaled-link {self.kind}"}
         return _directive("figure", self.uri, options, "\n\n".join(body))
 
     def html(self) -> str:

@@ -59,9 +59,15 @@ def execute_chapter(chapter: Path, parameter_file: Path, output: Path, *, progre
     nbformat.write(notebook, source)
     try:
         papermill.execute_notebook(
-            str(source), str(failed), parameters, cwd=str(PROJECT), progress_bar=progress,
-            kernel_name="python3", language="python",
-        )  # fmt: skip
+            str(source),
+            str(failed),
+            parameters,
+            cwd=str(PROJECT),
+            progress_bar=progress,
+            kernel_name="python3",
+            language="python",
+            iopub_timeout=300,  # seconds that a machine under load may take to hand over what a cell printed
+        )
     except PapermillExecutionError as error:
         if output.resolve().is_relative_to(build_root().resolve()):
             output.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ The pages of runs (`chapters.runs`) are the archive behind the book: linked from
 another nor searched.
 """
 
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from reidkit.report.markup import markup
 RUNS = "runs/"  # what the names of their pages begin with
 TEXTS = "search-texts.js"
 LONGEST = 160  # characters of a description
+_made_from = functools.cache(origin)  # asked for every page
 UNREAD = (nodes.raw, nodes.literal_block, nodes.table, nodes.math, nodes.math_block, nodes.Invisible, desc_signature)
 
 
@@ -110,7 +112,7 @@ def description(doctree: nodes.document) -> str:
 
 def imprint(app: Sphinx) -> dict[str, Any]:
     """Who made the book, when, from what, and as what it is cited."""
-    made = origin()
+    made = _made_from()
     revision = f"commit {made['commit'][:8]}{' with changes' if made['dirty'] else ''}" if made["commit"] else ""
     return {
         "book": app.config.html_title,

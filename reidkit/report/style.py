@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 WIDTH = 5.2  # inches; `numbered_figure` shows an inch as 100 pixels
 BLUE, ORANGE = "#0072b2", "#d55e00"
 PALETTE = sns.color_palette("colorblind")
-NIGHT, PALE = "#14181e", "#e6e6e6"  # what white and black become on a dark page; the first is the page's own
+NIGHT, PALE = "#121212", "#e6e6e6"  # what white and black become on a dark page; the first is the page's own
 Drawing = tuple[Figure, str]  # a figure and its alternative text, drawn from the same numbers
 
 

@@ -150,6 +150,13 @@ def test_photographs_have_a_dark_rendering_and_drawings_need_none() -> None:
     assert "by-night" in shown.markdown()
 
 
+def test_colours_that_stand_for_themselves_are_left_alone() -> None:
+    for draw in (drawing, photograph):
+        shown = numbered_figure(draw(), "shown", "Shown", "Shown", literal=True)
+        assert shown.dark == ""
+        assert ':class: "no-scaled-link card"' in shown.markdown()
+
+
 def drawing() -> Figure:
     figure, axes = plt.subplots(figsize=(2, 2))
     axes.bar([1, 2], [3, 4])
