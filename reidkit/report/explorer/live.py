@@ -10,7 +10,7 @@ from html import escape
 import numpy as np
 import torch
 from ipywidgets import HTML, Button, Dropdown, FileUpload, FloatProgress, HBox, Layout, Output, VBox
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from reidkit.data.resident import normalise, resize
 from reidkit.profile import Profile
@@ -210,7 +210,7 @@ def read_picture(file: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(file)) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ValueError("no picture of a kind that is known here") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"a picture that cannot be read ({error})") from error

@@ -82,15 +82,16 @@ def gains(chosen: Sequence[Side]) -> Gains:
     stacked = np.concatenate([of[list(METRICS)].to_numpy() for of in scores.values()], axis=1)
     shape = (len(records), len(METRICS))
     points, drawn = stacked.mean(0).reshape(shape), resampled_means(stacked).reshape(-1, *shape)
-    found = Gains(*(np.empty((len(chosen) * (len(chosen) - 1) // 2, len(METRICS))) for _ in range(3)), [])
+    mean, low, high = np.empty((3, len(chosen) * (len(chosen) - 1) // 2, len(METRICS)))
+    covers = []
     for number, (base, ours) in enumerate(itertools.combinations(chosen, 2)):
         over, under = ([place[r.name] for r in runs] for runs in same_seeds(ours.records, base.records))
         error, freedom = _error(ours.spread, base.spread, len(over), len(under), ours.experiment == base.experiment)
         means = drawn[:, over].mean(1) - drawn[:, under].mean(1)
-        found.mean[number] = points[over].mean(0) - points[under].mean(0)
-        found.low[number], found.high[number] = bounds(means, error, freedom)
-        found.covers.append(QUERIES if not freedom else WIDENED if min(len(over), len(under)) == 1 else "")
-    return found
+        mean[number] = points[over].mean(0) - points[under].mean(0)
+        low[number], high[number] = bounds(means, error, freedom)
+        covers.append(QUERIES if not freedom else WIDENED if min(len(over), len(under)) == 1 else "")
+    return Gains(mean, low, high, covers)
 
 
 def _error(ours: Spread, base: Spread, over: int, under: int, together: bool) -> tuple[Values, int]:
@@ -102,4 +103,4 @@ def _error(ours: Spread, base: Spread, over: int, under: int, together: bool) ->
         return np.zeros(len(METRICS)), 0
     variance = ours.std**2 / over + base.std**2 / under
     freedom = ours.freedom if together else min(ours.freedom, base.freedom)
-    return (variance**0.5).fillna(0)[list(METRICS)].to_numpy(), freedom
+    return np.sqrt(variance.fillna(0)[list(METRICS)].to_numpy()).astype(np.float64), freedom

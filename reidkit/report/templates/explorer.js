@@ -484,7 +484,7 @@
       alt: `The ${label} over the epochs. ${ends.join("; ")}.` }) : null;
 
     charts.replaceChildren(figure(`CMC curve (${key(a, b)}${a.data.toy ? "" : "; diamonds: the paper"})`, cmc),
-      ...(training ? [figure(`${label[0].toUpperCase()}${label.slice(1)} over the epochs (${key(a, b)}${trainingLines.length > sidesShown.length ? ", a line per seed" : ""})`, training)] : []));
+      ...(training ? [figure(`${label[0].toUpperCase()}${label.slice(1)} (${key(a, b)}${trainingLines.length > sidesShown.length ? ", a line per seed" : ""})`, training)] : []));
     showGains(lines);
   }
 
