@@ -14,7 +14,7 @@ import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
 
-from reidkit.errors import UserError
+from reidkit.errors import UserError, nearest
 from reidkit.places import build_root
 from reidkit.report.parameters_cell import assigned
 
@@ -40,7 +40,8 @@ def execute_chapter(chapter: Path, parameter_file: Path, output: Path, *, progre
     stale in the build folder, where all can be made again; elsewhere it is left as it was.
     """
     if not chapter.is_file():
-        raise NotebookError(f"{chapter}: no such chapter; expected a text notebook, such as book/experiments.md")
+        near = nearest(chapter.name, (path.name for path in chapter.parent.glob("*.md")))
+        raise NotebookError(f"{chapter}: no such chapter; expected a text notebook, such as book/experiments.md{near}")
     if output.resolve() == chapter.resolve():
         raise NotebookError(f"{chapter}: would be overwritten by its own output; name another one with --output")
     try:

@@ -173,8 +173,8 @@ def test_no_file_of_the_user_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyP
         execute_chapter(mine, parameter_file("smoke"), before)
     assert mine.read_bytes() == kept
     assert before.read_text() == "of last time"
-    with pytest.raises(NotebookError, match="no such chapter"):
-        execute_chapter(tmp_path / "nowhere.md", parameter_file("smoke"), before)
+    with pytest.raises(NotebookError, match=r"no such chapter.*did you mean 'chapter\.md'"):
+        execute_chapter(tmp_path / "chaptre.md", parameter_file("smoke"), before)
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.txt", "x"), ("a.ipynb", '{"cells": ['), ("a.ipynb", "[]")])
