@@ -1,4 +1,7 @@
-"""What the solutions of the exercises say, worked out: each test reads its number from the chapter's text."""
+"""What the exercises' solutions and the answers under the questions say, worked out.
+
+Each test reads its number from the chapter's text.
+"""
 
 import math
 import re
@@ -11,7 +14,7 @@ from reidkit.evaluation import evaluate_ranking
 from reidkit.evaluation.localisation import evaluate_localisation
 from reidkit.losses import BatchHardTripletLoss
 from reidkit.models.attention import EfficientChannelAttention, SqueezeExcitation
-from reidkit.published import TABLE_1
+from reidkit.published import SAN_GAL_SETTINGS, TABLE_1
 
 BOOK = Path(__file__).parents[2] / "book"
 
@@ -21,6 +24,12 @@ def solutions(chapter: str) -> list[str]:
     text = (BOOK / f"{chapter}.md").read_text(encoding="utf-8")
     found = re.findall(r"```\{admonition\} Solution\n:class: dropdown\n(.*?)```", text, re.S)
     return [" ".join(solution.split()) for solution in found]
+
+
+def answer(chapter: str) -> str:
+    """The paragraph under a chapter's question, on one line."""
+    text = (BOOK / f"{chapter}.md").read_text(encoding="utf-8")
+    return " ".join(text.partition("\n*Question:")[2].split("\n\n")[1].split())
 
 
 @pytest.mark.parametrize("chapter", [path.stem for path in BOOK.glob("*.md") if "## Exercises" in path.read_text()])
@@ -94,3 +103,15 @@ def test_a_constant_map_has_the_regions_share() -> None:
     scores = {float(m.map.mean) for m in (found.pointing, found.energy, found.iou)}
     assert all(f"{score:.1f}" == "0.1" for score in scores)
     assert "All three are 0.1" in solutions("localisation")[0]
+
+
+def test_answers_under_the_questions() -> None:
+    ours = TABLE_1.row("Ours").scores["rank-1"]
+    error = 196 * math.sqrt(ours / 100 * (1 - ours / 100) / 3368)
+    near = [row for row in TABLE_1.rows if row.method != "Ours" and ours - row.scores["rank-1"] < error]
+    assert len(near) == 3
+    assert f"three other rows lie within the ± {error:.1f} points" in answer("open-questions")
+    missing = sum(setting.printed is None for setting in SAN_GAL_SETTINGS)
+    assert f"{missing} of {len(SAN_GAL_SETTINGS)} settings" in answer("san-gal-open-questions")
+    low, high = (1 / (1 + math.exp(-alpha)) for alpha in (0.5, 1))
+    assert f"between {low:.2f} and {high:.2f}, a ratio of {high / low:.2f}" in answer("san-gal")
