@@ -133,7 +133,7 @@ def test_search_finds_a_known_word(reader: Reader) -> None:
     page.goto((reader.site / "search.html").as_uri() + "?q=bootstrap")
     results = page.locator("#search-results ul.search li a")
     expect(results.first).to_be_visible(timeout=15_000)
-    assert any("How to read this book" in text for text in results.all_inner_texts())
+    assert any("Settings and verdicts" in text for text in results.all_inner_texts())
 
 
 def test_search_shows_the_places_and_no_page_of_a_run(reader: Reader) -> None:
@@ -145,7 +145,7 @@ def test_search_shows_the_places_and_no_page_of_a_run(reader: Reader) -> None:
     assert not [link for link in links if "/runs/" in link]
     places = page.locator("#search-results .context")
     assert places.count() > len(links) / 2
-    assert "circle" in places.locator("mark").first.inner_text().lower()
+    assert {"circle", "loss"} & {text.lower() for text in places.locator("mark").all_inner_texts()}
     places.locator("a[href*='losses.html#']").first.click()
     expect(page).to_have_url(re.compile(r"losses\.html#"))
 

@@ -49,7 +49,7 @@ def test_run_all_and_again_and_its_first_cells_once_more(
     site: Path, kernel: BlockingKernelClient, chapter: str
 ) -> None:
     """In one kernel; `site` has made the records that the chapter reads."""
-    run_cell(kernel, "%reset -f\n%reset -f in out")
+    run_cell(kernel, "%reset -f\n%reset -f in out\nimport torch\ntorch.set_grad_enabled(True)\ndel torch")
     cells = code_cells(chapter)
     for number, cell in enumerate((*cells, *cells, *cells[:3])):
         reply = run_cell(kernel, cell.source)

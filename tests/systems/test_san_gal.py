@@ -56,7 +56,7 @@ def test_every_row_and_reading_trains_and_is_a_run_of_its_own(smoke: Profile) ->
             assert finished.history["mAP"].notna().all()  # evaluate_every: 1
             dataset = open_dataset(smoke)  # the stored weights and heat maps are those that were evaluated
             assert measure(*features(finished.config, dataset), dataset) == finished.metrics
-    assert set(runs["attributes"].record.tables) == {"history", "steps", "attributes", "localisation"}
+    assert set(runs["attributes"].record.tables) == {"history", "steps", "attributes", "localisation", "examples"}
     assert "attributes" in runs["ID+attr"].history.columns
     assert "attributes" not in runs["IDonly"].history.columns
     spread = runs["ID+attrAttention"].record.table("attention").set_index("stage")
