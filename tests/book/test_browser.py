@@ -132,8 +132,7 @@ def test_search_finds_a_known_word(reader: Reader) -> None:
     page = reader.page
     page.goto((reader.site / "search.html").as_uri() + "?q=bootstrap")
     results = page.locator("#search-results ul.search li a")
-    expect(results.first).to_be_visible(timeout=15_000)
-    assert any("Settings and verdicts" in text for text in results.all_inner_texts())
+    expect(results.filter(has_text="Settings and verdicts").first).to_be_visible(timeout=15_000)
 
 
 def test_search_shows_the_places_and_no_page_of_a_run(reader: Reader) -> None:
@@ -146,8 +145,8 @@ def test_search_shows_the_places_and_no_page_of_a_run(reader: Reader) -> None:
     places = page.locator("#search-results .context")
     assert places.count() > len(links) / 2
     assert {"circle", "loss"} & {text.lower() for text in places.locator("mark").all_inner_texts()}
-    places.locator("a[href*='losses.html#']").first.click()
-    expect(page).to_have_url(re.compile(r"losses\.html#"))
+    places.locator("a[href*='.html#']").first.click()
+    expect(page).to_have_url(re.compile(r"\.html#"))
 
 
 def test_the_table_of_runs_is_sorted_and_filtered(reader: Reader) -> None:

@@ -18,6 +18,7 @@ from traitlets.config.loader import PyFileConfigLoader
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "book"
 CHAPTERS = sorted(path.stem for path in BOOK.glob("*.md") if "kernelspec:" in path.read_text(encoding="utf-8"))
+CHAPTERS.sort(key="extend".__eq__)  # last: it adds to the package's tables in its kernel
 
 
 def code_cells(chapter: str) -> list[nbformat.NotebookNode]:
