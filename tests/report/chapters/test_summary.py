@@ -5,7 +5,7 @@ import pytest
 
 from reidkit.records import Record
 from reidkit.report.chapters import summary as shown
-from reidkit.report.rows import Estimate
+from reidkit.report.rows import QUERIES, Estimate
 from tests.report.conftest import MakeLocalisation, MakeRecord
 
 
@@ -14,17 +14,22 @@ from tests.report.conftest import MakeLocalisation, MakeRecord
 )
 def test_what_a_difference_is_worth(low: float, high: float, words: str) -> None:
     assert shown.worth(Estimate((low + high) / 2, low, high)).startswith(words)
+    assert shown.worth(Estimate((low + high) / 2, low, high, QUERIES)) == "no verdict from one seed"
 
 
-def test_a_method_that_gains_is_not_called_gone(make_record: MakeRecord) -> None:
-    def told(quality: float) -> str:
-        ours = make_record("cbam", "ce+tri+cir", quality=quality)
-        return shown.method({"toy": {"none/ce": [make_record(quality=0.6)], "cbam/ce+tri+cir": [ours]}})
+def test_a_method_that_gains_is_said_to_and_none_does_with_one_seed(make_record: MakeRecord) -> None:
+    def told(quality: float, seeds: int) -> str:
+        base, ours = (
+            [make_record(*row, seed=s, quality=q) for s in range(seeds)]
+            for row, q in ((("none", "ce"), 0.6), (("cbam", "ce+tri+cir"), quality))
+        )
+        return shown.method({"toy": {"none/ce": base, "cbam/ce+tri+cir": ours}})
 
-    assert told(0.9).startswith("**The whole method gains, where it does")
-    assert "CBAM with the joint loss is worth +14.65" in told(0.9)
-    assert told(0.9).endswith("on toy: a clear gain on toy.")
-    assert told(0.6).startswith("**The printed gain is not there.**")
+    assert told(0.9, 3).startswith("**The whole method gains, where it does")
+    assert "CBAM with the joint loss is worth +14.65" in told(0.9, 3)
+    assert told(0.9, 3).endswith(": a clear gain on toy.")
+    assert told(0.9, 1).endswith(": no verdict from one seed on toy.")
+    assert told(0.9, 1).startswith("**The printed gain is not there.**")
     assert shown.method({"toy": {}}).endswith("(not run yet): not run yet.")
 
 
@@ -33,10 +38,10 @@ def test_the_other_findings_hold_what_was_run(make_record: MakeRecord, make_san_
     assert shown.gates(joint).count(" on toy") == 3
     assert "not run yet" not in shown.gates(joint)
     assert shown.losses(joint).count("(not run yet)") == 3
-    assert shown.losses(joint).startswith("**The triplet loss works once it may begin.**")
+    assert shown.losses(joint).startswith("**The losses alone.**")
     joint["Market-1501"] = {
-        "none/ce": [make_record()],
-        "none/ce+tri+cir": [make_record(loss="ce+tri+cir", quality=0.9)],
+        f"none/{loss}": [make_record(loss=loss, seed=seed, quality=quality) for seed in (0, 1, 2)]
+        for loss, quality in (("ce", 0.6), ("ce+tri+cir", 0.9))
     }
     assert shown.losses(joint).startswith("**What helps is the loss.**")
     guided = {"toy": {row: [make_san_gal_record(row)] for row in ("IDonly", "ID+attr", "ID+attrAttention")}}
