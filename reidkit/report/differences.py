@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 
-from reidkit.report.rows import Estimate
+from reidkit.report.rows import Estimate, Runs, difference
 from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, notice, style
 from reidkit.report.words import interval, signed
 
@@ -49,16 +49,24 @@ def difference_chart(
         axes.set(xlabel=f"{label} (points)")
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     told = "; ".join(
-        f"{name}: paper {signed_or_none(paper.get(name))}, "
+        f"{name}: paper {signed(paper.get(name))}, "
         + ", ".join(f"{title} {with_interval(e)}" for title, e in by_data.items())
         for name, by_data in drawn.items()
     )
     return figure, f"Chart of the {label} in points. {told}."
 
 
-def signed_or_none(value: float | None) -> str:
-    """A difference that a paper prints, – where it prints none."""
-    return "–" if value is None else signed(value)
+def gain_chart(
+    shown: Mapping[str, str], base: str, paper: Mapping[str | None, float], data: Mapping[str, Runs]
+) -> Drawing:
+    """What rows gain over a base in mAP: `difference_chart` of what each of `shown` is called, by row.
+
+    paper: the printed mAP of rows, in per cent.
+    """
+    names = {row: name for row, name in shown.items() if row != base}
+    found = {name: {title: difference(runs, row, base) for title, runs in data.items()} for row, name in names.items()}
+    printed = {name: round(paper[row] - paper[base], 2) for row, name in names.items() if row in paper}
+    return difference_chart(found, printed, "gain in mAP")
 
 
 def with_interval(found: Estimate) -> str:

@@ -21,44 +21,6 @@ MEASURES = {"pointing": "pointing game", "energy": "energy", "iou": "IoU"}
 BY = {"pointing": "the pointing game", "energy": "energy", "iou": "IoU"}
 
 
-def localisation_chart(localisation: pd.DataFrame, measure: str = "pointing") -> Drawing:
-    """A measure per attribute with its interval, a panel per stage, beside the two baselines. In per cent.
-
-    `localisation` is the table of a record; attributes that no image shows are left out.
-    """
-    found = localisation.query("measure == @measure and images > 0")
-    # The whole person first, then from large regions to small ones: `random` is the region's share of the picture.
-    order = list(found.groupby("attribute")["random"].first().sort_values(ascending=False, kind="stable").index)
-    told = []
-    with style():
-        size = (WIDTH, 1.35 + 0.255 * len(order))
-        figure, panels = plt.subplots(1, len(STAGES), figsize=size, sharex=True, sharey=True, layout="constrained")
-        for axes, stage in zip(panels, STAGES, strict=True):
-            rows = found.query("stage == @stage").set_index("attribute").loc[order]
-            places = np.arange(len(order))
-            axes.plot(100 * rows["random"], places, "|", color="0.45", markersize=9, mew=2, label="random")
-            axes.plot(100 * rows["centre"], places, "x", color=ORANGE, markersize=6, mew=2, label="centre")
-            axes.hlines(places, 100 * rows["map low"], 100 * rows["map high"], color=BLUE, lw=3, alpha=0.45)
-            axes.plot(100 * rows["map"], places, "o", color=BLUE, markersize=5, label="heat map, with 95 % interval")
-            axes.set(title=stage, xlim=(-3, 103), ylim=(len(order) - 0.4, -0.6), xticks=[0, 50, 100])
-            axes.grid(axis="y", lw=0.4)
-        panels[0].set_yticks(range(len(order)), [field_title(field) for field in order], fontsize=10.5)
-        panels[1].set_xlabel(f"{MEASURES[measure]} (%)")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=10, columnspacing=1)
-    for field in order:
-        rows = found.query("attribute == @field").set_index("stage").loc[list(STAGES)]
-        values = ", ".join(f"{100 * v:.0f}" for v in rows["map"])
-        first = rows.iloc[0]
-        told.append(
-            f"{field_title(field)} {values}; centre {100 * first['centre']:.0f}, random {100 * first['random']:.0f}"
-        )
-    return figure, (
-        f"Dot plot of the {MEASURES[measure]} in per cent per attribute, a panel for each of {', '.join(STAGES)}. "
-        f"{'. '.join(told)}."
-    )
-
-
 def over_centre_grid(localisation: pd.DataFrame) -> Drawing:
     """What the maps have over the centre, in points, per attribute, stage and measure; in bold where it is certain."""
     found = localisation.query("images > 0")

@@ -10,7 +10,7 @@ points. The rule of the intervals:
   several, an interval covers the choice of queries alone, and says that.
 - A difference takes the seeds that both rows have, seed by seed, or all of both where they share none. Two networks
   started from one number are taken for independent: if they are not, the interval is too wide and not too narrow.
-- Two rows differ clearly where the interval of their difference leaves out zero.
+- Two rows differ clearly where the interval of their difference leaves out zero, and knows what seeds do.
 """
 
 import functools
@@ -44,7 +44,8 @@ class Estimate(NamedTuple):
 
     @property
     def clear(self) -> bool:
-        return self.low > 0 or self.high < 0
+        """Whether it differs from zero by more than the choice of queries and seeds explains."""
+        return self.covers != QUERIES and (self.low > 0 or self.high < 0)
 
 
 class Spread(NamedTuple):
@@ -197,6 +198,11 @@ def train_missing(profile: Profile, *systems: str) -> None:
     if profile.train_missing:
         for config in profile.configs(*systems):
             run(config)
+
+
+def records_behind(data: Mapping[str, "Runs"], rows: Iterable[str]) -> list[Record]:
+    """The records of some rows, on every data set."""
+    return [record for runs in data.values() for row in rows for record in runs.get(row, ())]
 
 
 def plans_beside(profile: Profile) -> dict[str, Profile]:

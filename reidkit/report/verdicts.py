@@ -7,14 +7,13 @@ what an interval covers.
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from reidkit.published import PAPERS, Row, Table
 from reidkit.records import Record
-from reidkit.report.rows import Estimate, Rows, of_data
+from reidkit.report.rows import Rows, of_data
 from reidkit.report.words import DATASETS, phrases
 from reidkit.systems import SYSTEMS
 from reidkit.systems.system import System
@@ -115,45 +114,3 @@ def compare(table: Table, records: Iterable[Record], rows: Sequence[Row] | None 
             line |= {"difference": ours.ours - paper, "verdict": judged, "seeds": len(seeds)}
             lines.append(line | {"records": tuple(record.name for record in seeds)})
     return pd.DataFrame(lines)
-
-
-def gains(table: Table, records: Iterable[Record], metric: str = "mAP", base: int = 0) -> pd.DataFrame:
-    """What the methods below a row of the table gain over it, in the paper and in the records, in points.
-
-    base: which row; the first unless given. Columns: method, paper, and those of an `Estimate`.
-    """
-    measured, (first, *others) = Rows(of_data(table.dataset, records)), table.rows[base:]
-    lines = [
-        {"method": row.method, "paper": row.scores[metric] - first.scores[metric]}
-        | measured.gain(row.cell, first.cell)[metric]._asdict()
-        for row in others
-    ]
-    return pd.DataFrame(lines, columns=["method", "paper", *Estimate._fields])
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How the order of a table's rows came out: pairs that the paper tells apart, clear here, and of these alike."""
-
-    pairs: int
-    clear: int
-    alike: int
-    covers: str = ""  # as of an `Estimate`
-
-
-def agreement(table: Table, records: Iterable[Record], metric: str = "mAP") -> Agreement:
-    """Whether the rows of `table` come out in the paper's order, pair by pair.
-
-    `pairs` are those of which both rows were run and to which the paper gives different scores; `clear` those that
-    differ clearly here; `alike` those of them that have the paper's sign.
-    """
-    measured = Rows(of_data(table.dataset, records))
-    run = [row for row in table.rows if row.cell in measured]
-    pairs = [(a, b) for a, b in itertools.combinations(run, 2) if a.scores[metric] != b.scores[metric]]
-    found = [measured.gain(a.cell, b.cell)[metric] for a, b in pairs]
-    alike = [
-        (a.scores[metric] > b.scores[metric]) == (gain.ours > 0) for (a, b), gain in zip(pairs, found, strict=True)
-    ]
-    clear = [gain.clear for gain in found]
-    covers = next((gain.covers for gain in found if gain.covers), "")
-    return Agreement(len(pairs), sum(clear), sum(map(min, clear, alike)), covers)

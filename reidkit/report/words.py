@@ -29,9 +29,9 @@ def number(value: float | None, digits: int = 2) -> str:
     return "–" if value is None or np.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
 
 
-def signed(value: float, digits: int = 2) -> str:
+def signed(value: float | None, digits: int = 2) -> str:
     """A difference with its sign, – where there is none."""
-    return "–" if np.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
+    return "–" if value is None or np.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
 
 
 def interval(low: float, high: float, covers: str = "", *, digits: int = 1, sign: bool = False) -> str:
@@ -44,11 +44,6 @@ def interval(low: float, high: float, covers: str = "", *, digits: int = 1, sign
         else f"{number(low, digits)} to {number(high, digits)}"
     )
     return f"{written} ({covers})" if covers else written
-
-
-def gained(value: float, low: float, high: float) -> str:
-    """A gain with its interval, for a sentence."""
-    return "not run" if np.isnan(value) else f"{value:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 # --------------------------------------------------------------------------------------------------------------- names

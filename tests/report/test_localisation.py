@@ -62,12 +62,9 @@ def test_blank_maps_are_counted(localisation: MakeLocalisation) -> None:
 
 def test_charts_of_localisation_leave_out_what_no_query_shows(localisation: MakeLocalisation) -> None:
     table = localisation({"hat": 0.22, "bag": 0.05, "up": -0.2, "upred": float("nan")})
-    figure, alt = shown.localisation_chart(table)
-    assert [axes.get_title() for axes in figure.axes] == list(STAGES)
+    figure, alt = shown.over_centre_grid(table)
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert names == ["sleeve length", "bag", "hat"]  # from the largest region to the smallest
-    assert "hat 52, 47, 42; centre 30, random 10" in alt
-    figure, alt = shown.over_centre_grid(table)
     assert "hat +22, +17, +12, +22" in alt
     assert "bag +5 (uncertain), " in alt
     cells = {text.get_text(): text.get_fontweight() for text in figure.axes[0].texts}
@@ -90,7 +87,6 @@ def test_every_figure_fits_a_page_and_is_legible_on_a_telephone(
 ) -> None:
     table = localisation({field: 0.1 for groups in GROUPS.values() for group in groups for field in group.fields})
     drawn: list[Drawing] = [
-        shown.localisation_chart(table),
         shown.over_centre_grid(table),
         shown.learned_and_found(scores, table, GROUP_LIST, "layer2")[:2],
     ]

@@ -8,12 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reidkit.evaluation.bootstrap import bootstrap
 from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_2, TABLE_1, TABLE_2, TABLE_3, Table
 from reidkit.records import Record, RecordError
 from reidkit.report import tables
-from reidkit.report.rows import QUERIES, query_scores
-from reidkit.report.verdicts import Agreement, agreement, compare, departures, gains, verdict
+from reidkit.report.verdicts import compare, departures, verdict
 from reidkit.settings import Configuration
 from reidkit.systems import SYSTEMS
 from reidkit.systems.joint_loss import RunConfig
@@ -155,42 +153,6 @@ def test_records_stand_only_in_the_tables_of_their_own_data_set(make_record: Mak
         assert set(comparison[comparison["seeds"] > 0]["verdict"]) == {"other setting"}
         assert other in tables.setting_note(TABLE_2, [record])
     assert "The paper's setting" in tables.setting_note(TABLE_1, [market])
-
-
-def test_gains_are_paired_over_queries(make_record: MakeRecord) -> None:
-    base, better = make_record(), make_record("se")
-    queries = base.queries.assign(average_precision=base.queries["average_precision"] * 0.9)
-    metrics = base.metrics | {"mAP": base.metrics["mAP"] * 0.9}
-    worse = dataclasses.replace(better, tables={"queries": queries}, metrics=metrics)
-    found = gains(TABLE_1, [base, worse]).set_index("method")
-    line = found.loc["Baseline(+SE)"]
-    assert line["paper"] == pytest.approx(73.43 - 65.05)
-    assert line["ours"] == pytest.approx(-10 * base.metrics["mAP"], abs=1e-3)
-    spread = 100 * query_scores([base])["mAP"].std() / np.sqrt(199) * 1.96
-    assert line["high"] - line["low"] < 0.25 * 2 * spread  # unpaired, it would be about as wide as either run's
-    assert found.drop("Baseline(+SE)")[["ours", "low", "high"]].isna().all(axis=None)
-    assert gains(TABLE_1, [worse])["ours"].isna().all()  # no baseline, no gain
-
-
-def test_agreement_counts_pairs_as_a_naive_loop_does(make_record: MakeRecord) -> None:
-    qualities = dict(zip(CELLS, (0.5, 0.52, 0.4, 0.6, 0.61, 0.62, 0.45, 0.8), strict=True))
-    records = [make_record(*cell.split("/"), quality=quality) for cell, quality in qualities.items()]
-    found = agreement(TABLE_1, records)
-    scored = {row.method: query_scores([r])["mAP"].to_numpy() for row, r in zip(TABLE_1.rows, records, strict=True)}
-    printed = {row.method: row.scores["mAP"] for row in TABLE_1.rows}
-    pairs = clear = alike = 0
-    for i, a in enumerate(scored):
-        for b in list(scored)[i + 1 :]:
-            if printed[a] == printed[b]:  # SE and DANet
-                continue
-            pairs += 1
-            low, high = bootstrap((scored[a] - scored[b])[:, None])
-            if low[0] > 0 or high[0] < 0:
-                clear += 1
-                alike += (scored[a].mean() > scored[b].mean()) == (printed[a] > printed[b])
-    assert found == Agreement(pairs, clear, alike, QUERIES)
-    assert (pairs, 0 < alike < clear < pairs) == (27, True)
-    assert agreement(TABLE_1, records[:1]) == Agreement(0, 0, 0)
 
 
 def test_rows_of_san_gal_stand_in_the_tables_of_their_data_and_its_readings_in_none(

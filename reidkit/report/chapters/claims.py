@@ -8,9 +8,10 @@ import pandas as pd
 from reidkit.claims import Claim, Untested
 from reidkit.published import Table
 from reidkit.records import Record
-from reidkit.report.differences import difference_chart, signed_or_none, with_interval
+from reidkit.report.differences import difference_chart, with_interval
 from reidkit.report.rows import QUERIES, Runs, difference
 from reidkit.report.style import Drawing
+from reidkit.report.words import signed
 
 HARDLY = 1.0  # points of mAP: what is less than this, hardly helps
 HOLDS, BUT = "holds", "holds, but not over its control"
@@ -43,7 +44,7 @@ def claims_table(claims: Sequence[Claim], tables: Iterable[Table], data: Mapping
     """A row per claim: what is said, what the paper prints for it, and by data set the verdict and what it rests on."""
     printed = tuple(tables)
     lines = [
-        {"Claim": f"{claim.said} ({claim.where})", "Paper": signed_or_none(claim.printed(printed))}
+        {"Claim": f"{claim.said} ({claim.where})", "Paper": signed(claim.printed(printed))}
         | {title: _judged(claim, runs) for title, runs in data.items()}
         for claim in claims
     ]

@@ -142,11 +142,6 @@ def compared(profile: Profile) -> dict[str, list[Record]]:
     return {row: records for system in profile.systems for row, records in runs_of(profile, system).items()}
 
 
-def behind(data: Mapping[str, Runs]) -> list[Record]:
-    """The records behind the rows that are compared."""
-    return [record for runs in data.values() for row in NAMES for record in runs.get(row, ())]
-
-
 def answer(runs: Runs) -> str:
     """What the runs say of the papers' comparison, in a sentence or two."""
     run = [row for row in NAMES if runs.get(row)]
@@ -154,8 +149,8 @@ def answer(runs: Runs) -> str:
     text = f"Of {len(NAMES)} rows {len(run)} have been run on SynthPed so far."
     if others and "cbam/ce+tri+cir" in run:
         gains = {row: difference(runs, row, "cbam/ce+tri+cir") for row in others}
-        above = [NAMES[row] for row, gain in gains.items() if gain.low > 0]
-        below = [NAMES[row] for row, gain in gains.items() if gain.high < 0]
+        above = [NAMES[row] for row, gain in gains.items() if gain.clear and gain.ours > 0]
+        below = [NAMES[row] for row, gain in gains.items() if gain.clear and gain.ours < 0]
         text += (
             f" Of the {len(others)} systems of other people, {_counted(above)} are clearly better than Li and Wang's "
             f"method, {_counted(below)} clearly worse, and the rest cannot be told from it."

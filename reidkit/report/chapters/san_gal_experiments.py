@@ -8,7 +8,7 @@ import pandas as pd
 from reidkit.models.backbone import STAGES
 from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1, Table
 from reidkit.records import Record
-from reidkit.report.differences import difference_chart, with_interval
+from reidkit.report.differences import gain_chart, with_interval
 from reidkit.report.rows import Estimate, Rows, Runs, difference, of_data
 from reidkit.report.style import Drawing
 from reidkit.report.tables import beside_runs, interval_cells
@@ -20,6 +20,7 @@ SPREAD = ("std", "5 %", "95 %")  # what is told of the attention values
 
 BASE = "IDonly"
 SELECTS = f"{SAN_GAL_OURS}/scaled-maps-one-sigmoid"  # the reading whose attention can select
+PAPER = {row.cell: row.scores["mAP"] for row in SAN_GAL_TABLE_1[0].rows}  # mAP by row
 SHOWN = {row.cell: row.method.partition(" (")[0] for row in SAN_GAL_TABLE_1[0].rows if row.cell} | {
     SELECTS: "scaled maps, one sigmoid",
     f"{SAN_GAL_OURS}/shuffled": "another image's maps (control)",
@@ -30,19 +31,12 @@ SHOWN = {row.cell: row.method.partition(" (")[0] for row in SAN_GAL_TABLE_1[0].r
 
 def ablation_table(data: Mapping[str, Runs]) -> pd.DataFrame:
     """A line per row of `SHOWN`, as `tables.beside_runs` writes it."""
-    return beside_runs(SHOWN, {row.cell: row.scores["mAP"] for row in SAN_GAL_TABLE_1[0].rows}, data)
+    return beside_runs(SHOWN, PAPER, data)
 
 
-def gain_chart(data: Mapping[str, Runs]) -> Drawing:
-    """What every row of `SHOWN` gains over the baseline: the paper's gain, and ours by data set with its interval."""
-    printed = {row.cell: row.scores["mAP"] for row in SAN_GAL_TABLE_1[0].rows}
-    found = {
-        name: {title: difference(runs, row, BASE) for title, runs in data.items()}
-        for row, name in SHOWN.items()
-        if row != BASE
-    }
-    paper = {name: round(printed[row] - printed[BASE], 2) for row, name in SHOWN.items() if row in printed}
-    return difference_chart(found, paper, "gain in mAP")
+def ablation_chart(data: Mapping[str, Runs]) -> Drawing:
+    """What every row of `SHOWN` gains over the baseline, as `differences.gain_chart` draws it."""
+    return gain_chart(SHOWN, BASE, PAPER, data)
 
 
 def answer(runs: Runs, data: str) -> str:
@@ -64,11 +58,6 @@ def controls(runs: Runs, data: str) -> list[str]:
         for name, gain in found.items()
         if not np.isnan(gain.ours)
     ]
-
-
-def behind(data: Mapping[str, Runs]) -> list[Record]:
-    """The records behind `SHOWN`."""
-    return [record for runs in data.values() for row in SHOWN for record in runs.get(row, ())]
 
 
 def readings(table: Table, records: Iterable[Record], metric: str = "mAP") -> pd.DataFrame:

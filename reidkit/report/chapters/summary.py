@@ -18,11 +18,9 @@ Data = Mapping[str, Runs]  # by what a page calls the data set, the runs of one 
 
 def worth(found: Estimate) -> str:
     """What a difference with its interval is worth, in words; nothing is said of what knows one seed only."""
-    if found.covers == QUERIES:
-        return "no verdict from one seed"
-    if found.low > 0:
-        return GAIN
-    return "a clear loss" if found.high < 0 else "nothing that can be told from chance"
+    if not found.clear:
+        return "no verdict from one seed" if found.covers == QUERIES else "nothing that can be told from chance"
+    return GAIN if found.ours > 0 else "a clear loss"
 
 
 def each(data: Data, row: str, over: str) -> str:

@@ -5,7 +5,9 @@ import pytest
 
 from reidkit.profile import Profile
 from reidkit.published import JOINT_LOSS, SAN_GAL_TABLE_2
+from reidkit.records import Record
 from reidkit.report.chapters import comparison as shown
+from reidkit.report.rows import records_behind
 from reidkit.systems import ROWS, build_network
 from tests.report.conftest import MakeRecord, check_page
 
@@ -44,12 +46,15 @@ def test_the_table_puts_the_best_first_and_the_chart_draws_what_was_run(make_rec
     check_page(figure)
     assert f"plain, cross-entropy {100 * runs['none/ce'][0].metrics['mAP']:.1f} at " in alt
     assert "OSNet" not in alt
-    assert len(shown.behind({"toy": runs})) == 2
+    assert len(records_behind({"toy": runs}, shown.NAMES)) == 2
 
 
 def test_the_answer_names_who_is_clearly_better(make_record: MakeRecord) -> None:
-    runs = {"cbam/ce+tri+cir": [make_record("cbam", "ce+tri+cir", quality=0.5)]}
+    def seeds(*row: str, quality: float) -> list[Record]:
+        return [make_record(*row, seed=seed, quality=quality) for seed in (0, 1, 2)]
+
+    runs = {"cbam/ce+tri+cir": seeds("cbam", "ce+tri+cir", quality=0.5)}
     assert shown.answer(runs) == "Of 16 rows 1 have been run on SynthPed so far."
-    better = runs | {"osnet": [make_record("se", quality=0.9)], "pcb": [make_record("eca", quality=0.2)]}
+    better = runs | {"osnet": seeds("se", quality=0.9), "pcb": seeds("eca", quality=0.2)}
     assert "1 (OSNet) are clearly better than Li and Wang's method, 1 (PCB) clearly worse" in shown.answer(better)
     assert np.isfinite(shown.score(better, "osnet").ours)

@@ -1,16 +1,14 @@
 """The joint-loss paper's experiments as its chapter shows them."""
 
-import dataclasses
 import re
 
 import numpy as np
 import pytest
 
-from reidkit.profile import Profile
 from reidkit.records import Record
 from reidkit.report.chapters import experiments as shown
 from reidkit.report.differences import with_interval
-from reidkit.report.rows import difference
+from reidkit.report.rows import difference, records_behind
 from tests.report.conftest import MakeRecord, check_page
 
 
@@ -31,7 +29,7 @@ def runs(make_record: MakeRecord, *rows: str) -> dict[str, list[Record]]:
 
 def test_gain_chart_draws_both_and_says_both(make_record: MakeRecord) -> None:
     data = {"toy": runs(make_record, "none/ce", "se/ce", "half/ce")}
-    figure, alt = shown.gain_chart(data)
+    figure, alt = shown.ablation_chart(data)
     check_page(figure)
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
         "Baseline(+SE)",
@@ -49,40 +47,20 @@ def test_the_table_has_the_papers_rows_and_the_controls(make_record: MakeRecord)
     assert paper == "–"
     assert toy.startswith(f"{np.mean([100 * record.metrics['mAP'] for record in data['toy']['half/ce']]):.1f} [")
     assert [text for text, _ in re.findall(r"`(\d) <(runs/[^>]+)>`", seeds)] == ["0", "1"]
-    assert len(shown.behind(data)) == 4
+    assert len(records_behind(data, shown.SHOWN)) == 4
 
 
 def test_the_answer_counts_the_modules_that_help(make_record: MakeRecord) -> None:
-    found = runs(make_record, "none/ce", "cbam/ce+tri+cir", "cbam/ce") | {"se/ce": [make_record("se", quality=0.9)]}
+    found = runs(make_record, "none/ce", "cbam/ce+tri+cir", "cbam/ce", "se/ce")
+    found["se/ce"] = [make_record("se", seed=seed, quality=0.9) for seed in (0, 1)]
     text = shown.answer(found, "toy")
     assert with_interval(difference(found, "cbam/ce+tri+cir", "none/ce")) in text
-    assert "Of 2 modules with cross-entropy alone, 1 clearly help" in text
+    assert "2 modules with cross-entropy alone change mAP by " in text
+    assert text.endswith("; 1 of them clearly help.")
+    alone = {row: seeds[:1] for row, seeds in found.items()}
+    assert shown.answer(alone, "toy").endswith("; with one seed each, none can be said to help.")
     assert shown.answer({}, "toy") == "On toy the baseline has not been run yet."
     assert [line.split(":")[1] for line in shown.controls(found, "toy")] == [" CBAM without the other losses"]
-
-
-def test_budgets_are_of_runs_that_differ_in_their_epochs_alone(
-    make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    profile = Profile.read("market1501")
-    own = profile.config("none/ce")
-    alike = [
-        dataclasses.replace(make_record(), config=own.model_copy(update={"epochs": epochs, "seed": seed}).determinants)
-        for epochs, seed in ((30, 0), (own.epochs, 0), (own.epochs, 1))
-    ]
-    other = dataclasses.replace(
-        make_record(), config=own.model_copy(update={"batch_size": 32, "epochs": 30}).determinants
-    )
-    monkeypatch.setattr(shown, "read_records", lambda _: [*alike, other])
-    found = shown.budgets(profile, ["none/ce", "se/ce"])
-    assert {row: {epochs: len(seeds) for epochs, seeds in of.items()} for row, of in found.items()} == {
-        "none/ce": {30: 1, own.epochs: 2}
-    }
-    figure, alt = shown.budget_chart({"toy": found})
-    check_page(figure)
-    assert "toy, Baseline: " in alt
-    assert "at 30" in alt
-    assert "not been trained" in shown.budget_chart({"toy": {}})[1]
 
 
 def test_grid_holds_what_was_run_and_nan_elsewhere(make_record: MakeRecord) -> None:

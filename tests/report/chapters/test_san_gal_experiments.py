@@ -10,7 +10,7 @@ from reidkit.published import SAN_GAL_OURS
 from reidkit.records import Record
 from reidkit.report.chapters import san_gal_experiments as shown
 from reidkit.report.differences import with_interval
-from reidkit.report.rows import WIDENED, Spread, difference, gain
+from reidkit.report.rows import WIDENED, Spread, difference, gain, records_behind
 from reidkit.systems.san_gal import CONTROLS
 from tests.report.conftest import DUKE, MARKET, MakeRecord, check_page
 
@@ -33,11 +33,11 @@ def test_the_table_and_the_chart_have_every_row_that_was_run(make_san_gal_record
     )
     assert table.loc["another image's maps (control)"].tolist() == ["–"] * 5
     assert len(re.findall(r"<runs/", " ".join(table.iloc[:, 2]))) == 2 * len(data["toy"])
-    figure, alt = shown.gain_chart(data)
+    figure, alt = shown.ablation_chart(data)
     check_page(figure)
     assert "ID+attr: paper +0.80, toy +" in alt
     assert "control" not in alt
-    assert len(shown.behind(data)) == 8
+    assert len(records_behind(data, shown.SHOWN)) == 8
 
 
 def test_the_answer_and_the_controls_are_sentences_of_what_was_run(make_san_gal_record: MakeRecord) -> None:
