@@ -4,6 +4,7 @@ Everything is beside two baselines, a map with its peak in the centre and a cons
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -111,18 +112,21 @@ def means_table(found: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def best_stage(found: pd.DataFrame, measure: str) -> str:
-    """The stage with the highest mean of a measure, of what `localisation_means` returns."""
-    rows = found.query("measure == @measure").sort_values("map", ascending=False, kind="stable")
-    return str(rows.iloc[0]["stage"])
+def best_row(found: pd.DataFrame, measure: str = "energy") -> "pd.Series[Any]":
+    """The row, of what `localisation_means` returns, of the stage with the highest mean of a measure."""
+    return found[found["measure"] == measure].sort_values("map", ascending=False, kind="stable").iloc[0]
+
+
+def best_stage(found: pd.DataFrame, measure: str = "energy") -> str:
+    """That stage."""
+    return str(best_row(found, measure)["stage"])
 
 
 def stages_in_words(found: pd.DataFrame) -> str:
     """Which stage localises best by each measure, and whether even that is better than the two baselines."""
-    best = {measure: best_stage(found, measure) for measure in MEASURES}
+    best = {measure: best_row(found, measure) for measure in MEASURES}
     text = []
-    for measure, stage in best.items():
-        row = found.query("measure == @measure and stage == @stage").iloc[0]
+    for measure, row in best.items():
         verdicts = []
         for baseline, words in (("centre", "the centre"), ("random", "a constant map")):
             known = {
@@ -131,8 +135,10 @@ def stages_in_words(found: pd.DataFrame) -> str:
                 -1: f"worse than {words}",
             }[sign_of(row, baseline)]
             verdicts.append(f"{known} ({row[f'over {baseline}']:+.1f} points)".replace("-", "−"))
-        text.append(f"By {BY[measure]}, {stage} is best with {row['map']:.1f} %: {verdicts[0]} and {verdicts[1]}.")
-    stages = set(best.values())
+        text.append(
+            f"By {BY[measure]}, {row['stage']} is best with {row['map']:.1f} %: {verdicts[0]} and {verdicts[1]}."
+        )
+    stages = {row["stage"] for row in best.values()}
     same = (
         f"All three measures agree on {stages.pop()}. " if len(stages) == 1 else "The measures disagree on the stage. "
     )

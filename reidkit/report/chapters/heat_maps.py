@@ -164,7 +164,7 @@ class Subject:
         """The stage whose maps have the largest share of their energy on the attribute."""
         if self.record is None or "localisation" not in self.record.tables:
             return STAGES[-1]
-        return localisation.best_stage(localisation.localisation_means(self.record.table("localisation")), "energy")
+        return localisation.best_stage(localisation.localisation_means(self.record.table("localisation")))
 
     def missing(self) -> Drawing:
         return notice(f"The attribute network of the profile {self.plan.profile}\nhas no record with examples yet.")
@@ -198,9 +198,7 @@ def at_other_sizes(record: Record) -> str:
         alike = all(other.config.get(key) == record.config[key] for key in ("dataset", "synthped_preset", "seed"))
         size = [(r.config["image_height"], r.config["image_width"]) for r in (other, record)]
         if other.system == record.system and alike and size[0] != size[1] and "localisation" in other.tables:
-            means = localisation.localisation_means(other.table("localisation"))
-            stage = localisation.best_stage(means, "energy")
-            row = means[(means["measure"] == "energy") & (means["stage"] == stage)].iloc[0]
+            row = localisation.best_row(localisation.localisation_means(other.table("localisation")))
             told.append(
                 f"Where the same network sees pictures of {size[0][0]}×{size[0][1]}, its best maps by energy have "
                 f"{row['map']:.1f} %, and the centre {row['centre']:.1f} % ({run_link(other.name)})."

@@ -95,9 +95,7 @@ def maps(record: Record | None) -> str:
     """Whether heat maps lie on their attributes."""
     if record is None or "localisation" not in record.tables:
         return "**Whether heat maps lie on their attributes can be measured.** It has not been run yet."
-    means = localisation.localisation_means(record.table("localisation"))
-    stage = localisation.best_stage(means, "energy")
-    row = means[(means["measure"] == "energy") & (means["stage"] == stage)].iloc[0]
+    row = localisation.best_row(localisation.localisation_means(record.table("localisation")))
     better = localisation.sign_of(row, "centre") > 0
     headline = "Heat maps find attributes, but only just" if better else "A heat map that convinces the eye may miss"
     balanced = 100 * record.metrics["balanced accuracy (identity)"]
