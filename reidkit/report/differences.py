@@ -44,7 +44,7 @@ def difference_chart(
         printed = [(x, y) for y, name in enumerate(drawn) if (x := paper.get(name)) is not None]
         axes.plot([x for x, _ in printed], [y for _, y in printed], "D", color=ORANGE, fillstyle="none", label="paper")
         axes.set_yticks(range(len(drawn)), [textwrap.fill(name, 26) for name in drawn])
-        axes.invert_yaxis()
+        axes.set_ylim(len(drawn) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         axes.set(xlabel=f"{label} (points)")
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
