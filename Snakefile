@@ -188,6 +188,7 @@ rule data_set:
         update(ROOT / "data" / "{folder}" / "synthped.json"),
     params:
         owner=lambda wildcards: PLAN["data"][wildcards.folder],
+    priority: 3  # the longest of all, a run that is repeated, waits for it
     shell:
         "reidkit data render {params.owner:q} && touch {output:q}"
 

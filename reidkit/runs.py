@@ -292,7 +292,7 @@ def gather(
             stored = (maps_of or heat_maps)(guide, split, classes, progress=progress)
             maps[split] = SYSTEMS[config.system].guided(config, stored)
     if "parts" in config.needs:
-        maps = {split: PartMaps(dataset.root, getattr(dataset, split).paths, device) for split in splits}
+        maps = {split: PartMaps(getattr(dataset, split).paths, device) for split in splits}
     return Material(
         dataset,
         {split: images_of(dataset, split, config.size, device) for split in splits},

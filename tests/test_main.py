@@ -87,6 +87,12 @@ def test_help_and_mistakes_wait_for_no_import_of_torch(build: Path) -> None:
         assert told in said, arguments
 
 
+def test_a_chapter_that_decodes_no_picture_imports_no_torchvision() -> None:
+    """It takes with it torch's compiler, two to three seconds of every chapter of a build."""
+    code = "import sys, reidkit.report.chapters.experiments; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
 def test_the_package_offers_its_names_without_importing_torch() -> None:
     code = "import sys, reidkit; assert 'torch' not in sys.modules; assert 'torch' not in dir(); print(*dir(reidkit))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,12 +7,22 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.io import decode_image, read_file
 
+from reidkit.data.decoding import read_image
 from reidkit.data.errors import DatasetError
 from reidkit.data.synthped import PARTS
 
 CELL = 8  # pixels of the stored map, in height and width
+
+
+def part_map_file(image: Path) -> Path:
+    """Where the part map of an image is kept, in a data set that has them."""
+    return image.parents[1] / "parts" / image.parent.name / f"{image.stem}.png"
+
+
+def part_map(image: Path) -> Tensor:
+    """The part map (H, W) uint8 of an image: the numbers of `PARTS`. Raises DatasetError where it cannot be read."""
+    return read_image(part_map_file(image))[0]
 
 
 class PartMaps:
@@ -22,16 +32,15 @@ class PartMaps:
     Raises DatasetError where an image has none.
     """
 
-    def __init__(self, root: Path, images: Sequence[Path], device: torch.device | str = "cpu") -> None:
-        paths = [root / "parts" / path.parent.name / f"{path.stem}.png" for path in images]
-        if missing := [path for path in paths if not path.is_file()]:
+    def __init__(self, images: Sequence[Path], device: torch.device | str = "cpu") -> None:
+        if missing := [file for image in images if not (file := part_map_file(image)).is_file()]:
             raise DatasetError(
-                f"{missing[0]}: no part map here ({len(missing)} of {len(paths)} are missing); this run needs to know "
+                f"{missing[0]}: no part map here ({len(missing)} of {len(images)} are missing); this run needs to know "
                 "which part of a person each pixel shows, as SynthPed does and no real data set"
             )
         with ThreadPoolExecutor() as pool:
-            labels = [map_[0] for map_ in pool.map(lambda path: decode_image(read_file(str(path))), paths)]
-        self.labels = torch.stack(labels).to(device)  # uint8 (N, H, W)
+            maps = list(pool.map(part_map, images))
+        self.labels = torch.stack(maps).to(device)  # uint8 (N, H, W)
 
     def __len__(self) -> int:
         return len(self.labels)

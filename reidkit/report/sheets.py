@@ -67,12 +67,6 @@ def picture(path: Path) -> Picture:
         return np.asarray(image.convert("RGB"))
 
 
-def part_map(path: Path) -> NDArray[np.uint8]:
-    """The part map (H, W) of a picture of a SynthPed render."""
-    with Image.open(path.parent.parent / "parts" / path.parent.name / f"{path.stem}.png") as image:
-        return np.asarray(image)
-
-
 HEAT = plt.get_cmap("inferno")
 OPACITY = 0.6  # of the heat on a grey picture
 Mask = NDArray[np.bool_]  # (H, W)

@@ -6,7 +6,6 @@ the default here; what it leaves open is as in the joint-loss paper's runs.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
@@ -15,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reidkit.data import Attributes, Dataset
+from reidkit.data.part_maps import part_map
 from reidkit.data.resident import normalise, resize
 from reidkit.data.synthped import ATTRIBUTE_PARTS, PARTS
 from reidkit.evaluation.attributes import evaluate_attributes
@@ -199,7 +199,7 @@ def localisation(network: AttributeNetwork, material: Material, config: Attribut
         for indexes, pixels in zip(batches, images.batches(batches), strict=True)
     ]
     maps = {stage: torch.cat([batch[stage].cpu() for batch in made]) for stage in STAGES}  # (N, K, h, w)
-    parts = torch.stack([part_map(dataset, path) for path in paths])  # (N, H, W)
+    parts = torch.stack([part_map(path) for path in paths])  # (N, H, W)
     rows = []
     for k, (field, attribute) in enumerate(zip(attribute_names(attributes), network.attributes, strict=True)):
         inside = torch.isin(parts, torch.tensor([PARTS[part] for part in ATTRIBUTE_PARTS[field]], dtype=parts.dtype))
@@ -251,14 +251,6 @@ def examples(network: AttributeNetwork, material: Material, config: AttributeCon
                     row |= {"predicted": answer, "peak": peak, "height": len(heat)}
                     rows.append(row | {"cells": cells.numpy().tobytes().hex()})
     return pd.DataFrame(rows)
-
-
-def part_map(dataset: Dataset, image: Path) -> Tensor:
-    """SynthPed's part map (H, W) uint8 of one of its images."""
-    from torchvision.io import decode_image, read_file
-
-    pixels: Tensor = decode_image(read_file(str(dataset.root / "parts" / image.parent.name / f"{image.stem}.png")))
-    return pixels[0]
 
 
 SYSTEM = System(

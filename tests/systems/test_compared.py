@@ -9,9 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.io import decode_image, read_file
 
 from reidkit.data import AttributeGroup, DatasetError, load_dataset
+from reidkit.data.decoding import read_image
 from reidkit.data.part_maps import PartMaps
 from reidkit.data.resident import Draw, ResidentImages
 from reidkit.data.samplers import IdentitySampler
@@ -381,14 +381,14 @@ def test_spreids_means_under_masks_by_hand() -> None:
 
 def test_part_maps_are_shares_of_the_stored_pixels(synthped: Path) -> None:
     images = load_dataset("synthped", synthped).query.paths[:3]
-    maps = PartMaps(synthped, images)
+    maps = PartMaps(images)
     shares = maps[torch.tensor([2, 0])]["parts"]
     assert shares.shape == (2, len(PARTS), 16, 8)
     torch.testing.assert_close(shares.sum(1), torch.ones(2, 16, 8))
-    stored = decode_image(read_file(str(synthped / "parts" / "query" / f"{images[2].stem}.png")))[0]
+    stored = read_image(synthped / "parts" / "query" / f"{images[2].stem}.png")[0]
     assert shares[0, PARTS["upper"], 5, 3] == (stored[40:48, 24:32] == PARTS["upper"]).float().mean()
     with pytest.raises(DatasetError, match="elsewhere.*3 of 3 are missing"):
-        PartMaps(synthped / "elsewhere", images)
+        PartMaps([synthped / "elsewhere" / "query" / image.name for image in images])
 
 
 def test_a_run_that_needs_part_maps_reads_them(build: Path, synthped: Path) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from reidkit.data import AttributeGroup, Dataset, Split
 from reidkit.data.decoding import read_image
+from reidkit.data.part_maps import part_map
 from reidkit.data.resident import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Draw, resize
 from reidkit.data.synthped import ATTRIBUTE_PARTS, PARTS
 from reidkit.evaluation.localisation import evaluate_localisation
@@ -28,7 +29,7 @@ from reidkit.records import Record, read_records
 from reidkit.report import localisation
 from reidkit.report.display import run_link
 from reidkit.report.rows import record_of
-from reidkit.report.sheets import Cell, Mask, mosaic, overlay, part_map
+from reidkit.report.sheets import Cell, Mask, mosaic, overlay
 from reidkit.report.style import WIDTH, Drawing, notice, style
 from reidkit.report.words import field_title
 from reidkit.runs import (
@@ -120,7 +121,7 @@ def explain(config: AttributeConfig) -> Explained | None:
         maps,
         answers,
         torch.stack([read_image(path).permute(1, 2, 0) for path in split.paths]),
-        torch.stack([torch.from_numpy(part_map(path).copy()) for path in split.paths]),
+        torch.stack([part_map(path) for path in split.paths]),
     )
 
 

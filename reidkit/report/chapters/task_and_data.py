@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reidkit.data import Attributes, AttributeSplit, Split
+from reidkit.data.part_maps import part_map
 from reidkit.data.resident import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Images, read_image, resize
 from reidkit.data.synthped import PARTS
-from reidkit.report.sheets import part_map, picture, sheet
+from reidkit.report.sheets import picture, sheet
 from reidkit.report.style import Drawing
 
 
@@ -48,7 +49,7 @@ def contact_sheet(split: Split, people: Sequence[int], *, people_down: bool = Fa
 
 def part_sheet(paths: Sequence[Path]) -> Drawing:
     """Pictures of a SynthPed render above their part maps, with a legend of the parts in sight."""
-    maps = [part_map(path) for path in paths]
+    maps = [part_map(path).numpy() for path in paths]
     hues, codes = plt.get_cmap("tab20"), iter((*range(0, 14, 2), 16, 18, *range(1, 14, 2)))  # its greys left out
     colours = {part: (0.87, 0.87, 0.87) if part == "background" else hues(next(codes))[:3] for part in PARTS}
     palette = np.zeros((256, 3), np.uint8)
@@ -71,7 +72,7 @@ def part_sheet(paths: Sequence[Path]) -> Drawing:
 def most_parts(split: Split, count: int) -> list[Path]:
     """The `count` pictures with the most parts in sight, of different people: examples by a rule, not by choice."""
     others = PARTS["background"], PARTS["occluder"]
-    shown = {path: len(np.setdiff1d(part_map(path), others)) for path in split.paths}
+    shown = {path: len(np.setdiff1d(part_map(path).numpy(), others)) for path in split.paths}
     best: dict[int, Path] = {}
     for path, person in zip(split.paths, split.ids.tolist(), strict=True):
         if person not in best or shown[path] > shown[best[person]]:

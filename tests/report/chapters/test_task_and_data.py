@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from reidkit.data import AttributeGroup, Attributes, AttributeSplit, Dataset, load_dataset
+from reidkit.data.part_maps import part_map
 from reidkit.data.resident import Augmentation, ResidentImages
 from reidkit.data.synthped import PARTS
 from reidkit.report import sheets
@@ -76,7 +77,7 @@ def test_examples_are_found_by_their_rules(dataset: Dataset) -> None:
     assert min(count[p] for p in chosen) >= max(count[p] for p in count if p not in chosen)
     paths = samples.most_parts(split, 5)
     own = [code for part, code in PARTS.items() if part not in ("background", "occluder")]
-    parts = {path: sum(code in sheets.part_map(path) for code in own) for path in split.paths}
+    parts = {path: sum(code in part_map(path).numpy() for code in own) for path in split.paths}
     assert parts[paths[0]] == max(parts.values())
     assert len({path.name[:4] for path in paths}) == 5
 
@@ -92,7 +93,7 @@ def test_part_maps_stand_beneath_their_pictures_in_the_colours_of_the_legend(dat
     assert len({tuple(colour) for colour in legend.values()}) == len(legend)
     for column, path in enumerate(paths):
         np.testing.assert_array_equal(pictures[0][column], sheets.picture(path))
-        labels = sheets.part_map(path)
+        labels = part_map(path).numpy()
         for part, code in PARTS.items():
             if code in labels:
                 assert (pictures[1][column][labels == code] == legend[part]).all()
