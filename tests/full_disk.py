@@ -1,6 +1,6 @@
 """Fills a small disk at every stage of a run, heat maps and pages: told in words, and gone on from with more room.
 
-sudo python -m tests.full_disk    # as root, who may mount a file system of any size in memory; Linux
+sudo python -m tests.full_disk [KIB ...]    # as root, who may mount a file system of any size in memory; Linux
 """
 
 import os
@@ -47,6 +47,7 @@ def call(log: Path, *arguments: str) -> int:
 
 
 def main() -> None:
+    sizes = [int(size) for size in sys.argv[1:]] or KIB
     os.chdir(ROOT)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +58,7 @@ def main() -> None:
         pages = ("pages", "smoke", "--toc", "book/_toc.yml", "--source", str(disk / "source"))
         run, maps = ("run", *given, "--set", "epochs=3", "--row", "none/ce"), ("heatmaps", *given)
         expected: dict[str, object] = {}
-        for kib in sorted(KIB, reverse=True):  # the largest first, which has room for everything
+        for kib in sorted({*sizes, max(KIB)}, reverse=True):  # the largest first, which has room for everything
             os.environ["REIDKIT_BUILD"] = str(disk / "build")
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(disk)], check=True)
             try:

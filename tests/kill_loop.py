@@ -1,15 +1,17 @@
 """Kills a run, or the build of the smoke profile's book, at random moments: it goes on to the same records.
 
 python -m tests.kill_loop run              # twenty kills of a run of twelve epochs, from the rendering on
-python -m tests.kill_loop book --times 5   # of `snakemake book`, alone or with all that it started, a build each
+python -m tests.kill_loop book --times 5   # of `snakemake book`, alone or with all that it started, several a build
 """
 
 import argparse
+import contextlib
 import os
 import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -56,13 +58,18 @@ def start(work: Callable[[], None], log: Path) -> int:
 def wait(process: int, log: Path, seconds: float) -> bool:
     """Whether a process ends within so many seconds. Exits where it ends badly."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        done, status = os.waitpid(process, os.WNOHANG)
-        if done:
-            if status:
-                raise SystemExit(f"It failed by itself, after a kill or without one:\n{log.read_text()[-4000:]}")
-            return True
-        time.sleep(0.02)
+    try:
+        while time.monotonic() < until:
+            done, status = os.waitpid(process, os.WNOHANG)
+            if done:
+                if status:
+                    raise SystemExit(f"It failed by itself, after a kill or without one:\n{log.read_text()[-4000:]}")
+                return True
+            time.sleep(0.02)
+    except (KeyboardInterrupt, SystemExit):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process, signal.SIGTERM)
+        raise
     return False
 
 
@@ -92,6 +99,7 @@ def main() -> None:
     chance, work = random.Random(given.seed), one_run if given.what == "run" else the_book
     os.chdir(ROOT)
     torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is under way is ended with this script
     with tempfile.TemporaryDirectory() as folder:
         log, whole = Path(folder) / "log", Path(folder) / "whole"
         os.environ["REIDKIT_BUILD"] = str(whole)
@@ -105,7 +113,7 @@ def main() -> None:
             build = Path(folder) / "killed"
             os.environ["REIDKIT_BUILD"] = str(build)
             while True:
-                moment = chance.uniform(0, duration) if kills < given.times else float("inf")
+                moment = chance.uniform(0, duration / 4) if kills < given.times else float("inf")
                 process = start(work, log)
                 if wait(process, log, moment):
                     break
