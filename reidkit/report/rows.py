@@ -6,8 +6,9 @@ points. The rule of the intervals:
 - The queries are drawn anew (`evaluation.bootstrap`), the same ones for all seeds and for both sides of a difference.
 - What the choice of seeds adds is the spread between the seeds of one row, pooled over all rows of the experiment (one
   system, data set and setting) that have several, divided by the root of the row's own number of seeds. A row with
-  one seed is thereby widened by what the seeds of the other rows do, and its interval says so; where no row has
-  several, an interval covers the choice of queries alone, and says that.
+  one seed is thereby widened by what the seeds of the other rows do, and its interval says so. A spread counts as
+  known from three degrees of freedom on (three rows with a second seed, say): with one, Student's t is 12.7 times the
+  standard error and says nothing of any difference. Below that an interval covers the queries alone, and says that.
 - A difference takes the seeds that both rows have, seed by seed, or all of both where they share none. Two networks
   started from one number are taken for independent: if they are not, the interval is too wide and not too narrow.
 - Two rows differ clearly where the interval of their difference leaves out zero, and knows what seeds do.
@@ -31,6 +32,7 @@ from reidkit.systems import ROWS, SYSTEMS
 
 METRICS = tuple(LABELS)
 WIDENED, QUERIES = "widened", "queries"  # what an interval says of itself where it is not of several seeds
+KNOWN = 3  # degrees of freedom from which a spread between seeds counts as known
 NO_SEEDS = pd.Series(np.nan, METRICS)  # the spread between seeds where it is not known
 
 
@@ -56,11 +58,11 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, rows: Iterable[Sequence[Record]]) -> "Spread":
-        """Pooled over those of an experiment's rows that have several seeds."""
+        """Pooled over those of an experiment's rows that have several seeds; not known below `KNOWN` of them in all."""
         scores = [100 * pd.DataFrame([record.metrics for record in seeds])[list(METRICS)] for seeds in rows]
         freedom = sum(len(seeds) - 1 for seeds in scores)
         squares = sum(((seeds - seeds.mean()) ** 2).sum() for seeds in scores)
-        return cls((squares / freedom) ** 0.5, freedom) if freedom else cls()
+        return cls((squares / freedom) ** 0.5, freedom) if freedom >= KNOWN else cls()
 
 
 class Rows(Mapping[str, list[Record]]):

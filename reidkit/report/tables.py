@@ -18,7 +18,7 @@ from reidkit.systems import SYSTEMS
 # What an interval says in brackets, explained.
 COVERS = {
     WIDENED: "*widened*: a row with one seed, widened by the spread between the seeds of the other rows",
-    QUERIES: "*queries*: no row here has several seeds, and what the choice of the seed does is not covered",
+    QUERIES: "*queries*: too few rows here have a second seed, and what the choice of the seed does is not covered",
 }
 
 

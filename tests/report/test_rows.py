@@ -11,7 +11,7 @@ from reidkit.profile import Profile
 from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_2, TABLE_1
 from reidkit.records import Record, RecordError
 from reidkit.report import rows
-from reidkit.report.rows import QUERIES, WIDENED, Rows, Spread, gain, query_scores
+from reidkit.report.rows import KNOWN, QUERIES, WIDENED, Rows, Spread, gain, query_scores
 from reidkit.report.verdicts import compare
 from reidkit.settings import Configuration
 from reidkit.systems.san_gal import READINGS, ROWS, SanGalConfig
@@ -134,9 +134,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say_whatever_seeds_do(ours: i
 
 
 def test_an_interval_says_what_it_covers_and_one_seed_is_widened_by_the_others(make_record: MakeRecord) -> None:
-    alone = Rows([make_record("se"), make_record()])
+    alone = Rows([make_record("se"), *(make_record(seed=seed) for seed in range(KNOWN))])
     assert {estimate.covers for estimate in alone.score("se/ce").values()} == {QUERIES}
-    several = Rows([make_record("se"), make_record(), make_record(seed=1)])
+    several = Rows([make_record("se"), *(make_record(seed=seed) for seed in range(KNOWN + 1))])
     one, two = several.score("se/ce")["mAP"], several.score("none/ce")["mAP"]
     assert (one.covers, two.covers) == (WIDENED, "")
     before = alone.score("se/ce")["mAP"]
@@ -148,10 +148,18 @@ def test_an_interval_says_what_it_covers_and_one_seed_is_widened_by_the_others(m
     assert not missing.clear
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 4])
+def test_a_spread_is_known_from_three_degrees_of_freedom_on(make_record: MakeRecord, rows: int) -> None:
+    names = ("none", "se", "eca", "danet")[:rows]
+    measured = Rows([make_record(name, seed=seed) for name in names for seed in (0, 1)])
+    assert measured.spread.freedom == (rows if rows >= 3 else 0)
+    assert {estimate.covers for estimate in measured.score("none/ce").values()} == {"" if rows >= 3 else QUERIES}
+
+
 def test_differences_take_the_seeds_that_both_rows_have(make_record: MakeRecord) -> None:
-    base = [make_record(seed=seed) for seed in (2, 0, 1)]
+    base = [make_record(seed=seed) for seed in (2, 0, 3, 1)]
     spread = Spread.of([base])
-    for seeds, against in (((1,), base[2:]), ((1, 2), [base[2], base[0]]), ((7,), base)):
+    for seeds, against in (((1,), base[3:]), ((1, 2), [base[3], base[0]]), ((7,), base)):
         ours = [make_record("se", seed=seed) for seed in seeds]
         found = gain(ours, base, spread)["mAP"]
         means = [np.mean([record.metrics["mAP"] for record in runs]) for runs in (ours, against)]
@@ -162,7 +170,7 @@ def test_differences_take_the_seeds_that_both_rows_have(make_record: MakeRecord)
 
 
 def test_of_one_query_only_the_seeds_are_an_error(make_record: MakeRecord) -> None:
-    two = [make_record(queries=2, seed=seed) for seed in (0, 1)]  # of the queries, one has no match
-    alone, several = Rows(two[:1]).score("none/ce")["mAP"], Rows(two).score("none/ce")["mAP"]
+    seeds = [make_record(queries=2, seed=seed) for seed in range(KNOWN + 1)]  # of the queries, one has no match
+    alone, several = Rows(seeds[:1]).score("none/ce")["mAP"], Rows(seeds).score("none/ce")["mAP"]
     assert alone.low == alone.ours == alone.high
     assert several.low < several.ours < several.high

@@ -9,14 +9,14 @@ from reidkit.claims import Claim, Untested
 from reidkit.published import Table
 from reidkit.records import Record
 from reidkit.report.differences import difference_chart, with_interval
-from reidkit.report.rows import QUERIES, Runs, difference
+from reidkit.report.rows import QUERIES, Runs, Spread, difference
 from reidkit.report.style import Drawing
 from reidkit.report.words import signed
 
 HARDLY = 1.0  # points of mAP: what is less than this, hardly helps
 HOLDS, BUT = "holds", "holds, but not over its control"
 NOT, OPEN = "does not hold", "cannot be told"
-ONE_SEED, MISSING = "one seed: no verdict yet", "not run"
+TOO_FEW, MISSING = "too few seeds: no verdict yet", "not run"
 
 
 def fared(claim: Claim, runs: Runs) -> str:
@@ -26,13 +26,13 @@ def fared(claim: Claim, runs: Runs) -> str:
       is on the other, and else *cannot be told*. That something hardly helps holds where all of the interval is below
       one point, and does not where all of it is above.
     - Where it holds, but not over the control, which has what comes with it and not what is praised, that is said.
-    - Where no row has several seeds, the interval knows nothing of their choice, and there is no verdict yet.
+    - Where too few rows have several seeds, the interval knows nothing of their choice, and there is no verdict yet.
     """
     found, own = difference(runs, claim.row, claim.over), difference(runs, claim.row, claim.control)
     if math.isnan(found.ours):
         return MISSING
     if found.covers == QUERIES:
-        return ONE_SEED
+        return TOO_FEW
     if not claim.better:
         return HOLDS if found.high < HARDLY else NOT if found.low > HARDLY else OPEN
     if found.low <= 0:
@@ -84,16 +84,16 @@ def counted(claims: Sequence[Claim], runs: Runs, data: str) -> str:
     tested = [verdict for verdict in verdicts if verdict != MISSING]
     if not tested:
         return f"None of the {len(claims)} claims has been tested on {data} yet."
-    counts = pd.Series(tested).value_counts().reindex([HOLDS, BUT, NOT, OPEN, ONE_SEED], fill_value=0)
+    counts = pd.Series(tested).value_counts().reindex([HOLDS, BUT, NOT, OPEN, TOO_FEW], fill_value=0)
     told = ", ".join(f"{count} × *{verdict}*" for verdict, count in counts.items() if count)
     return f"Of {len(claims)} claims {len(tested)} were tested on {data}: {told}."
 
 
 def covered(data: Mapping[str, Runs]) -> str:
     """What the intervals of differences between rows are taken over, on these data sets."""
-    if any(len(records) > 1 for runs in data.values() for records in runs.values()):
+    if any(Spread.of(runs.values()).freedom for runs in data.values()):
         return "95 % intervals over queries and seeds"
-    return "95 % intervals over the queries alone: every row has one seed so far, so that there is no verdict yet"
+    return "95 % intervals over the queries alone: too few rows have a second seed, so that there is no verdict yet"
 
 
 def claims_chart(claims: Sequence[Claim], tables: Iterable[Table], data: Mapping[str, Runs]) -> Drawing:

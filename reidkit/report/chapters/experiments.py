@@ -56,8 +56,8 @@ def answer(runs: Runs, data: str) -> str:
         span = f"{signed(gains[0], 1)} to {signed(gains[-1], 1)} points"
         text += f" {len(run)} modules with cross-entropy alone change mAP by {span}"
         helped = sum(gain.clear and gain.ours > 0 for gain in run.values())
-        one_seed = any(gain.covers == QUERIES for gain in run.values())
-        text += "; with one seed each, none can be said to help." if one_seed else f"; {helped} of them clearly help."
+        too_few = any(gain.covers == QUERIES for gain in run.values())
+        text += "; with so few seeds, none can be said to help." if too_few else f"; {helped} of them clearly help."
     return text
 
 

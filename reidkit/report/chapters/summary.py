@@ -17,9 +17,9 @@ Data = Mapping[str, Runs]  # by what a page calls the data set, the runs of one 
 
 
 def worth(found: Estimate) -> str:
-    """What a difference with its interval is worth, in words; nothing is said of what knows one seed only."""
+    """What a difference with its interval is worth, in words; nothing is said where seeds are not known."""
     if not found.clear:
-        return "no verdict from one seed" if found.covers == QUERIES else "nothing that can be told from chance"
+        return "no verdict from so few seeds" if found.covers == QUERIES else "nothing that can be told from chance"
     return GAIN if found.ours > 0 else "a clear loss"
 
 

@@ -52,7 +52,7 @@ def test_the_answer_and_the_controls_are_sentences_of_what_was_run(make_san_gal_
 
 
 def test_readings_are_paired_with_the_literal_row_of_the_same_seeds(make_san_gal_record: MakeRecord) -> None:
-    literal = [make_san_gal_record(SAN_GAL_OURS, seed, quality=0.5 + seed / 5) for seed in (0, 1)]
+    literal = [make_san_gal_record(SAN_GAL_OURS, seed, quality=0.5 + seed / 10) for seed in range(4)]
     scaled = make_san_gal_record(f"{SAN_GAL_OURS}/scaled-maps", spread=0.4, quality=0.7)
     online = make_san_gal_record(f"{SAN_GAL_OURS}/online", quality=0.4)
     found = shown.readings(MARKET, [online, make_san_gal_record(), *literal, scaled])

@@ -14,7 +14,7 @@ from tests.report.conftest import MakeLocalisation, MakeRecord
 )
 def test_what_a_difference_is_worth(low: float, high: float, words: str) -> None:
     assert shown.worth(Estimate((low + high) / 2, low, high)).startswith(words)
-    assert shown.worth(Estimate((low + high) / 2, low, high, QUERIES)) == "no verdict from one seed"
+    assert shown.worth(Estimate((low + high) / 2, low, high, QUERIES)) == "no verdict from so few seeds"
 
 
 def test_a_method_that_gains_is_said_to_and_none_does_with_one_seed(make_record: MakeRecord) -> None:
@@ -28,7 +28,7 @@ def test_a_method_that_gains_is_said_to_and_none_does_with_one_seed(make_record:
     assert told(0.9, 3).startswith("**The whole method gains, where it does")
     assert "CBAM with the joint loss is worth +14.65" in told(0.9, 3)
     assert told(0.9, 3).endswith(": a clear gain on toy.")
-    assert told(0.9, 1).endswith(": no verdict from one seed on toy.")
+    assert told(0.9, 1).endswith(": no verdict from so few seeds on toy.")
     assert told(0.9, 1).startswith("**The printed gain is not there.**")
     assert shown.method({"toy": {}}).endswith("(not run yet): not run yet.")
 
