@@ -405,6 +405,18 @@ def verify(
 
 
 @app.command()
+def measure(
+    records: Annotated[list[str], _RECORD],
+    data_root: DataRoot = None,
+) -> None:
+    """Measure finished runs again from their weights, and write their records anew: for measures younger than they."""
+    from reidkit import runs
+
+    for record in records:
+        print(runs.measure_again(find_record(record), data_root).directory)
+
+
+@app.command()
 def compare(
     first: RecordArgument,
     second: RecordArgument,

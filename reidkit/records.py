@@ -15,6 +15,7 @@ import platform
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,13 +89,18 @@ def provenance(**measured: Any) -> dict[str, Any]:
     The commit is that of now, unless the caller says which it was when the code was loaded.
     """
     return {
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": now(),
         **(origin() if "commit" not in measured else {}),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
         **measured,
     }
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def write_record(
@@ -136,6 +142,35 @@ def write_record(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return read_record(directory)
+
+
+def replace_record(
+    record: Record, metrics: Mapping[str, float], provenance: Mapping[str, Any], tables: "Mapping[str, pd.DataFrame]"
+) -> Record:
+    """Writes a record anew in its place, whole or not at all: other measures of the same run.
+
+    Tables that are not given stay as they are, digit by digit.
+    """
+    import pandas as pd
+
+    kept = {
+        name: pd.read_csv(record.directory / f"{name}.csv", dtype=str, keep_default_na=False)
+        for name in record.tables
+        if name not in tables
+    }
+    with tempfile.TemporaryDirectory(dir=record.directory.parent, prefix=".replaced-") as folder:
+        written = write_record(
+            Path(folder) / record.name,
+            system=record.system,
+            config=record.config,
+            metrics=metrics,
+            provenance=provenance,
+            **kept,
+            **tables,
+        )
+        record.directory.rename(Path(folder) / "before")
+        written.directory.rename(record.directory)
+    return read_record(record.directory)
 
 
 def read_record(directory: Path) -> Record:
@@ -182,10 +217,11 @@ def publish(record: Record, root: Path) -> Record:
     """
     origin, target = record.provenance, root / record.name
     problems = []
-    if not origin.get("commit"):
-        problems.append("it does not say of which commit it is: run it in a checkout, or set REIDKIT_COMMIT")
-    elif origin.get("dirty") is not False:
-        problems.append("it was made in a checkout with uncommitted changes: commit them and run it again")
+    for code in (origin, origin.get("measured", origin)):  # of its training, and of a later measurement
+        if not code.get("commit"):
+            problems.append("it does not say of which commit it is: run it in a checkout, or set REIDKIT_COMMIT")
+        elif code.get("dirty") is not False:
+            problems.append("it was made in a checkout with uncommitted changes: commit them and run it again")
     if not origin.get("data"):
         problems.append("it does not say which data it was made from")
     allowed = {"record.json", *(f"{table}.csv" for table in record.tables)}
@@ -194,7 +230,7 @@ def publish(record: Record, root: Path) -> Record:
     if target.exists() and _sha256(target / "record.json") != _sha256(record.directory / "record.json"):
         problems.append(f"another record of this name is published already at {target}")
     if problems:
-        raise RecordError("\n".join(f"{record.name}: not published: {problem}" for problem in problems))
+        raise RecordError("\n".join(f"{record.name}: not published: {problem}" for problem in dict.fromkeys(problems)))
     if not target.exists():
         partial = root / f".{record.name}.{os.getpid()}.partial"
         shutil.rmtree(partial, ignore_errors=True)

@@ -24,7 +24,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from reidkit import distributed
+from reidkit import attending, distributed
 from reidkit.data import Attributes, Dataset, DatasetError, Split, load_dataset
 from reidkit.data.heat_maps import HeatMaps, store_heat_maps
 from reidkit.data.layouts import file_list_checksum
@@ -37,14 +37,15 @@ from reidkit.evaluation.ranking import Metric
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.losses import complete_anchors
 from reidkit.places import LOCK_MODE, build_root, record_roots
-from reidkit.records import Record, RecordError, origin, provenance, read_record, write_record
+from reidkit.records import Record, RecordError, now, origin, provenance, read_record, replace_record, write_record
 from reidkit.settings import REVISION, Configuration, ParameterError, Settings, validate
 from reidkit.systems import SYSTEMS
-from reidkit.systems.system import Batch, Classes, Maps, Material, Model, embed, ranking_metrics
+from reidkit.systems.system import Batch, Classes, Maps, Material, Measured, Model, embed, ranking_metrics
 from reidkit.training import Batch as Step
 from reidkit.training import CheckpointError, Sampler, Stop, choose_device, train
 from reidkit.workers import ending_with_this_process
 
+SAME = 5e-4  # by how much a metric may be off that is measured again, with other threads or on another device
 SPLITS = ("train", "query", "gallery")
 MapClasses = Literal["predicted", "labels"]
 MapsOf = Callable[..., Maps]  # called as `heat_maps`
@@ -176,7 +177,7 @@ def make(
         shutil.rmtree(workplace)
         return read_record(records / config.name)
     started = time.perf_counter()
-    measured = system.measure(network, material, config)
+    measured = measured_whole(network, material, config)
     seconds = {"training": round(trained.seconds, 1), "measurement": round(time.perf_counter() - started, 1)}
     save_weights(weights_path(config, build), network, config, material.classes, data)
     record = write_record(
@@ -199,6 +200,37 @@ def make(
     )
     shutil.rmtree(workplace)
     return record
+
+
+def measured_whole(network: Model, material: Material, config: Configuration) -> Measured:
+    """All that a record keeps of a trained network: what its system measures, and what its attention looks at."""
+    system = SYSTEMS[config.system]
+    measured = system.measure(network, material, config)
+    looked = attending.tables(network, material, config) if system.ranks else {}
+    return Measured(measured.metrics, looked | measured.tables)
+
+
+def measure_again(record: Record, data_root: Path | None = None, progress: bool = True) -> Record:
+    """Measures a finished run again from its weights, and writes its record anew: for measures younger than it.
+
+    Raises CheckpointError where the weights are not on this machine, and RecordError where the record was made from
+    other data, or where a metric comes out otherwise.
+    """
+    config = configuration_of(record, data_root)
+    dataset, device = open_dataset(config, progress), choose_device(config.device)
+    check_data(record, dataset)
+    network = load_network(config, dataset).to(device)
+    if config.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    measured = measured_whole(network, gather(config, dataset, device, progress=progress), config)
+    if apart := [
+        f"{name}: {record.metrics.get(name)} / {value}"
+        for name, value in measured.metrics.items()
+        if abs(record.metrics.get(name, value) - value) > SAME
+    ]:
+        raise RecordError(f"{record.name}: its weights measure otherwise than its record says ({'; '.join(apart)})")
+    told = {"measured": {"created": now(), **origin()}}
+    return replace_record(record, measured.metrics, record.provenance | told, measured.tables)
 
 
 def checkpoint_path(config: Configuration, build: Path | None = None) -> Path:

@@ -221,6 +221,10 @@ def test_run_table_evaluate_and_verify(build: Path, synthped: Path, tmp_path: Pa
     assert "mAP" in same.stdout
     assert "MOVED" not in same.stdout
 
+    again = here("measure", name, "--data-root", str(synthped))
+    assert again.exit_code == 0, again.output
+    assert again.stdout.strip().endswith(name)
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),

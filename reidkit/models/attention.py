@@ -6,9 +6,10 @@ class here and give it a line in `ATTENTION`.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,25 +23,59 @@ def reduced(channels: int, reduction: int) -> int:
     return max(1, channels // reduction)
 
 
-class SqueezeExcitation(nn.Module):
+class Attention(nn.Module, ABC):
+    """What weighs a map (N, C, H, W) by what it sees in it.
+
+    The weights and what is done with them are apart, so that a trained network can be asked what it looks at
+    (`reidkit.attending`).
+    """
+
+    weighs: ClassVar[Literal["channels", "places"]]
+
+    @abstractmethod
+    def weights(self, x: Tensor) -> Tensor:
+        """What the map is weighed by.
+
+        A gate has (N, C, 1, 1) or (N, 1, H, W), a factor for each channel or place. What mixes has (N, HW, HW) or
+        (N, C, C), how much each place or channel takes of each, in rows that add up to one.
+        """
+
+    @abstractmethod
+    def weigh(self, x: Tensor, weights: Tensor) -> Tensor:
+        """The map (N, C, H, W), weighed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weigh(x, self.weights(x))
+
+
+class Gate(Attention):
+    """Attention that multiplies."""
+
+    def weigh(self, x: Tensor, weights: Tensor) -> Tensor:
+        return x * weights
+
+
+class SqueezeExcitation(Gate):
     """Channel weights from the globally averaged map (Hu et al., CVPR 2018, Eq. 2-4; with biases, as in their code).
 
     >>> SqueezeExcitation(64)(torch.zeros(2, 64, 16, 8)).shape  # as every module here: (N, C, H, W) -> (N, C, H, W)
     torch.Size([2, 64, 16, 8])
     """
 
+    weighs = "channels"
+
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
         self.fc1 = nn.Linear(channels, reduced(channels, reduction))
         self.fc2 = nn.Linear(reduced(channels, reduction), channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def weights(self, x: Tensor) -> Tensor:
         squeezed = average(x, 2, 3).flatten(1)  # (N, C)
         weights: Tensor = self.fc2(F.relu(self.fc1(squeezed))).sigmoid()  # (N, C)
-        return x * weights[:, :, None, None]
+        return weights[:, :, None, None]
 
 
-class EfficientChannelAttention(nn.Module):
+class EfficientChannelAttention(Gate):
     """Channel weights from a 1-D convolution across neighbouring channels (Wang et al., CVPR 2020, Eq. 9 and 12).
 
     The kernel grows with the number of channels: the odd number at, or next above, floor((log2 C + b) / gamma).
@@ -49,20 +84,24 @@ class EfficientChannelAttention(nn.Module):
     [5, 5, 5, 7]
     """
 
+    weighs = "channels"
+
     def __init__(self, channels: int, gamma: int = 2, b: int = 1) -> None:
         super().__init__()
         t = int(abs(math.log2(channels) + b) / gamma)
         self.kernel_size = t if t % 2 else t + 1
         self.conv = nn.Conv1d(1, 1, self.kernel_size, padding=self.kernel_size // 2, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def weights(self, x: Tensor) -> Tensor:
         averaged = average(x, 2, 3).flatten(1)  # (N, C)
         weights: Tensor = self.conv(averaged.unsqueeze(1)).squeeze(1).sigmoid()  # (N, C)
-        return x * weights[:, :, None, None]
+        return weights[:, :, None, None]
 
 
-class ChannelAttention(nn.Module):
+class ChannelAttention(Gate):
     """M_C of the paper's Eq. 7 and Fig. 4: one MLP, shared by the average- and the max-pooled map."""
+
+    weighs = "channels"
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
@@ -76,12 +115,11 @@ class ChannelAttention(nn.Module):
         weights: Tensor = self.fc2(F.relu(self.fc1(mean)) + F.relu(self.fc1(maximum))).sigmoid()  # (N, C)
         return weights[:, :, None, None]
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.weights(x)
 
-
-class SpatialAttention(nn.Module):
+class SpatialAttention(Gate):
     """M_S of the paper's Eq. 7 and Fig. 5: a convolution over the mean and the maximum across channels."""
+
+    weighs = "places"
 
     def __init__(self, kernel_size: int = 7) -> None:
         super().__init__()
@@ -95,9 +133,6 @@ class SpatialAttention(nn.Module):
         pooled = torch.cat([average(rows, 3), maximum(rows, 3)], 3)  # (N, H, W, 2)
         weights: Tensor = self.bn(self.conv(pooled.permute(0, 3, 1, 2))).sigmoid()
         return weights
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.weights(x)
 
 
 class CBAM(nn.Module):
@@ -125,14 +160,25 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float = 1.0) -> Ten
 
     Two products rather than PyTorch's fused attention, which is slower on a CPU for the few places of a person's map.
     """
+    return gather(look(query, key, scale), value)
+
+
+def look(query: Tensor, key: Tensor, scale: float = 1.0) -> Tensor:
+    """How much each place looks at each: maps (N, ., H, W) -> softmax(scale * query . key), (N, HW, HW)."""
     query, key = query.flatten(2), key.flatten(2)  # (N, c, HW)
-    attention = (scale * query.transpose(1, 2) @ key).softmax(2)  # (N, HW, HW)
-    attended = attention @ value.flatten(2).transpose(1, 2)  # (N, HW, C)
-    return attended.transpose(1, 2).view(value.shape)
+    return (scale * query.transpose(1, 2) @ key).softmax(2)
 
 
-class PositionAttention(nn.Module):
+def gather(weights: Tensor, value: Tensor) -> Tensor:
+    """What each place takes of each: weights (N, HW, HW), map (N, C, H, W) -> (N, C, H, W)."""
+    gathered = weights @ value.flatten(2).transpose(1, 2)  # (N, HW, C)
+    return gathered.transpose(1, 2).view(value.shape)
+
+
+class PositionAttention(Attention):
     """DANet's position branch: every place sees every place (Fu et al., CVPR 2019, Eq. 1 and 2)."""
+
+    weighs = "places"
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()
@@ -141,19 +187,31 @@ class PositionAttention(nn.Module):
         self.value = nn.Conv2d(channels, channels, 1)
         self.gamma = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.gamma * attend(self.query(x), self.key(x), self.value(x))
+    def weights(self, x: Tensor) -> Tensor:
+        return look(self.query(x), self.key(x))
+
+    def weigh(self, x: Tensor, weights: Tensor) -> Tensor:
+        return x + self.gamma * gather(weights, self.value(x))
 
 
-class DanetChannelAttention(nn.Module):
+class DanetChannelAttention(Attention):
     """DANet's channel branch: every channel sees every channel (Fu et al., CVPR 2019, Eq. 3 and 4).
 
     As in the authors' code the softmax runs over (largest energy - energy): a channel looks at what it is least like.
     """
 
+    weighs = "channels"
+
     def __init__(self) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.zeros(1))
+
+    def weights(self, x: Tensor) -> Tensor:
+        channels = x.flatten(2)  # (N, C, HW)
+        return (-channels @ channels.transpose(1, 2)).softmax(2)
+
+    def weigh(self, x: Tensor, weights: Tensor) -> Tensor:
+        return x + self.gamma * (weights @ x.flatten(2)).reshape(x.shape)
 
     def forward(self, x: Tensor) -> Tensor:
         channels = x.flatten(2).contiguous().unsqueeze(1)  # (N, 1, C, HW)
@@ -183,7 +241,7 @@ class DualAttention(nn.Module):
         return position + channel
 
 
-class NonLocal(nn.Module):
+class NonLocal(Attention):
     """Embedded-Gaussian non-local block (Wang et al., CVPR 2018, Eq. 4 and 6), scaled by 1/sqrt(C/2) as in their code.
 
     The batch norm at the end has all C channels and zero weights, so an untrained block returns its input.
@@ -192,6 +250,8 @@ class NonLocal(nn.Module):
     >>> torch.equal(NonLocal(16)(x), x)
     True
     """
+
+    weighs = "places"
 
     def __init__(self, channels: int, reduction: int = 2) -> None:
         super().__init__()
@@ -204,8 +264,11 @@ class NonLocal(nn.Module):
         nn.init.zeros_(self.bn.weight)
         self.scale = inner**-0.5
 
-    def forward(self, x: Tensor) -> Tensor:
-        seen: Tensor = self.bn(self.out(attend(self.theta(x), self.phi(x), self.g(x), self.scale)))
+    def weights(self, x: Tensor) -> Tensor:
+        return look(self.theta(x), self.phi(x), self.scale)
+
+    def weigh(self, x: Tensor, weights: Tensor) -> Tensor:
+        seen: Tensor = self.bn(self.out(gather(weights, self.g(x))))
         return x + seen
 
 

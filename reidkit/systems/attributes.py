@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from reidkit.cells import to_cells
 from reidkit.data import Attributes, Dataset
 from reidkit.data.part_maps import part_map
 from reidkit.data.resident import normalise, resize
@@ -223,8 +224,7 @@ def examples(network: AttributeNetwork, material: Material, config: AttributeCon
     """The heat maps of EXAMPLES queries, evenly spread over the split, so that they can be drawn without the network.
 
     A row per query, attribute field and stage: what the map `explains`, the class of the "label"; the class that the
-    network has `predicted`; the map's `peak`, its `height`, and its `cells` row by row, two hexadecimal digits each, of
-    255 for the peak. Where the network is wrong, another row explains its "answer".
+    network has `predicted`; the map, as of `to_cells`. Where the network is wrong, another row explains its "answer".
     """
     attributes, images = known_attributes(material), material.images["query"]
     device = next(network.parameters()).device
@@ -244,12 +244,8 @@ def examples(network: AttributeNetwork, material: Material, config: AttributeCon
                 if explains == "answer" and (attribute.class_ is not None or answer == labels[n, attribute.group]):
                     continue
                 for stage in STAGES:
-                    heat = maps[stage][n, k].cpu()
-                    peak = float(heat.max())
-                    cells = (heat * (255 / peak if peak else 0)).round().to(torch.uint8)
                     row = {"query": split.paths[image].name, "attribute": field, "stage": stage, "explains": explains}
-                    row |= {"predicted": answer, "peak": peak, "height": len(heat)}
-                    rows.append(row | {"cells": cells.numpy().tobytes().hex()})
+                    rows.append(row | {"predicted": answer} | to_cells(maps[stage][n, k]))
     return pd.DataFrame(rows)
 
 

@@ -24,6 +24,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reidkit.losses import hardest_distances, mean_over
+from reidkit.models.attention import Attention
 from reidkit.models.backbone import ResNet50
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import average
@@ -49,17 +50,19 @@ class IANetConfig(Configuration):
         return True
 
 
-class SpatialIA(nn.Module):
+class SpatialIA(Attention):
     """Every place gathers from all places: x (N, C, h, w) -> x + BN(F x)."""
+
+    weighs = "places"
 
     def __init__(self, channels: int, interaction: Interaction) -> None:
         super().__init__()
         self.interaction = interaction
         self.norm = silent_norm(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def weigh(self, x: Tensor, weights: Tensor) -> Tensor:
         places = x.flatten(2)  # (N, C, hw)
-        gathered: Tensor = self.norm((places @ self.weights(x).to(places.dtype).mT).view(x.shape))
+        gathered: Tensor = self.norm((places @ weights.to(places.dtype).mT).view(x.shape))
         return x + gathered
 
     def weights(self, x: Tensor) -> Tensor:
@@ -70,17 +73,19 @@ class SpatialIA(nn.Module):
         return product.softmax(2) if self.interaction == "softmax" else F.normalize(product, p=1, dim=2)
 
 
-class ChannelIA(nn.Module):
+class ChannelIA(Attention):
     """Every channel gathers from all channels: x (N, C, h, w) -> x + BN(G x)."""
+
+    weighs = "channels"
 
     def __init__(self, channels: int, interaction: Interaction) -> None:
         super().__init__()
         self.interaction = interaction
         self.norm = silent_norm(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def weigh(self, x: Tensor, weights: Tensor) -> Tensor:
         channels = x.flatten(2)  # (N, C, hw)
-        gathered: Tensor = self.norm((self.weights(x).to(channels.dtype) @ channels).view(x.shape))
+        gathered: Tensor = self.norm((weights.to(channels.dtype) @ channels).view(x.shape))
         return x + gathered
 
     def weights(self, x: Tensor) -> Tensor:

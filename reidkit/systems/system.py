@@ -125,13 +125,19 @@ def rank(network: nn.Module, material: Material, config: Configuration) -> Measu
     ranking, metrics = ranking_metrics(query, gallery, dataset, config.metric)
     q, g = dataset.query, dataset.gallery
     first = top_matches(query, gallery, q.ids, g.ids, q.cameras, g.cameras, config.metric, RESULTS)
-    queries = {
-        "query": [path.name for path in q.paths],
-        "average_precision": ranking.average_precision.numpy().round(6),
-        "first_match_rank": ranking.first_match_rank.numpy(),
-        "results": [" ".join(str(i) for i in row if i >= 0) for row in first.tolist()],
-    }
-    return Measured(metrics, {"queries": pd.DataFrame(queries)})
+    results = [" ".join(str(i) for i in row if i >= 0) for row in first.tolist()]
+    return Measured(metrics, {"queries": by_query(ranking, dataset).assign(results=results)})
+
+
+def by_query(ranking: Ranking, dataset: Dataset) -> pd.DataFrame:
+    """A row per query: its file name, average precision (nan without a match), rank of the first match (0 without)."""
+    return pd.DataFrame(
+        {
+            "query": [path.name for path in dataset.query.paths],
+            "average_precision": ranking.average_precision.numpy().round(6),
+            "first_match_rank": ranking.first_match_rank.numpy(),
+        }
+    )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from matplotlib.patches import Patch
 from torch import Tensor
 
+from reidkit.cells import from_cells
 from reidkit.data import AttributeGroup, Dataset, Split
 from reidkit.data.decoding import read_image
 from reidkit.data.part_maps import part_map
@@ -127,10 +128,7 @@ def explain(config: AttributeConfig) -> Explained | None:
 
 def _maps(rows: pd.DataFrame) -> list[Tensor]:
     """The maps (h, w) float32 that rows of a record's examples hold."""
-    return [
-        torch.frombuffer(bytearray.fromhex(cells), dtype=torch.uint8).view(height, -1) * (peak / 255)
-        for cells, height, peak in zip(rows["cells"], rows["height"], rows["peak"], strict=True)
-    ]
+    return [from_cells(*cell) for cell in zip(rows["cells"], rows["height"], rows["peak"], strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
