@@ -166,6 +166,7 @@ def make(
         name=" ".join(config.title[1:]),
         phases=config.phases,
         stages=network.stages(),
+        undecayed=network.undecayed(),
         evaluate=(lambda: _scores(system.measure(network, material, config).metrics)) if system.ranks else None,
         stop=stop,
         progress=progress,

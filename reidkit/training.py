@@ -131,6 +131,7 @@ def train(
     stop: Stop | None = None,
     phases: Sequence[float] = (),
     stages: Sequence[Stage] = (Stage(),),
+    undecayed: Sequence[nn.Module] = (),
     graph: bool = True,
     progress: bool = True,
 ) -> Training:
@@ -143,7 +144,7 @@ def train(
     On a GPU steps are replayed as a CUDA graph, unless `graph` is False, in fp16 and under torchrun: `losses` is then
     called for a few steps only, and must do the same on the device each time. `phases` names the progress, in epochs,
     from which it does otherwise; where it looks at the progress and nothing is named, there is no graph. What changes
-    with a stage needs no such name.
+    with a stage needs no such name. The parameters of `undecayed` modules have no weight decay.
 
     Raises TrainingError at a loss that is not finite, for batches that torchrun's processes cannot share, and where a
     stage has no epoch, CheckpointError where the checkpoint is damaged, belongs to another run, or was made by another
@@ -156,7 +157,9 @@ def train(
     identity = {**identity, "processes": distributed.processes()}
     firsts = first_epochs(stages, settings.epochs)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    free = {parameter for module in undecayed for parameter in module.parameters()}  # of weight decay
     optimizer: torch.optim.Optimizer
+    factors: list[float]
     graphed: GraphedStep | None = None
     precision = precision_of(settings.precision, device)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
@@ -231,14 +234,19 @@ def train(
 
     def begin(stage: Stage, state: Mapping[str, Any] | None = None) -> None:
         """Makes the optimiser of a stage, and goes on from the state of a checkpoint within it if one is given."""
-        nonlocal optimizer, graphed
+        nonlocal optimizer, graphed, factors
         stage.enter()
         for parameter in trainable:
             parameter.requires_grad_(False)
-        groups = []
-        for module in stage.modules(network):  # a group of parameters each
+        groups: list[dict[str, Any]] = []
+        factors = []
+        for module, factor in stage.modules(network).items():  # a group of parameters each, or two
             own = set(module.parameters())
-            groups.append({"params": [parameter.requires_grad_() for parameter in trainable if parameter in own]})
+            learning = [parameter.requires_grad_() for parameter in trainable if parameter in own]
+            groups.append({"params": [parameter for parameter in learning if parameter not in free]})
+            if apart := [parameter for parameter in learning if parameter in free]:
+                groups.append({"params": apart, "weight_decay": 0.0})
+            factors += [factor] * (2 if apart else 1)
         options: dict[str, Any] = {
             "lr": settings.learning_rate,
             "weight_decay": settings.weight_decay,
@@ -309,7 +317,7 @@ def train(
                 torch.manual_seed(seed_of(epoch) + 10_000_019 * number)  # of what the network draws, such as dropout
                 done = epoch + number / steps
                 rate = stage_rate(done, start, length)
-                set_learning_rate(optimizer, rate, stage.modules(network).values())
+                set_learning_rate(optimizer, rate, factors)
                 draw = draws[slice(number * indexes.shape[1], (number + 1) * indexes.shape[1])]
                 terms = (graphed or step)(done, pixels, chosen[number], draw.flip, draw.shift, draw.erase)
                 # Nothing below waits for the device, but for the looks.

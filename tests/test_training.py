@@ -103,6 +103,25 @@ def test_a_resumed_run_ends_with_the_same_numbers(tmp_path: Path, precision: str
     assert same(weights, resumed_weights)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_undecayed_modules_are_moved_by_their_gradients_alone(tmp_path: Path, optimizer: str) -> None:
+    """Of two layers that do nothing for the loss, weight decay takes one towards zero and leaves the other."""
+    network = nn.ModuleDict({name: nn.Linear(3, 2) for name in ("learns", "idle", "free")})
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+
+    def losses(batch: Batch) -> Mapping[str, Tensor]:
+        means = batch.images.mean((2, 3))
+        return {"total": network["learns"](means).square().sum() + 0 * sum(m(means).sum() for m in network.values())}
+
+    settings = SETTINGS.model_copy(update={"optimizer": optimizer, "weight_decay": 0.1})
+    train(network, losses, images(), torch.arange(12) % 3, ShuffledSampler(12, 4), settings, seed=7, directory=tmp_path,
+          identity={}, undecayed=[network["free"]], progress=False)  # fmt: skip
+    after = network.state_dict()
+    assert torch.equal(after["free.weight"], before["free.weight"])
+    assert (after["idle.weight"].abs() < before["idle.weight"].abs()).all()
+    assert not torch.equal(after["learns.weight"], before["learns.weight"])
+
+
 def test_what_a_network_draws_itself_comes_of_seed_and_epoch(tmp_path: Path) -> None:
     """As dropout does: whatever was drawn before, and where training begins, and nothing of it is left behind."""
 

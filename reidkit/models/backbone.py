@@ -105,6 +105,11 @@ class ResNet50(nn.Module):
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.out_channels = channels
 
+    def attention_modules(self) -> list[nn.Module]:
+        """What stands in the places for attention of its blocks."""
+        blocks = [module for module in self.modules() if isinstance(module, Bottleneck)]
+        return [module for block in blocks for module in (block.attention, block.output)]
+
     def forward(self, images: Tensor) -> Tensor:
         x: Tensor = self.stem(images)  # (N, 64, H/4, W/4)
         x = self.layer1(x)  # (N, 256, H/4, W/4)

@@ -86,6 +86,7 @@ class Rows(Mapping[str, list[Record]]):
                     SYSTEMS[part or r.system].complete(r.config[part] if part else r.config) for r in (other, record)
                 )
                 same = {"seed", *SYSTEMS, *([] if part else system.told_by_rows)}
+                same |= SYSTEMS[part or system.name].idle(one) | SYSTEMS[part or system.name].idle(two)
                 if keys := [key for key in one | two if key not in same and one.get(key) != two.get(key)]:
                     raise RecordError(
                         f"{other.name} and {record.name} are of different settings ({', '.join(keys)}) and do not "

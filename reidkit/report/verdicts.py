@@ -64,7 +64,7 @@ def _departures(system: System, config: Mapping[str, Any], weights: str) -> list
     for key, phrase in here.items():
         if key == "residual_scale" and (config["weights"] or weights != "none"):
             continue  # it shows in no network that starts from weights
-        if phrase != paper[key]:
+        if phrase != paper[key] and key not in system.idle(config):
             found.append(f"{phrase}, not {_what_differs(paper[key], phrase)}")
     if (config["weights"] is None) != (weights == "none"):
         found.append("no ImageNet weights" if config["weights"] is None else "ImageNet weights")

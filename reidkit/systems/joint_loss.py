@@ -5,7 +5,7 @@ of the circle loss. Rows are the cells of its ablation, attention × loss, of wh
 controls that tell attention from what comes with it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -48,6 +48,11 @@ class RunConfig(Configuration):
 
     attention: str = Field("none", description="the module in the residual blocks, of `reidkit.models.ATTENTION`")
     loss: str = Field("ce", description="ce: cross-entropy; +tri: triplet loss beside it; +cir: circle classifier")
+    decay_attention: bool = Field(
+        True,
+        title="{} weight decay on attention",
+        description="whether the weights of attention modules are decayed as all others",
+    )
 
     @field_validator("attention", "loss")
     @classmethod
@@ -57,6 +62,11 @@ class RunConfig(Configuration):
             raise ValueError(f"there is no such {info.field_name}{nearest(name, known)}; there are {', '.join(known)}")
         return name
 
+    @field_validator("decay_attention")
+    @classmethod
+    def _check_decay(cls, decayed: bool, info: ValidationInfo) -> bool:
+        return decayed or not attends(info.data)  # what plays no part is not told apart, and has one name
+
     @property
     def row_name(self) -> str:
         return f"{self.attention}/{self.loss}"
@@ -65,6 +75,12 @@ class RunConfig(Configuration):
     def compares(self) -> bool:
         objective = OBJECTIVES[self.loss]
         return objective.triplet or objective.metric is not None
+
+
+def attends(config: Mapping[str, Any]) -> bool:
+    """Whether a run has attention modules, controls aside."""
+    placement = ATTENTION.get(config.get("attention", "none"))
+    return placement is not None and any(placement.blocks) and not placement.control
 
 
 @dataclass(frozen=True)
@@ -108,9 +124,15 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "half/ce+tri+cir": {"attention": "half", "loss": "ce+tri+cir"},
     "none/ce/identities": {"attention": "none", "loss": "ce", "sampling": "identities"},
     "none/ce/full-start": {"attention": "none", "loss": "ce", "residual_scale": 1.0},
-    "se/ce/full-start": {"attention": "se", "loss": "ce", "residual_scale": 1.0},
+    "se/ce/full-start": {"attention": "se", "loss": "ce", "residual_scale": 1.0, "decay_attention": True},
+    **{
+        f"{cell.name}/decayed": {**cell.settings, "decay_attention": True}
+        for cell in GRID.values()
+        if cell.attention != "none" and (cell.loss == "ce" or cell.row)
+    },
 }
-"""What tells attention from a branch that is merely scaled, a loss from its batches, and the start from both."""
+"""What tells attention from a branch that is merely scaled, a loss from its batches, the start from both, and attention
+from what weight decay has left of it."""
 
 
 class Output(NamedTuple):
@@ -139,9 +161,10 @@ class ReIDNetwork(Model):
         circle_margin: float = 0.35,
         residual_scale: float = 1.0,
         objective: JointLoss | None = None,
+        decay_attention: bool = True,
     ) -> None:
         super().__init__()
-        self.objective = objective or JointLoss()
+        self.objective, self.decay_attention = objective or JointLoss(), decay_attention
         self.backbone = ResNet50(attention, last_stride, width_multiplier, residual_scale)
         channels = self.backbone.out_channels
         self.neck = BNNeck(channels)
@@ -163,6 +186,9 @@ class ReIDNetwork(Model):
             return embedding
         return Output(features, embedding, self.classifier(embedding, labels))
 
+    def undecayed(self) -> Sequence[nn.Module]:
+        return () if self.decay_attention else self.backbone.attention_modules()
+
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         output = self(batch.images, batch.labels)
         with torch.no_grad():  # of the classes' scores before any margin, which the logits of training hold
@@ -183,6 +209,7 @@ def build(config: RunConfig, classes: Classes) -> ReIDNetwork:
             circle_scale=config.circle_scale,
             circle_margin=config.circle_margin,
             residual_scale=config.residual_scale,
+            decay_attention=config.decay_attention,
             objective=JointLoss(
                 config.label_smoothing,
                 config.triplet_margin,
@@ -203,7 +230,15 @@ SYSTEM = System(
     build=build,
     choices={"Attention": {name: p.title for name, p in ATTENTION.items() if not p.control}, "Loss": LOSSES},
     row_groups={"table 1": TABLE_1, "grid": tuple(GRID), "controls": tuple(CONTROLS)},
+    idle=lambda config: frozenset() if attends(config) else frozenset({"decay_attention"}),
     # Fast-reid's recipe of 60 epochs is the one that the circle classifier's scale and margin come from. From random
-    # weights, as the ablation is trained, neither loss trains unless residual branches start weak.
-    reading={"epochs": 60, "schedule": "cosine", "cosine_from": 30, "residual_scale": 0.0},
+    # weights, as the ablation is trained, neither loss trains unless residual branches start weak, and behind weak
+    # branches a decay that Adam scales up takes all weights of attention to zero before they learn.
+    reading={
+        "epochs": 60,
+        "schedule": "cosine",
+        "cosine_from": 30,
+        "residual_scale": 0.0,
+        "decay_attention": False,
+    },
 )

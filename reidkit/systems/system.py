@@ -52,6 +52,10 @@ class Model(nn.Module, ABC):
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         """Scalars by name: "total" is minimised, the others are reported."""
 
+    def undecayed(self) -> Sequence[nn.Module]:
+        """The modules whose parameters have no weight decay."""
+        return ()
+
     def stages(self) -> Sequence[Stage]:
         """What it is trained in, one after another. As built, a network is as after the last one."""
         return (Stage(),)
@@ -155,6 +159,8 @@ class System:
     measure: Measure = rank
     guided: Callable[[Any, Maps], Maps] = lambda _, maps: maps  # what a run reads, from its guide's heat maps
     within: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by row, the settings that are another row's
+    # Of a record's configuration, the settings that play no part in that run, such as those of what it does not have.
+    idle: Callable[[Mapping[str, Any]], frozenset[str]] = lambda _: frozenset()
     ranks: bool = True  # whether it ranks a gallery
     localised: bool = False  # whether it is shown on SynthPed too, where it is known what to look at, whatever the data
     # Where rows are the combinations of several choices: by choice, its values and what pages call them. A row is then

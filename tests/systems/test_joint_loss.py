@@ -5,7 +5,7 @@ import torch
 
 from reidkit.losses import JointLoss
 from reidkit.models import ATTENTION, CircleSoftmax, LinearClassifier
-from reidkit.systems.joint_loss import Output, ReIDNetwork
+from reidkit.systems.joint_loss import SYSTEM, Output, ReIDNetwork, RunConfig
 
 LABELS = torch.arange(3).repeat_interleave(2)
 
@@ -83,3 +83,23 @@ def test_same_seed_same_network() -> None:
         torch.manual_seed(7)
         states.append(ReIDNetwork(3, "danet", "circle", width_multiplier=0.125).state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize(
+    ("row", "plays"), [("none/ce", False), ("half/ce", False), ("se/ce", True), ("danet/ce", True)]
+)
+def test_the_decay_of_attention_is_told_only_where_there_is_some(row: str, plays: bool) -> None:
+    """So that runs without attention have one name, whatever a profile says of attention."""
+    decayed, free = (RunConfig(**SYSTEM.rows[row], decay_attention=value) for value in (True, False))
+    assert (decayed.name != free.name) == plays
+    assert free.decay_attention == (not plays)
+
+
+def test_undecayed_are_all_parameters_of_attention_and_no_others() -> None:
+    for name, free in ((n, f) for n in ATTENTION for f in (True, False)):
+        network = ReIDNetwork(3, name, width_multiplier=0.125, decay_attention=not free)
+        found = {id(parameter) for module in network.undecayed() for parameter in module.parameters()}
+        of_attention = {
+            id(parameter) for key, parameter in network.named_parameters() if ".attention." in key or ".output." in key
+        }
+        assert found == (of_attention if free else set())
