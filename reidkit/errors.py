@@ -3,6 +3,7 @@
 import difflib
 import errno
 import os
+import shutil
 from collections.abc import Iterable
 
 _ROOM = "make room and give the same command again, which goes on from the last checkpoint"
@@ -18,9 +19,13 @@ def in_words(error: BaseException) -> str | None:
     """An error as it is told to whoever can mend it, the machine's refusals with advice; None where nobody can."""
     if isinstance(error, UserError):
         return str(error)
-    # By its words: a copy of a folder that fails, or a library of another language, gives no number.
-    advice = [advice for number, advice in MENDABLE.items() if os.strerror(number) in str(error)]
-    return f"{error!s:.300}: {advice[0]}" if advice else None
+    text = str(error)
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):  # a copy of a folder lists all that failed
+        source, _, text = error.args[0][0]
+        text = f"{source}: {text}"
+    # By its words: such a copy, or a library of another language, gives no number.
+    advice = [advice for number, advice in MENDABLE.items() if os.strerror(number) in text]
+    return f"{text:.300}: {advice[0]}" if advice else None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

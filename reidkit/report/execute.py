@@ -6,6 +6,7 @@ first, as the Snakefile and `reidkit notebook` do.
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import jupytext
@@ -13,6 +14,7 @@ import nbformat
 import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from reidkit.errors import UserError, nearest
 from reidkit.places import build_root
@@ -59,16 +61,20 @@ def execute_chapter(chapter: Path, parameter_file: Path, output: Path, *, progre
     source = output.with_suffix(".input.ipynb")
     nbformat.write(notebook, source)
     try:
-        papermill.execute_notebook(
-            str(source),
-            str(failed),
-            parameters,
-            cwd=str(PROJECT),
-            progress_bar=progress,
-            kernel_name="python3",
-            language="python",
-            iopub_timeout=300,  # seconds that a machine under load may take to hand over what a cell printed
-        )
+        # Sockets in a folder of its own: of free ports, two kernels that start at once may choose the same, and one dies.
+        with tempfile.TemporaryDirectory(prefix="reidkit-") as sockets:
+            papermill.execute_notebook(
+                str(source),
+                str(failed),
+                parameters,
+                cwd=str(PROJECT),
+                progress_bar=progress,
+                kernel_name="python3",
+                language="python",
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
+                start_timeout=300,  # seconds that a machine under load may take to start a kernel,
+                iopub_timeout=300,  # and to hand over what a cell printed
+            )
     except PapermillExecutionError as error:
         if output.resolve().is_relative_to(build_root().resolve()):
             output.unlink(missing_ok=True)
