@@ -61,7 +61,7 @@ def execute_chapter(chapter: Path, parameter_file: Path, output: Path, *, progre
     source = output.with_suffix(".input.ipynb")
     nbformat.write(notebook, source)
     try:
-        # Sockets in a folder of its own: of free ports, two kernels that start at once may choose the same, and one dies.
+        # Sockets in a folder of its own: of free ports, two kernels that start at once may take the same, and one dies.
         with tempfile.TemporaryDirectory(prefix="reidkit-") as sockets:
             papermill.execute_notebook(
                 str(source),
