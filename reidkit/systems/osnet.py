@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from reidkit.models.attention import Gate
 from reidkit.models.backbone import convolution, scaled
 from reidkit.models.pooling import average
 from reidkit.settings import Configuration
@@ -53,8 +54,10 @@ def lite(channels: int) -> nn.Sequential:
     return nn.Sequential(point, depth, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
-class Gate(nn.Module):
-    """The aggregation gate: a weight in (0, 1) per image and channel, times the input."""
+class AggregationGate(Gate):
+    """A weight in (0, 1) per image and channel, times the input."""
+
+    weighs = "channels"
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -66,10 +69,10 @@ class Gate(nn.Module):
             else:
                 nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def weights(self, x: Tensor) -> Tensor:
         pooled = average(x, 2, 3)  # (N, C, 1, 1)
         gate: Tensor = self.excite(F.relu(self.squeeze(pooled))).sigmoid()
-        return x * gate
+        return gate
 
 
 class OSBlock(nn.Module):
@@ -80,7 +83,7 @@ class OSBlock(nn.Module):
         middle = out_channels // 4
         self.reduce = convolve(in_channels, middle)
         self.scales = nn.ModuleList(nn.Sequential(*(lite(middle) for _ in range(depth))) for depth in (1, 2, 3, 4))
-        self.gate = Gate(middle)  # one for all scales
+        self.gate = AggregationGate(middle)  # one for all scales
         self.expand = project(middle, out_channels, residual_scale)
         self.downsample = project(in_channels, out_channels) if in_channels != out_channels else nn.Sequential()
 

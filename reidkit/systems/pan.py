@@ -83,6 +83,9 @@ class PAN(Model):
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         return {"total": loss, "accuracy": accuracy(logits, batch.labels)}
 
+    def undecayed(self) -> Sequence[nn.Module]:
+        return (self.reduce, self.transform)  # the one starts behind the other's zeros, which a decay would keep
+
     def stages(self) -> Sequence[Stage]:
         aligned = {self.locate: 1.0, self.reduce: 1.0, self.transform: self.grid_factor}
         aligned |= {self.align: 1.0, self.classify_aligned: 1.0}

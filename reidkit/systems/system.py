@@ -14,6 +14,7 @@ from reidkit.data import AttributeGroup, Attributes, Dataset
 from reidkit.data.resident import Images
 from reidkit.evaluation import Ranking, evaluate_ranking, top_matches
 from reidkit.evaluation.ranking import Metric
+from reidkit.models.attention import Attention
 from reidkit.models.backbone import ResNet50, load_initial_weights
 from reidkit.settings import Configuration
 from reidkit.training import Batch as Step
@@ -53,8 +54,12 @@ class Model(nn.Module, ABC):
         """Scalars by name: "total" is minimised, the others are reported."""
 
     def undecayed(self) -> Sequence[nn.Module]:
-        """The modules whose parameters have no weight decay."""
-        return ()
+        """The modules whose parameters have no weight decay: attention.
+
+        Where it starts behind a zero, as in a branch that does, the penalty is all that Adam sees of it at first, and
+        takes it to zero by a whole learning rate at every step.
+        """
+        return [module for module in self.modules() if isinstance(module, Attention)]
 
     def stages(self) -> Sequence[Stage]:
         """What it is trained in, one after another. As built, a network is as after the last one."""

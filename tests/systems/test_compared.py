@@ -421,3 +421,11 @@ def test_the_circle_classifier_has_its_authors_constants() -> None:
     logits = classifier.logits(torch.tensor([[0.5, 0.2, -0.4]]), [0])
     torch.testing.assert_close(logits, torch.tensor([[-24.0, -2.88, 0.0]]), rtol=0, atol=1e-4)
     assert F.cross_entropy(logits, torch.tensor([0])).item() == pytest.approx(24.05462, abs=1e-4)
+
+
+def test_attention_is_not_decayed() -> None:
+    """Behind branches that start at zero, Adam would take it to zero before anything asks for it."""
+    osnet = OSNet(3, OSNetConfig(width_multiplier=0.25))
+    assert {type(module).__name__ for module in osnet.undecayed()} == {"AggregationGate"}
+    assert len(osnet.undecayed()) == 6
+    assert not PCB(3, PCBConfig(width_multiplier=0.125)).undecayed()

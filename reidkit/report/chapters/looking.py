@@ -1,0 +1,164 @@
+"""What book/looking.md shows: whether trained attention looks at the picture, and what that is worth."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib import pyplot as plt
+
+from reidkit.cells import from_cells
+from reidkit.data import Dataset
+from reidkit.evaluation.bootstrap import bootstrap
+from reidkit.models.attention import ATTENTION
+from reidkit.records import Record
+from reidkit.report.differences import with_interval
+from reidkit.report.drawings import STAGES
+from reidkit.report.rows import QUERIES, Estimate, Runs
+from reidkit.report.sheets import Cell, mosaic, overlay, picture
+from reidkit.report.style import WIDTH, Drawing, notice, style
+from reidkit.report.words import listed, number
+from reidkit.runs import check_data, configuration_of, open_dataset
+from reidkit.systems.joint_loss import LOSSES, RunConfig
+
+ROWS = ("se/ce", "eca/ce", "cbam/ce", "cbam/ce+tri+cir", "danet/ce", "nonlocal/ce")
+SHEET = ("cbam/ce+tri+cir", "danet/ce", "nonlocal/ce")  # what is drawn, of the rows that weigh places
+SHOWN = 8  # people of the sheet
+
+
+def shown_rows(runs: Runs) -> list[str]:
+    """The rows with attention that were run and say what it looks at: each as it is, then from decayed weights."""
+    rows = [of for row in ROWS for of in (row, f"{row}/decayed")]
+    return [row for row in rows if runs.get(row) and "attention" in runs[row][0].tables]
+
+
+def weights_table(runs: Runs) -> pd.DataFrame:
+    """A line per row and kind of weights: their mean, and how far they differ within an image and between images.
+
+    Means over the modules of the network and the row's seeds; at last what the row loses in mAP when it is frozen.
+    """
+    lines = []
+    for row in shown_rows(runs):
+        records = [record for record in runs[row] if "attention" in record.tables]
+        found = pd.concat([record.table("attention") for record in records]).groupby("weighs", sort=False)
+        frozen = with_interval(frozen_gain(records))
+        for weighs, modules in found:
+            mean = modules["mean"].mean()
+            gate = ATTENTION[records[0].config["attention"]].place == "attention"
+            line = {"Row": title(row), "Decayed": "yes" if row.endswith("/decayed") else "no", "Weighs": weighs}
+            line |= {"Mean": number(mean) if gate else "–"}
+            line |= {side.capitalize(): f"{100 * modules[side].mean():.1f}" for side in ("within", "between")}
+            lines.append(line | {"mAP, frozen": frozen})
+            frozen = ""  # said once, of all its modules together
+    return pd.DataFrame(lines)
+
+
+def title(row: str) -> str:
+    """A row of the grid as pages call it, whatever became of its weights: *CBAM, CE + Tri + Cir*."""
+    attention, loss = row.removesuffix("/decayed").split("/")
+    return f"{ATTENTION[attention].title}, {LOSSES[loss]}"
+
+
+def frozen_gain(records: Sequence[Record]) -> Estimate:
+    """What runs gain in mAP when their attention weighs every image alike, in points; the mean over their seeds."""
+    gains = [record.table("frozen")["average_precision"] - record.queries["average_precision"] for record in records]
+    scores = 100 * np.mean(gains, axis=0)
+    scores = scores[~np.isnan(scores)]
+    (low,), (high,) = bootstrap(scores[:, None])
+    return Estimate(float(scores.mean()), float(low), float(high), QUERIES)
+
+
+def between(runs: Runs, row: str) -> float:
+    """By how many per cent of their mean a row's weights differ between images, on average; nan where nobody knows."""
+    known = [
+        record.table("attention")["between"].mean() for record in runs.get(row, ()) if "attention" in record.tables
+    ]
+    return 100 * float(np.mean(known)) if known else np.nan
+
+
+def decay_chart(steps: int = 400, rate: float = 3e-3, start: float = 0.1) -> Drawing:
+    """What an optimiser makes of a weight that the loss does not ask for: its size over the steps, live.
+
+    Adam at two penalties, SGD with momentum, and Adam whose decay stands beside its gradient (AdamW).
+    """
+    penalty = 5e-4
+    optimisers: Mapping[str, tuple[type[torch.optim.Optimizer], dict[str, float]]] = {
+        f"Adam, penalty {penalty:g}": (torch.optim.Adam, {"weight_decay": penalty}),
+        f"Adam, penalty {penalty / 100:g}": (torch.optim.Adam, {"weight_decay": penalty / 100}),
+        f"AdamW, decay {penalty:g}": (torch.optim.AdamW, {"weight_decay": penalty}),
+        f"SGD, penalty {penalty:g}": (torch.optim.SGD, {"weight_decay": penalty, "momentum": 0.9}),
+    }
+    paths = {name: _alone(kind, steps, start, lr=rate, **given) for name, (kind, given) in optimisers.items()}
+    with style():
+        figure, axes = plt.subplots(figsize=(WIDTH, 3), layout="constrained")
+        for (name, path), dash in zip(paths.items(), ["-", (0, (1, 2)), "--", "-."], strict=True):
+            axes.plot(path, linestyle=dash, lw=2.2, label=name)
+        axes.set(xlabel="steps", ylabel="weight", ylim=(0, 1.15 * start))
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+    gone = next(step for step, value in enumerate(next(iter(paths.values()))) if value < start / 100)
+    told = "; ".join(f"{name}: {path[-1]:.3g}" for name, path in paths.items())
+    return (
+        figure,
+        f"A weight of {start} under four optimisers; with Adam it is gone after {gone} steps. At the end: {told}.",
+    )
+
+
+def _alone(kind: type[torch.optim.Optimizer], steps: int, start: float, **options: float) -> list[float]:
+    weight = torch.nn.Parameter(torch.tensor(start))
+    optimiser, path = kind([weight], **options), [start]  # type: ignore[arg-type]
+    for _ in range(steps):
+        weight.grad = torch.zeros(())
+        optimiser.step()
+        path.append(weight.item())
+    return path
+
+
+def drawn(runs: Runs, suffix: str = "") -> list[Record]:
+    """The records whose maps the sheet shows; with the suffix *decayed*, those of the controls."""
+    return [runs[f"{row}{suffix}"][0] for row in SHEET if f"{row}{suffix}" in shown_rows(runs)]
+
+
+def looks_sheet(chosen: Sequence[Record]) -> Drawing:
+    """What attention over places looks at in the same queries: of each run its last module of every stage.
+
+    Raises RecordError where the data set here is not that of the records.
+    """
+    if not chosen:
+        return notice("No run with attention over places has been measured yet.")
+    dataset = dataset_of(chosen[0])
+    paths = {path.name: path for path in dataset.query.paths}
+    names = list(dict.fromkeys(chosen[0].table("looks")["query"]))[:SHOWN]
+    blocks, rows = [], []
+    for record in chosen:
+        looks = record.table("looks")
+        lines = {}
+        for module in last_of_stages(list(dict.fromkeys(looks["module"]))):
+            maps = looks[looks["module"] == module].set_index("query").loc[names]
+            lines[STAGES[module.split(".")[1]]] = [
+                Cell(overlay(picture(paths[name]), from_cells(*cell)))
+                for name, *cell in zip(names, maps["cells"], maps["height"], maps["peak"], strict=True)
+            ]
+        blocks.append(list(lines.values()))
+        rows.append([f"{ATTENTION[record.config['attention']].title}\n{stage}" for stage in lines])
+    people = [name[:4] for name in names]
+    figure = mosaic(blocks, rows, [people] + [[""] * len(people)] * (len(blocks) - 1))
+    alt = f"{len(people)} queries under what {listed([title(row_of(r)) for r in chosen])} look at, by stage."
+    return figure, alt
+
+
+def last_of_stages(modules: Sequence[str]) -> list[str]:
+    """Of modules such as `backbone.layer2.3.output`, the last of each stage."""
+    return list({module.split(".")[1]: module for module in modules}.values())
+
+
+def row_of(record: Record) -> str:
+    return f"{record.config['attention']}/{record.config['loss']}"
+
+
+def dataset_of(record: Record) -> Dataset:
+    """The data set of a record, as it lies here. Raises RecordError where that is another one."""
+    config = configuration_of(record)
+    assert isinstance(config, RunConfig)
+    dataset = open_dataset(config, progress=False)
+    check_data(record, dataset)
+    return dataset
