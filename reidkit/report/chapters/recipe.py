@@ -16,7 +16,7 @@ from reidkit.records import Record, read_records
 from reidkit.report.display import run_link
 from reidkit.report.style import WIDTH, Drawing, style
 from reidkit.report.words import signed
-from reidkit.systems.joint_loss import CONTROLS, GRID, LOSSES
+from reidkit.systems.joint_loss import CONTROLS, GRID, LOSSES, SYSTEM, attends
 from reidkit.systems.system import seeded
 
 DATA = {"synthped": "SynthPed", "market1501": "Market-1501"}
@@ -70,20 +70,31 @@ def screening_table(records: Mapping[str, Record]) -> pd.DataFrame:
                 "data": f"{DATA[config['dataset']]}, {config['epochs']} epochs",
                 "attention": ATTENTION[config["attention"]].title,
                 "loss": LOSSES[config["loss"]],
+                "decayed": "–" if not attends(config) else "yes" if decayed(record) else "no",
                 "γ": config["residual_scale"],
                 "mAP": 100 * record.metrics["mAP"],
                 "accuracy": 100 * last["accuracy"],
                 "triplet loss": None if triplet is None else float(triplet),
             }
         )
-    table = pd.DataFrame(rows).sort_values(["data", "attention", "loss", "γ"], ascending=[False, True, True, True])
+    table = pd.DataFrame(rows).sort_values(
+        ["data", "attention", "loss", "decayed", "γ"], ascending=[False, True, True, False, True]
+    )
     return table.assign(γ=table["γ"].map(SCALES)).reset_index(drop=True)
 
 
+def decayed(record: Record) -> bool:
+    """Whether the weights of its attention, if it has any, were decayed as all others."""
+    return bool(SYSTEM.complete(record.config)["decay_attention"])
+
+
 def screening_chart(records: Mapping[str, Record]) -> Drawing:
-    """mAP on held-out identities over the scale at which residual branches start: a line per row and data set."""
+    """mAP on held-out identities over the scale at which residual branches start: a line per row and data set.
+
+    All from decayed weights, as the screening of the scale was.
+    """
     lines: dict[str, dict[float, float]] = {}
-    for record in records.values():
+    for record in (record for record in records.values() if decayed(record)):
         config = record.config
         title = f"{DATA[config['dataset']]}, {ATTENTION[config['attention']].title}, {LOSSES[config['loss']]}"
         lines.setdefault(title.replace("none, ", ""), {})[config["residual_scale"]] = 100 * record.metrics["mAP"]
