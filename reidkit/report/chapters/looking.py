@@ -29,7 +29,7 @@ SHOWN = 8  # people of the sheet
 def shown_rows(runs: Runs) -> list[str]:
     """The rows with attention that were run and say what it looks at: each as it is, then from decayed weights."""
     rows = [of for row in ROWS for of in (row, f"{row}/decayed")]
-    return [row for row in rows if runs.get(row) and "attention" in runs[row][0].tables]
+    return [row for row in rows if measured(runs, row)]
 
 
 def weights_table(runs: Runs) -> pd.DataFrame:
@@ -39,7 +39,7 @@ def weights_table(runs: Runs) -> pd.DataFrame:
     """
     lines = []
     for row in shown_rows(runs):
-        records = [record for record in runs[row] if "attention" in record.tables]
+        records = measured(runs, row)
         found = pd.concat([record.table("attention") for record in records]).groupby("weighs", sort=False)
         frozen = with_interval(frozen_gain(records))
         for weighs, modules in found:
@@ -70,10 +70,41 @@ def frozen_gain(records: Sequence[Record]) -> Estimate:
 
 def between(runs: Runs, row: str) -> float:
     """By how many per cent of their mean a row's weights differ between images, on average; nan where nobody knows."""
-    known = [
-        record.table("attention")["between"].mean() for record in runs.get(row, ()) if "attention" in record.tables
-    ]
+    known = [record.table("attention")["between"].mean() for record in measured(runs, row)]
     return 100 * float(np.mean(known)) if known else np.nan
+
+
+def answer(runs: Runs) -> str:
+    """How far the weights of SE and CBAM differ between pictures, what freezing them costs, and what decay had left."""
+    told = []
+    for row in ("se/ce", "cbam/ce"):
+        if measured(runs, row):
+            frozen = with_interval(frozen_gain(measured(runs, row)))
+            told.append(
+                f"{title(row).partition(',')[0]}'s weights differ by {between(runs, row):.1f} % of their mean from picture to "
+                f"picture, and holding them still changes mAP by {frozen}"
+            )
+    if measured(runs, "se/ce/decayed"):
+        left = f"{between(runs, 'se/ce/decayed'):.1f} %"
+        told.append(
+            f"with a weight decay on them, as everybody trains them, SE's differ by {left}: it looks at nothing"
+        )
+    return "; ".join(told) + "." if told else "No row with attention has been measured yet."
+
+
+def worth_of_looking(runs: Runs) -> str:
+    """Which rows lose when their attention is frozen, and which do not, in a sentence each."""
+    rows = [row for row in shown_rows(runs) if not row.endswith("/decayed")]
+    gains = {row: frozen_gain(measured(runs, row)) for row in rows}
+    loses = [f"{title(row)} ({with_interval(gain)})" for row, gain in gains.items() if gain.high < 0]
+    stays = [f"{title(row)} ({with_interval(gain)})" for row, gain in gains.items() if gain.high >= 0]
+    text = f"Frozen, mAP falls with {listed(loses)}: there the network needs the looking. " if loses else ""
+    return text + (f"It does not with {listed(stays)}: a list of constants does the same." if stays else "")
+
+
+def measured(runs: Runs, row: str) -> list[Record]:
+    """The records of a row that say what its attention looks at."""
+    return [record for record in runs.get(row, ()) if "attention" in record.tables]
 
 
 def decay_chart(steps: int = 400, rate: float = 3e-3, start: float = 0.1) -> Drawing:
@@ -115,7 +146,7 @@ def _alone(kind: type[torch.optim.Optimizer], steps: int, start: float, **option
 
 def drawn(runs: Runs, suffix: str = "") -> list[Record]:
     """The records whose maps the sheet shows; with the suffix *decayed*, those of the controls."""
-    return [runs[f"{row}{suffix}"][0] for row in SHEET if f"{row}{suffix}" in shown_rows(runs)]
+    return [measured(runs, f"{row}{suffix}")[0] for row in SHEET if measured(runs, f"{row}{suffix}")]
 
 
 def looks_sheet(chosen: Sequence[Record]) -> Drawing:
