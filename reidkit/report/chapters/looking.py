@@ -81,8 +81,8 @@ def answer(runs: Runs) -> str:
         if measured(runs, row):
             frozen = with_interval(frozen_gain(measured(runs, row)))
             told.append(
-                f"{title(row).partition(',')[0]}'s weights differ by {between(runs, row):.1f} % of their mean from picture to "
-                f"picture, and holding them still changes mAP by {frozen}"
+                f"{title(row).partition(',')[0]}'s weights differ by {between(runs, row):.1f} % of their mean from "
+                f"picture to picture, and holding them still changes mAP by {frozen}"
             )
     if measured(runs, "se/ce/decayed"):
         left = f"{between(runs, 'se/ce/decayed'):.1f} %"
