@@ -12,6 +12,7 @@ from reidkit.data import Dataset
 from reidkit.evaluation.bootstrap import bootstrap
 from reidkit.models.attention import ATTENTION
 from reidkit.records import Record
+from reidkit.report.chapters.recipe import row_of
 from reidkit.report.differences import with_interval
 from reidkit.report.drawings import STAGES
 from reidkit.report.rows import QUERIES, Estimate, Runs
@@ -180,10 +181,6 @@ def looks_sheet(chosen: Sequence[Record]) -> Drawing:
 def last_of_stages(modules: Sequence[str]) -> list[str]:
     """Of modules such as `backbone.layer2.3.output`, the last of each stage."""
     return list({module.split(".")[1]: module for module in modules}.values())
-
-
-def row_of(record: Record) -> str:
-    return f"{record.config['attention']}/{record.config['loss']}"
 
 
 def dataset_of(record: Record) -> Dataset:

@@ -7,12 +7,14 @@ import numpy as np
 from reidkit.published import OURS, SAN_GAL_OURS, SAN_GAL_TABLE_1, TABLE_1
 from reidkit.records import Record
 from reidkit.report import localisation
+from reidkit.report.chapters import looking
 from reidkit.report.chapters.recipe import first_runs, row_of
 from reidkit.report.differences import with_interval
 from reidkit.report.rows import QUERIES, Estimate, Runs, difference
-from reidkit.report.words import signed
+from reidkit.report.words import listed, signed
 
 GAIN = "a clear gain"
+DECAYED = "se/ce/decayed"
 Data = Mapping[str, Runs]  # by what a page calls the data set, the runs of one system
 
 
@@ -48,10 +50,15 @@ def gates(data: Data) -> str:
     over = [difference(runs, row, "half/ce") for runs in data.values() for row in ("se/ce", "eca/ce")]
     alike = not any(found.clear for found in over)
     headline = "SE and ECA cannot be told from a constant" if alike else "SE and ECA against a constant"
+    decayed = [f"{looking.between(runs, DECAYED):.1f} %" for runs in data.values() if looking.measured(runs, DECAYED)]
+    told = ""
+    if decayed:
+        told = f" Trained with everybody's weight decay, SE's gates differ by {listed(decayed)} from picture to picture"
     return (
         f"**{headline}.** A module that multiplies every residual branch by ½ and looks at "
         f"nothing changes mAP by {each(data, 'half/ce', 'none/ce')}. What SE has over that constant is "
         f"{each(data, 'se/ce', 'half/ce')}, what ECA has, {each(data, 'eca/ce', 'half/ce')}."
+        + (f"{told}: {{doc}}`looking` tells why." if told else "")
     )
 
 
