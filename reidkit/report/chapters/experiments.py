@@ -54,7 +54,8 @@ def answer(runs: Runs, data: str) -> str:
     if run:
         gains = sorted(gain.ours for gain in run.values())
         span = f"{signed(gains[0], 1)} to {signed(gains[-1], 1)} points"
-        text += f" {len(run)} modules with cross-entropy alone change mAP by {span}"
+        counted = "One module" if len(run) == 1 else f"{len(run)} modules"
+        text += f" {counted} with cross-entropy alone change mAP by {span}"
         helped = sum(gain.clear and gain.ours > 0 for gain in run.values())
         too_few = any(gain.covers == QUERIES for gain in run.values())
         text += "; with so few seeds, none can be said to help." if too_few else f"; {helped} of them clearly help."

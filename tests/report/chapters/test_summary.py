@@ -30,7 +30,7 @@ def test_a_method_that_gains_is_said_to_and_none_does_with_one_seed(make_record:
     assert told(0.9, 3).endswith(": a clear gain on toy.")
     assert told(0.9, 1).endswith(": no verdict from so few seeds on toy.")
     assert told(0.9, 1).startswith("**The printed gain is not there.**")
-    assert shown.method({"toy": {}}).endswith("(not run yet): not run yet.")
+    assert shown.method({"toy": {}}).endswith("it has not been run yet.")
 
 
 def test_the_other_findings_hold_what_was_run(make_record: MakeRecord, make_san_gal_record: MakeRecord) -> None:
