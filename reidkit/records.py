@@ -114,9 +114,11 @@ def write_record(
 ) -> Record:
     """Writes a record as `directory`, whole or not at all.
 
-    Raises RecordError where a record is there already or a metric is not finite.
+    Tables that lie there without a `record.json` are replaced: Snakemake takes that file from a run that it saw no end
+    of. Raises RecordError where a record is there already, or anything but tables, or a metric is not finite.
     """
-    if directory.exists() and any(directory.iterdir()):
+    left = sorted(directory.iterdir()) if directory.exists() else []
+    if any(path.suffix != ".csv" for path in left):
         raise RecordError(f"{directory}: a record of this name is there already; move it away to write it anew")
     bad = {name: value for name, value in metrics.items() if not math.isfinite(value)}
     if bad:
@@ -138,6 +140,8 @@ def write_record(
             "files": {f"{name}.csv": _sha256(partial / f"{name}.csv") for name in tables},
         }
         _write(partial / "record.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        for path in left:
+            path.unlink(missing_ok=True)
         partial.rename(directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

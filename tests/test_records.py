@@ -75,6 +75,19 @@ def test_an_old_record_is_not_written_over(tmp_path: Path) -> None:
     assert read_record(tmp_path / "run").metrics["mAP"] == 0.25
 
 
+def test_tables_that_lost_their_record_are_replaced_and_nothing_else_is(tmp_path: Path) -> None:
+    """As Snakemake leaves them, which removes the `record.json` of a run whose end it did not see."""
+    write(tmp_path / "run")
+    (tmp_path / "run" / "record.json").unlink()
+    (tmp_path / "run" / "of-before.csv").write_text("a\n1\n")
+    assert write(tmp_path / "run", metrics={"mAP": 0.9}).metrics["mAP"] == 0.9
+    assert not (tmp_path / "run" / "of-before.csv").exists()
+    (tmp_path / "run" / "record.json").rename(tmp_path / "run" / "notes.txt")
+    with pytest.raises(RecordError, match="is there already"):
+        write(tmp_path / "run")
+    assert (tmp_path / "run" / "notes.txt").exists()
+
+
 def test_a_metric_that_is_not_finite_is_not_recorded(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="mAP"):
         write(tmp_path / "run", metrics={"mAP": math.nan})
