@@ -157,7 +157,8 @@ rule pdf:  # the whole book but for the pages of runs, on one page and printed b
         source=BUILD / "source",
         print=BUILD / "print",
         toc=Path("book/_toc.yml").resolve(),
-        page=(BUILD / "print" / "_build" / "singlehtml" / "index.html").resolve().as_uri(),
+        page=BUILD / "print" / "_build" / "singlehtml" / "index.html",
+        uri=(BUILD / "print" / "_build" / "singlehtml" / "index.html").resolve().as_uri(),
     log:
         BUILD / "logs" / "pdf.log",
     shell:
@@ -166,10 +167,15 @@ rule pdf:  # the whole book but for the pages of runs, on one page and printed b
             || {{ echo "make pdf prints with Chromium, which was not found: apt-get install chromium"; exit 1; }}
         jupyter-book build {params.source:q} --path-output {params.print:q} --config {input.config:q} \
             --toc {params.toc:q} --builder singlehtml --all > {log:q} 2>&1 || {{ tail -n 20 {log:q}; exit 1; }}
-        "$chromium" --headless --no-sandbox --disable-gpu --no-pdf-header-footer --generate-pdf-document-outline \
-            --run-all-compositor-stages-before-draw --virtual-time-budget=300000 \
-            --print-to-pdf={output:q} {params.page:q} >> {log:q} 2>&1 || {{ tail -n 20 {log:q}; exit 1; }}
-        python -m reidkit.report.bookmarks {output:q}
+        print_book() {{
+            "$chromium" --headless --no-sandbox --disable-gpu --no-pdf-header-footer --generate-pdf-document-outline \
+                --run-all-compositor-stages-before-draw --virtual-time-budget=300000 \
+                --print-to-pdf={output:q} {params.uri:q} >> {log:q} 2>&1 || {{ tail -n 20 {log:q}; exit 1; }}
+        }}
+        print_book  # twice, because only the printed book knows on which page a chapter begins
+        python -m reidkit.report.printing contents {output:q} {params.page:q}
+        print_book
+        python -m reidkit.report.printing bookmarks {output:q}
         """
 
 

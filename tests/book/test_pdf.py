@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bs4 import BeautifulSoup
 
-from reidkit.report.bookmarks import halved
+from reidkit.report.printing import halved
 from tests.book.conftest import Make, needs_chromium
 
 
@@ -22,7 +22,10 @@ def test_the_book_as_a_pdf(site: Path, make: Make) -> None:
     assert len(numbered) > 70
     assert len({*numbered}) == len(numbered)
     assert source.select_one(".cover .book").get_text() == "Attention in person re-identification"
+    pages = [int(span.extract().get_text()) for span in source.select(".book-contents .page")]
+    assert pages == sorted(set(pages))
     listed = [link.get_text() for link in source.select(".book-contents a")]
+    assert len(pages) == len(listed)
     chapters = [title.get_text().rstrip("#") for title in source.select("article h1")]
     assert chapters[1:] == listed
     assert not source.select("#document-runs h1, [id^='document-runs/']")
