@@ -12,7 +12,7 @@ from reidkit.data import Dataset
 from reidkit.evaluation.bootstrap import bootstrap
 from reidkit.models.attention import ATTENTION
 from reidkit.records import Record
-from reidkit.report.chapters.recipe import row_of
+from reidkit.report.chapters.recipe import decayed, row_of
 from reidkit.report.differences import with_interval
 from reidkit.report.drawings import STAGES
 from reidkit.report.rows import QUERIES, Estimate, Runs
@@ -24,12 +24,13 @@ from reidkit.systems.joint_loss import LOSSES, RunConfig
 
 ROWS = ("se/ce", "eca/ce", "cbam/ce", "cbam/ce+tri+cir", "danet/ce", "nonlocal/ce")
 SHEET = ("cbam/ce+tri+cir", "danet/ce", "nonlocal/ce")  # what is drawn, of the rows that weigh places
+VARIANTS = {"decayed": "", "full-start": ", from γ = 1"}  # controls of a row, and what its name says of them
 SHOWN = 8  # people of the sheet
 
 
 def shown_rows(runs: Runs) -> list[str]:
-    """The rows with attention that were run and say what it looks at: each as it is, then from decayed weights."""
-    rows = [of for row in ROWS for of in (row, f"{row}/decayed")]
+    """The rows with attention that were run and say what it looks at: each as it is, then its controls."""
+    rows = [of for row in ROWS for of in (row, *(f"{row}/{control}" for control in VARIANTS))]
     return [row for row in rows if measured(runs, row)]
 
 
@@ -46,7 +47,7 @@ def weights_table(runs: Runs) -> pd.DataFrame:
         for weighs, modules in found:
             mean = modules["mean"].mean()
             gate = ATTENTION[records[0].config["attention"]].place == "attention"
-            line = {"Row": title(row), "Decayed": "yes" if row.endswith("/decayed") else "no", "Weighs": weighs}
+            line = {"Row": title(row), "Decayed": "yes" if decayed(records[0]) else "no", "Weighs": weighs}
             line |= {"Mean": number(mean) if gate else "–"}
             line |= {side.capitalize(): f"{100 * modules[side].mean():.1f}" for side in ("within", "between")}
             lines.append(line | {"mAP, frozen": frozen})
@@ -55,9 +56,9 @@ def weights_table(runs: Runs) -> pd.DataFrame:
 
 
 def title(row: str) -> str:
-    """A row of the grid as pages call it, whatever became of its weights: *CBAM, CE + Tri + Cir*."""
-    attention, loss = row.removesuffix("/decayed").split("/")
-    return f"{ATTENTION[attention].title}, {LOSSES[loss]}"
+    """A row of the grid or a control of it as pages call it: *CBAM, CE + Tri + Cir*."""
+    attention, loss, *control = row.split("/")
+    return f"{ATTENTION[attention].title}, {LOSSES[loss]}{''.join(VARIANTS[of] for of in control)}"
 
 
 def frozen_gain(records: Sequence[Record]) -> Estimate:
@@ -95,7 +96,7 @@ def answer(runs: Runs) -> str:
 
 def worth_of_looking(runs: Runs) -> str:
     """Which rows lose when their attention is frozen, and which do not, in a sentence each."""
-    rows = [row for row in shown_rows(runs) if not row.endswith("/decayed")]
+    rows = [row for row in shown_rows(runs) if row in ROWS]
     gains = {row: frozen_gain(measured(runs, row)) for row in rows}
     loses = [f"{title(row)} ({with_interval(gain)})" for row, gain in gains.items() if gain.high < 0]
     stays = [f"{title(row)} ({with_interval(gain)})" for row, gain in gains.items() if gain.high >= 0]

@@ -25,8 +25,10 @@ def attending(record: Record, between: float, worse: float) -> Record:
 def runs(make_record: MakeRecord) -> dict[str, list[Record]]:
     return {
         "none/ce": [make_record()],
-        "se/ce": [attending(make_record("se", seed=seed), 0.1 * (seed + 1), 0.02) for seed in (0, 1)],
-        "se/ce/decayed": [attending(make_record("se", seed=0), 0.0, 0.0)],
+        "se/ce": [
+            attending(make_record("se", seed=seed, decay_attention=False), 0.1 * (seed + 1), 0.02) for seed in (0, 1)
+        ],
+        "se/ce/decayed": [attending(make_record("se", decay_attention=True), 0.0, 0.0)],
         "eca/ce": [make_record("eca")],  # older than the measure
     }
 
