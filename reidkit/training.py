@@ -485,6 +485,13 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
             f"process's share of a batch, so that the run would become another. Start {made} processes. {advice}"
         )
     if state["identity"] != dict(identity):
-        other = {k: v for k, v in state["identity"].items() if identity.get(k) != v}
-        raise CheckpointError(f"{path}: the checkpoint is of another configuration ({other}). {advice}")
+        apart = [
+            f"{key} {str(value)[:12]} and not {str(identity.get(key))[:12]}"
+            for key, value in state["identity"].items()
+            if identity.get(key) != value
+        ]
+        raise CheckpointError(
+            f"{path}: the checkpoint is of another run ({', '.join(apart)}). Give other data a build folder of their own "
+            f"(REIDKIT_BUILD). {advice}"
+        )
     return dict(state)
