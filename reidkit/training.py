@@ -491,7 +491,7 @@ def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
             if identity.get(key) != value
         ]
         raise CheckpointError(
-            f"{path}: the checkpoint is of another run ({', '.join(apart)}). Give other data a build folder of their own "
-            f"(REIDKIT_BUILD). {advice}"
+            f"{path}: the checkpoint is of another run ({', '.join(apart)}). Give other data a build folder of their "
+            f"own (REIDKIT_BUILD). {advice}"
         )
     return dict(state)
