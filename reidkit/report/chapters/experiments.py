@@ -1,6 +1,6 @@
 """What book/experiments.md shows of the joint-loss paper's Table 1: gains over the baseline, budgets, and the grid."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,13 +8,16 @@ import pandas as pd
 import seaborn as sns
 
 from reidkit.models import ATTENTION
+from reidkit.places import record_roots
+from reidkit.profile import Profile
 from reidkit.published import OURS, TABLE_1
-from reidkit.records import Record
+from reidkit.records import Record, read_records
 from reidkit.report.differences import gain_chart, with_interval
 from reidkit.report.rows import QUERIES, Rows, Runs, difference, score
-from reidkit.report.style import WIDTH, Drawing, style
+from reidkit.report.style import WIDTH, Drawing, notice, style
 from reidkit.report.tables import beside_runs
 from reidkit.report.words import signed
+from reidkit.systems import SYSTEMS
 from reidkit.systems.joint_loss import GRID, LOSSES
 
 BASE = "none/ce"
@@ -73,6 +76,61 @@ def controls(runs: Runs, data: str) -> list[str]:
     }
     found = {words: difference(runs, row, over) for (row, over), words in said.items()}
     return [f"{data}: {words}: {with_interval(gain)}." for words, gain in found.items() if not np.isnan(gain.ours)]
+
+
+# ------------------------------------------------------------------------------------------------------------- budgets
+
+
+def budgets(profile: Profile, rows: Iterable[str]) -> dict[str, dict[int, list[Record]]]:
+    """By row and number of epochs, the finished runs that differ from a profile's in epochs and seeds alone."""
+    system = SYSTEMS["joint-loss"]
+    apart = {"epochs", "seed"}
+    known = [record for record in read_records(*record_roots()) if record.system == system.name]
+    found: dict[str, dict[int, list[Record]]] = {}
+    for row in rows:
+        wanted = system.complete(profile.config(row).determinants)
+        for record in known:
+            given = system.complete(record.config)
+            if all(given.get(key) == value for key, value in wanted.items() if key not in apart):
+                found.setdefault(row, {}).setdefault(record.config["epochs"], []).append(record)
+    return {row: dict(sorted(of_row.items())) for row, of_row in found.items()}
+
+
+def budget_chart(data: Mapping[str, Mapping[str, Mapping[int, Sequence[Record]]]]) -> Drawing:
+    """mAP over the epochs of whole trainings, each of which has come to rest: a panel per data set, a line per row.
+
+    Where no row was trained for several budgets, the figure says so.
+    """
+    data = {title: {r: b for r, b in of_rows.items() if len(b) > 1} for title, of_rows in data.items()}
+    data = {title: of_rows for title, of_rows in data.items() if of_rows}
+    if not data:
+        return notice("Other numbers of epochs have not been trained yet.")
+    rows = list(dict.fromkeys(row for of_rows in data.values() for row in of_rows))
+    palette = dict(zip(rows, sns.color_palette("colorblind", len(rows)), strict=True))
+    told = []
+    with style():
+        figure, panels = plt.subplots(
+            len(data), figsize=(WIDTH, 0.5 + 2.6 * len(data)), layout="constrained", squeeze=False
+        )
+        for axes, (title, of_rows) in zip(panels[:, 0], data.items(), strict=True):
+            epochs = sorted({epochs for of_row in of_rows.values() for epochs in of_row})
+            for row, of_row in of_rows.items():
+                scores = [100 * float(np.mean([r.metrics["mAP"] for r in seeds])) for seeds in of_row.values()]
+                dash = ["-", "--", ":", "-."][rows.index(row) % 4]
+                axes.plot(list(of_row), scores, dash, marker="o", color=palette[row], lw=2)
+                axes.annotate(
+                    SHOWN[row], (max(of_row), scores[-1]), (6, 0), textcoords="offset points",
+                    va="center", fontsize="small", color=palette[row],
+                )  # fmt: skip
+                told.append(
+                    f"{title}, {SHOWN[row]}: "
+                    + ", ".join(f"{s:.1f} at {e}" for e, s in zip(of_row, scores, strict=True))
+                )
+            axes.set(title=title, ylabel="mAP (%)", xscale="log", xlim=(epochs[0] * 0.9, epochs[-1] * 2.6))
+            axes.set_xticks(epochs, [str(e) for e in epochs])
+            axes.minorticks_off()
+        panels[-1, 0].set_xlabel("epochs of the training")
+    return figure, f"Line chart of mAP over epochs, a panel per data set. {'; '.join(told)}."
 
 
 # ---------------------------------------------------------------------------------------------------------------- grid

@@ -1,5 +1,6 @@
 """The joint-loss paper's experiments as its chapter shows them."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -61,6 +62,30 @@ def test_the_answer_counts_the_modules_that_help(make_record: MakeRecord) -> Non
     assert shown.answer(alone, "toy").endswith("; with so few seeds, none can be said to help.")
     assert shown.answer({}, "toy") == "On toy the baseline has not been run yet."
     assert [line.split(":")[1] for line in shown.controls(found, "toy")] == [" CBAM without the other losses"]
+
+
+def test_budgets_are_of_runs_that_differ_in_their_epochs_alone(
+    make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = Profile.read("market1501")
+    own = profile.config("none/ce")
+    alike = [
+        dataclasses.replace(make_record(), config=own.model_copy(update={"epochs": epochs, "seed": seed}).determinants)
+        for epochs, seed in ((30, 0), (own.epochs, 0), (own.epochs, 1))
+    ]
+    other = dataclasses.replace(
+        make_record(), config=own.model_copy(update={"batch_size": 32, "epochs": 30}).determinants
+    )
+    monkeypatch.setattr(shown, "read_records", lambda *_: [*alike, other])
+    found = shown.budgets(profile, ["none/ce", "se/ce"])
+    assert {row: {epochs: len(seeds) for epochs, seeds in of.items()} for row, of in found.items()} == {
+        "none/ce": {30: 1, own.epochs: 2}
+    }
+    figure, alt = shown.budget_chart({"toy": found})
+    check_page(figure)
+    assert "toy, Baseline: " in alt
+    assert "at 30" in alt
+    assert "not been trained" in shown.budget_chart({"toy": {}})[1]
 
 
 def test_grid_holds_what_was_run_and_nan_elsewhere(make_record: MakeRecord) -> None:
