@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from reidkit.profile import Profile
 from reidkit.records import Record
 from reidkit.report.chapters import experiments as shown
 from reidkit.report.differences import with_interval
