@@ -16,7 +16,7 @@ from reidkit.data import AttributeGroup
 from reidkit.evaluation.bootstrap import bootstrap
 from reidkit.models.backbone import STAGES
 from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, style
-from reidkit.report.words import field_title, interval, listed, signed
+from reidkit.report.words import a_few, field_title, interval, listed, signed
 
 MEASURES = {"pointing": "pointing game", "energy": "energy", "iou": "IoU"}
 BY = {"pointing": "the pointing game", "energy": "energy", "iou": "IoU"}
@@ -146,7 +146,10 @@ def stages_in_words(found: pd.DataFrame) -> str:
 
 
 def attributes_in_words(localisation: pd.DataFrame, stage: str, measure: str = "energy") -> str:
-    """Which attributes are found at a stage, by the interval over the centre: above zero, below, or holding it."""
+    """Which attributes are found at a stage, by the interval over the centre: above zero, below, or holding it.
+
+    Of each kind four are named at most.
+    """
     found = localisation.query("measure == @measure and stage == @stage and images > 0")
     signs = {field_title(str(row["attribute"])): sign_of(row) for _, row in found.iterrows()}
     unseen = sorted(set(localisation["attribute"]) - set(found["attribute"]))
@@ -159,7 +162,7 @@ def attributes_in_words(localisation: pd.DataFrame, stage: str, measure: str = "
     constant = sum(sign_of(row, "random") > 0 for _, row in found.iterrows())
     text += f" Those of {constant} are better than a constant map."
     if unseen:
-        text += f" No query shows {listed([field_title(field) for field in unseen])}."
+        text += f" No query shows {a_few([field_title(field) for field in unseen])}."
     lucky = 0.025 * len(signs)
     return text + f" Of {len(signs)} intervals about {lucky:.1f} would lie above zero by luck alone."
 
@@ -215,4 +218,4 @@ def learned_and_found(
 
 
 def _in_brackets(words: Sequence[str]) -> str:
-    return f" ({', '.join(words)})" if words else ""
+    return f" ({a_few(words)})" if words else ""

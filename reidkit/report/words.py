@@ -55,6 +55,11 @@ def listed(words: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def a_few(words: Sequence[str], most: int = 4) -> str:
+    """The same of at most so many words, and how many more there are: *hat, bag, age, gender and 3 more*."""
+    return listed([*words[:most], f"{len(words) - most} more"] if len(words) > most else words)
+
+
 def field_title(field: str) -> str:
     """What a field of an attribute file is called here: *hat*, *sleeve length*, *upper black*."""
     return _FIELDS.get(field, field)

@@ -22,6 +22,12 @@ def test_words_on_attributes_follow_the_intervals(localisation: MakeLocalisation
     assert "Those of 2 are better than a constant map" in text  # 0.3 + 0.05 is 0.24 over 0.11, 0.1 is 0.02 below 0.12
 
 
+def test_of_many_attributes_a_few_are_named(localisation: MakeLocalisation) -> None:
+    table = localisation(dict.fromkeys(("hat", "bag", "up", "age", "gender", "hair"), 0.2))
+    text = shown.attributes_in_words(table, "layer2")
+    assert "of 6 of 6 attributes are better than the centre (hat, bag, sleeve length, age and 2 more)" in text
+
+
 def test_means_are_those_of_the_attributes_and_their_intervals_hold_them(localisation: MakeLocalisation) -> None:
     table = localisation({"hat": 0.2, "bag": 0.05, "up": -0.2, "upred": float("nan")})
     means = shown.localisation_means(table)

@@ -22,6 +22,13 @@ def test_differences_are_shown_with_their_sign(value: float, digits: int, text: 
     assert words.signed(value, digits) == text
 
 
+@pytest.mark.parametrize(
+    ("count", "text"), [(1, "hat"), (4, "hat, bag, age and gender"), (6, "hat, bag, age, gender and 2 more")]
+)
+def test_of_many_words_a_few_are_named(count: int, text: str) -> None:
+    assert words.a_few(["hat", "bag", "age", "gender", "hair", "shoes"][:count]) == text
+
+
 def test_data_are_called_by_what_they_are_a_copy_of(make_san_gal_record: MakeRecord) -> None:
     assert words.data_title(Profile.read("synthped-duke")) == "SynthPed, duke-like (toy data)"
     assert words.data_title(Profile.read("market1501-small")) == "Market-1501"

@@ -13,7 +13,7 @@ from reidkit.data import AttributeGroup, Attributes, DatasetError
 from reidkit.data.attributes import GROUPS
 from reidkit.report.drawings import observe, shape
 from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, style
-from reidkit.report.words import listed, number
+from reidkit.report.words import a_few, number
 from reidkit.runs import attributes_of, open_dataset
 from reidkit.systems.attributes import AttributeConfig, AttributeNetwork
 
@@ -197,7 +197,7 @@ def what_was_learned(scores: pd.DataFrame, where: str) -> str:
     better, rest = list(people["attribute"][over]), list(people["attribute"][~over])
     text += f"It is ahead of the majority class in {len(better)} of {len(people)} groups"
     if better and rest:
-        text += f", and not in {listed(rest)}"
+        text += f", and not in {a_few(rest)}"
     return text + "."
 
 
