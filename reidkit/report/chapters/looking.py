@@ -88,9 +88,7 @@ def answer(runs: Runs) -> str:
             )
     if measured(runs, "se/ce/decayed"):
         left = f"{between(runs, 'se/ce/decayed'):.1f} %"
-        told.append(
-            f"with a weight decay on them, as everybody trains them, SE's differ by {left}: it looks at nothing"
-        )
+        told.append(f"with the usual weight decay on them, SE's differ by {left}: it looks at nothing")
     return "; ".join(told) + "." if told else "No row with attention has been measured yet."
 
 
@@ -101,7 +99,7 @@ def worth_of_looking(runs: Runs) -> str:
     loses = [f"{title(row)} ({with_interval(gain)})" for row, gain in gains.items() if gain.high < 0]
     stays = [f"{title(row)} ({with_interval(gain)})" for row, gain in gains.items() if gain.high >= 0]
     text = f"Frozen, mAP falls with {listed(loses)}: there the network needs the looking. " if loses else ""
-    return text + (f"It does not with {listed(stays)}: a list of constants does the same." if stays else "")
+    return text + (f"With {listed(stays)} it stays: a list of constants does the same." if stays else "")
 
 
 def measured(runs: Runs, row: str) -> list[Record]:

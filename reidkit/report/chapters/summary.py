@@ -55,7 +55,7 @@ def gates(data: Data) -> str:
     decayed = [f"{looking.between(runs, DECAYED):.1f} %" for runs in data.values() if looking.measured(runs, DECAYED)]
     told = ""
     if decayed:
-        told = f" Trained with everybody's weight decay, SE's gates differ by {listed(decayed)} from picture to picture"
+        told = f" Trained with the usual weight decay, SE's gates differ by {listed(decayed)} from picture to picture"
     return (
         f"**{headline}.** A module that multiplies every residual branch by ½ and looks at "
         f"nothing changes mAP by {each(data, 'half/ce', 'none/ce')}. What SE has over that constant is "
