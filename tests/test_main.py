@@ -166,9 +166,10 @@ def test_a_table_is_written_in_other_forms(build: Path, form: str) -> None:
         read = pd.read_csv if form == "csv" else pd.read_json
         frame = read(io.StringIO(done.stdout))
         names = frame["records"].iloc[0]
-        record = read_record(project_root() / "book" / "records" / (names if form == "csv" else names[0]))
+        published = project_root() / "book" / "records"
+        seeds = [read_record(published / name) for name in (names.split() if form == "csv" else names)]
         score = frame.query("metric == 'mAP'")["ours"].iloc[0]
-        assert score == pytest.approx(100 * record.metrics["mAP"], abs=1e-3)
+        assert score == pytest.approx(100 * sum(seed.metrics["mAP"] for seed in seeds) / len(seeds), abs=1e-3)
 
 
 def test_own_pictures_are_embedded_and_searched(

@@ -149,7 +149,7 @@ WITHOUT_RUN = {
     *("figure-eq1", "figure-smoothing", "figure-hinge", "figure-boundary", "figure-toy"),
     *("figure-contact", "figure-parts", "figure-alike", "figure-augmentation", "figure-batch"),
     *("figure-attribute-balance", "figure-san-gal-1", "figure-san-gal-3", "figure-blocks", "figure-sigmoids"),
-    "figure-san-gal-schedule",
+    *("figure-san-gal-schedule", "figure-decay"),
     "figure-screening",  # of runs on held-out people, whose records have no pages
     "figure-found",  # of a network that is trained for the page alone
 }
@@ -168,7 +168,7 @@ def test_every_figure_of_a_run_leads_to_its_page(site: Path) -> None:
 
 def test_published_records_hold_no_picture_and_no_weights() -> None:
     files = [path for folder in ("records", "screening") for path in (BOOK / folder).rglob("*") if path.is_file()]
-    names = ("history", "steps", "queries", "attributes", "attention", "localisation", "examples")
+    names = ("history", "steps", "queries", "attributes", "attention", "frozen", "looks", "localisation", "examples")
     tables = {f"{name}.csv" for name in names}
     assert {path.name for path in files} <= {"record.json", *tables}
     for path in files:

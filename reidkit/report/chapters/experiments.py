@@ -61,7 +61,8 @@ def answer(runs: Runs, data: str) -> str:
         text += f" {counted} with cross-entropy alone change mAP by {span}"
         helped = sum(gain.clear and gain.ours > 0 for gain in run.values())
         too_few = any(gain.covers == QUERIES for gain in run.values())
-        text += "; with so few seeds, none can be said to help." if too_few else f"; {helped} of them clearly help."
+        clearly = f"{helped} of them clearly help" if helped > 1 else f"{['none', 'one'][helped]} of them clearly helps"
+        text += "; with so few seeds, none can be said to help." if too_few else f"; {clearly}."
     return text
 
 

@@ -58,7 +58,7 @@ def test_the_answer_counts_the_modules_that_help(make_record: MakeRecord) -> Non
     text = shown.answer(found, "toy")
     assert with_interval(difference(found, "cbam/ce+tri+cir", "none/ce")) in text
     assert "2 modules with cross-entropy alone change mAP by " in text
-    assert text.endswith("; 1 of them clearly help.")
+    assert text.endswith("; one of them clearly helps.")
     alone = {row: seeds[:1] for row, seeds in found.items()}
     assert shown.answer(alone, "toy").endswith("; with so few seeds, none can be said to help.")
     assert shown.answer({}, "toy") == "On toy the baseline has not been run yet."
