@@ -25,6 +25,7 @@ from reidkit.systems.joint_loss import LOSSES, RunConfig
 ROWS = ("se/ce", "eca/ce", "cbam/ce", "cbam/ce+tri+cir", "danet/ce", "nonlocal/ce")
 SHEET = ("cbam/ce+tri+cir", "danet/ce", "nonlocal/ce")  # what is drawn, of the rows that weigh places
 VARIANTS = {"decayed": "", "full-start": ", from γ = 1"}  # controls of a row, and what its name says of them
+BLIND = 0.001  # a module whose weights differ by less of their mean between pictures
 SHOWN = 8  # people of the sheet
 
 
@@ -37,7 +38,8 @@ def shown_rows(runs: Runs) -> list[str]:
 def weights_table(runs: Runs) -> pd.DataFrame:
     """A line per row and kind of weights: their mean, and how far they differ within an image and between images.
 
-    Means over the modules of the network and the row's seeds; at last what the row loses in mAP when it is frozen.
+    Means over the modules of the network and the row's seeds, and how many of these are blind; at last what the row
+    loses in mAP when it is frozen.
     """
     lines = []
     for row in shown_rows(runs):
@@ -50,6 +52,7 @@ def weights_table(runs: Runs) -> pd.DataFrame:
             line = {"Row": title(row), "Decayed": "yes" if decayed(records[0]) else "no", "Weighs": weighs}
             line |= {"Mean": number(mean) if gate else "–"}
             line |= {side.capitalize(): f"{100 * modules[side].mean():.1f}" for side in ("within", "between")}
+            line |= {"Blind": f"{(modules['between'] < BLIND).sum()} of {len(modules)}"}
             lines.append(line | {"mAP, frozen": frozen})
             frozen = ""  # said once, of all its modules together
     return pd.DataFrame(lines)
