@@ -155,14 +155,6 @@ class CBAM(nn.Module):
         return attended
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, scale: float = 1.0) -> Tensor:
-    """Every place looks at every place: three maps (N, ., H, W) -> softmax(scale * query . key) . value, (N, C, H, W).
-
-    Two products rather than PyTorch's fused attention, which is slower on a CPU for the few places of a person's map.
-    """
-    return gather(look(query, key, scale), value)
-
-
 def look(query: Tensor, key: Tensor, scale: float = 1.0) -> Tensor:
     """How much each place looks at each: maps (N, ., H, W) -> softmax(scale * query . key), (N, HW, HW)."""
     query, key = query.flatten(2), key.flatten(2)  # (N, c, HW)
@@ -170,7 +162,11 @@ def look(query: Tensor, key: Tensor, scale: float = 1.0) -> Tensor:
 
 
 def gather(weights: Tensor, value: Tensor) -> Tensor:
-    """What each place takes of each: weights (N, HW, HW), map (N, C, H, W) -> (N, C, H, W)."""
+    """What each place takes of each: weights (N, HW, HW), map (N, C, H, W) -> (N, C, H, W).
+
+    After `look` a second product, rather than PyTorch's fused attention, which is slower on a CPU for the few places of
+    a person's map and does not give the weights.
+    """
     gathered = weights @ value.flatten(2).transpose(1, 2)  # (N, HW, C)
     return gathered.transpose(1, 2).view(value.shape)
 

@@ -1,6 +1,7 @@
 """What book/looking.md shows: whether trained attention looks at the picture, and what that is worth."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import torch
 from matplotlib import pyplot as plt
 
 from reidkit.cells import from_cells
-from reidkit.data import Dataset
+from reidkit.data import DatasetError
 from reidkit.evaluation.bootstrap import bootstrap
 from reidkit.models.attention import ATTENTION
 from reidkit.records import Record
@@ -18,9 +19,9 @@ from reidkit.report.drawings import STAGES
 from reidkit.report.rows import QUERIES, Estimate, Runs
 from reidkit.report.sheets import Cell, mosaic, overlay, picture
 from reidkit.report.style import WIDTH, Drawing, notice, style
-from reidkit.report.words import listed, number
+from reidkit.report.words import DATASETS, listed, number
 from reidkit.runs import check_data, configuration_of, open_dataset
-from reidkit.systems.joint_loss import LOSSES, RunConfig
+from reidkit.systems.joint_loss import LOSSES
 
 ROWS = ("se/ce", "eca/ce", "cbam/ce", "cbam/ce+tri+cir", "danet/ce", "nonlocal/ce")
 SHEET = ("cbam/ce+tri+cir", "danet/ce", "nonlocal/ce")  # what is drawn, of the rows that weigh places
@@ -86,8 +87,8 @@ def answer(runs: Runs) -> str:
         if measured(runs, row):
             frozen = with_interval(frozen_gain(measured(runs, row)))
             told.append(
-                f"{title(row).partition(',')[0]}'s weights differ by {between(runs, row):.1f} % of their mean from "
-                f"picture to picture, and holding them still changes mAP by {frozen}"
+                f"{ATTENTION[row.split('/')[0]].title}'s weights differ by {between(runs, row):.1f} % of their mean "
+                f"from picture to picture, and holding them still changes mAP by {frozen}"
             )
     if measured(runs, "se/ce/decayed"):
         left = f"{between(runs, 'se/ce/decayed'):.1f} %"
@@ -147,19 +148,24 @@ def _alone(kind: type[torch.optim.Optimizer], steps: int, start: float, **option
     return path
 
 
-def drawn(runs: Runs, suffix: str = "") -> list[Record]:
-    """The records whose maps the sheet shows; with the suffix *decayed*, those of the controls."""
-    return [measured(runs, f"{row}{suffix}")[0] for row in SHEET if measured(runs, f"{row}{suffix}")]
+def drawn(runs: Runs) -> list[Record]:
+    """The records whose maps the sheet shows."""
+    return [measured(runs, row)[0] for row in SHEET if measured(runs, row)]
 
 
-def looks_sheet(chosen: Sequence[Record]) -> Drawing:
+def looks_sheet(chosen: Sequence[Record], data_root: Path | None = None) -> Drawing:
     """What attention over places looks at in the same queries: of each run its last module of every stage.
 
-    Raises RecordError where the data set here is not that of the records.
+    data_root: where the data set of the records is, if not where it is looked for. Raises RecordError where another one
+    is there.
     """
     if not chosen:
         return notice("No run with attention over places has been measured yet.")
-    dataset = dataset_of(chosen[0])
+    try:
+        dataset = open_dataset(configuration_of(chosen[0], data_root), progress=False)
+    except DatasetError:
+        return notice(f"The pictures of {DATASETS[chosen[0].config['dataset']]} are not on this machine.")
+    check_data(chosen[0], dataset)
     paths = {path.name: path for path in dataset.query.paths}
     names = list(dict.fromkeys(chosen[0].table("looks")["query"]))[:SHOWN]
     blocks, rows = [], []
@@ -183,12 +189,3 @@ def looks_sheet(chosen: Sequence[Record]) -> Drawing:
 def last_of_stages(modules: Sequence[str]) -> list[str]:
     """Of modules such as `backbone.layer2.3.output`, the last of each stage."""
     return list({module.split(".")[1]: module for module in modules}.values())
-
-
-def dataset_of(record: Record) -> Dataset:
-    """The data set of a record, as it lies here. Raises RecordError where that is another one."""
-    config = configuration_of(record)
-    assert isinstance(config, RunConfig)
-    dataset = open_dataset(config, progress=False)
-    check_data(record, dataset)
-    return dataset

@@ -1,5 +1,7 @@
 """Whether attention looks: tables and words from made-up weights, and what an optimiser does to a weight alone."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -78,3 +80,9 @@ def test_without_maps_a_notice_takes_the_place_of_the_sheet() -> None:
 def test_of_each_stage_the_last_module_is_drawn() -> None:
     modules = [f"backbone.layer{stage}.{block}.output" for stage, block in ((2, 2), (2, 3), (3, 3), (3, 5))]
     assert shown.last_of_stages(modules) == ["backbone.layer2.3.output", "backbone.layer3.5.output"]
+
+
+def test_a_sheet_of_pictures_that_are_not_here_says_so(make_record: MakeRecord, tmp_path: Path) -> None:
+    record = attending(make_record("cbam", "ce+tri+cir"), 0.1, 0.0)
+    _, alt = shown.looks_sheet([record], tmp_path / "nowhere")
+    assert alt == "The pictures of Market-1501 are not on this machine."
