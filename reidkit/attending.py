@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from reidkit.cells import to_cells
-from reidkit.data.resident import Images, normalise, resize
+from reidkit.data.resident import Images
 from reidkit.models.attention import Attention
 from reidkit.settings import Configuration
 from reidkit.systems.system import Material, by_query, embed, rank_features
-from reidkit.training import autocast, precision_of
+from reidkit.training import extract_features
 
 EXAMPLES = 12  # queries whose maps a record keeps
-BATCH = 64
+BATCH = 64  # weights of all modules are read for so many images at once
 
 
 def attention_of(network: nn.Module) -> dict[str, Attention]:
@@ -89,7 +89,7 @@ def summarise(network: nn.Module, images: Images, config: Configuration) -> dict
         squares[name] = weights.square().sum(0, keepdim=True) + squares.get(name, 0)
 
     with watched(network, add):
-        see(network, images, torch.arange(len(images)), config)
+        extract_features(network, images, config, batch_size=BATCH)
     means = {name: total / len(images) for name, total in sums.items()}
     variances = {name: (squares[name] / len(images) - mean.square()).clamp(min=0) for name, mean in means.items()}
     return {name: Weights(mean.float(), variances[name].float()) for name, mean in means.items()}
@@ -109,7 +109,7 @@ def looks(network: nn.Module, material: Material, config: Configuration) -> pd.D
                 rows.append({"query": split.paths[image].name, "module": name} | to_cells(map_))
 
     with watched(network, keep) as shapes:
-        see(network, material.images["query"], chosen, config)
+        extract_features(network, material.images["query"], config, chosen=chosen)
     return pd.DataFrame(rows, columns=["query", "module", "peak", "height", "cells"])
 
 
@@ -166,13 +166,3 @@ def frozen(network: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-@torch.inference_mode()
-def see(network: nn.Module, images: Images, chosen: Tensor, config: Configuration) -> None:
-    """Shows a network the chosen images, in evaluation mode and in order."""
-    network.eval()
-    device = next(network.parameters()).device
-    for pixels in images.batches(list(chosen.split(BATCH))):
-        with autocast(device, precision_of(config.precision, device)):
-            network(normalise(resize(pixels, config.size)))

@@ -24,7 +24,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from reidkit import attending, distributed
+from reidkit import attending, distributed, focus
 from reidkit.data import Attributes, Dataset, DatasetError, Split, load_dataset
 from reidkit.data.heat_maps import HeatMaps, store_heat_maps
 from reidkit.data.layouts import file_list_checksum
@@ -204,11 +204,11 @@ def make(
 
 
 def measured_whole(network: Model, material: Material, config: Configuration) -> Measured:
-    """All that a record keeps of a trained network: what its system measures, and what its attention looks at."""
+    """All that a record keeps of a trained network: what its system measures, and what it looks at."""
     system = SYSTEMS[config.system]
     measured = system.measure(network, material, config)
     looked = attending.tables(network, material, config) if system.ranks else {}
-    return Measured(measured.metrics, looked | measured.tables)
+    return Measured(measured.metrics, looked | focus.tables(network, material, config) | measured.tables)
 
 
 def measure_again(record: Record, data_root: Path | None = None, progress: bool = True) -> Record:

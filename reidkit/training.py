@@ -374,25 +374,30 @@ def extract_features(
     images: Images,
     settings: Settings,
     *,
+    see: Callable[..., Tensor] | None = None,
     given: Callable[[Tensor, Tensor], Any] | None = None,
+    chosen: Tensor | None = None,
     batch_size: int = 256,
     progress: bool = False,
 ) -> Tensor:
     """The network's embedding of every image, float32 (N, C) on the CPU, the network in evaluation mode.
 
-    `given` makes what the network takes beside the images, from their indexes and the normalised images.
+    `see` is called in its stead, for something else of each image. `given` makes what it takes beside the images, from
+    their indexes and the normalised images. `chosen` (N,): the indexes of the images, all unless given.
     """
     network.eval()
+    see = see or network
     device = next(network.parameters()).device
     precision = precision_of(settings.precision, device)
-    parts = list(torch.arange(len(images)).split(batch_size)) if len(images) else []
+    chosen = torch.arange(len(images)) if chosen is None else chosen
+    parts = list(chosen.split(batch_size)) if len(chosen) else []
     features = []
     batches = zip(parts, images.batches(parts), strict=True)
     for indexes, pixels in tqdm(batches, total=len(parts), desc="features", disable=not progress, leave=False):
         normal = normalise(resize(pixels, settings.size))
         beside = () if given is None else (given(indexes, normal),)
         with autocast(device, precision):
-            features.append(network(normal, *beside).float())
+            features.append(see(normal, *beside).float())
     return torch.cat(features).cpu() if features else torch.empty(0, 0)  # one wait for the device
 
 

@@ -1,6 +1,6 @@
 """Which part of a person each pixel shows, where a data set knows it, as shares of the parts in coarse cells."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +10,17 @@ from torch import Tensor
 
 from reidkit.data.decoding import read_image
 from reidkit.data.errors import DatasetError
+from reidkit.data.layouts import Dataset
 from reidkit.data.synthped import PARTS
+
+PERSON = tuple(part for part in PARTS if part not in {"background", "occluder"})
+BODY: dict[str, tuple[str, ...]] = {
+    "head": ("head", "hair", "hat"),
+    "upper": ("upper", "sleeves", "arms"),
+    "lower": ("lower", "legs"),
+    "shoes": ("shoes",),
+}
+"""The body from top to bottom, as parsing networks divide it. Luggage is of the person and of no part of the body."""
 
 CELL = 8  # pixels of the stored map, in height and width
 
@@ -23,6 +33,16 @@ def part_map_file(image: Path) -> Path:
 def part_map(image: Path) -> Tensor:
     """The part map (H, W) uint8 of an image: the numbers of `PARTS`. Raises DatasetError where it cannot be read."""
     return read_image(part_map_file(image))[0]
+
+
+def showing(maps: Tensor, parts: Iterable[str]) -> Tensor:
+    """Which pixels of part maps (N, H, W) show one of some parts, bool (N, H, W)."""
+    return torch.isin(maps, torch.tensor([PARTS[part] for part in parts], dtype=maps.dtype))
+
+
+def has_part_maps(dataset: Dataset) -> bool:
+    """Whether the data set says what each pixel of its test images shows: SynthPed does, no real one does."""
+    return (dataset.root / "parts" / "query").is_dir()
 
 
 class PartMaps:

@@ -12,7 +12,7 @@ standard deviation of a quarter of the height and of the width: what is known of
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -60,6 +60,19 @@ class Localisation:
     iou: Measure
     images: int  # that count: the attribute is in sight
     blank: int  # of these, how many have an all-zero map, which points nowhere and scores 0 in each measure
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row of a table per measure: the means, and the intervals of the map and of what it has over the others."""
+        rows = []
+        for name in ("pointing", "energy", "iou"):
+            measure: Measure = getattr(self, name)
+            row: dict[str, Any] = {"measure": name, "images": self.images, "blank": self.blank}
+            row |= {"random": measure.random.mean, "centre": measure.centre.mean}
+            for column in ("map", "over_random", "over_centre"):
+                interval, title = getattr(measure, column), column.replace("_", " ")
+                row |= {title: interval.mean, f"{title} low": interval.low, f"{title} high": interval.high}
+            rows.append(row)
+        return rows
 
 
 @torch.no_grad()

@@ -98,8 +98,12 @@ def stripes(maps: Tensor, count: int) -> Tensor:
     neighbours share a row, as in PyTorch's adaptive pooling, whose backward pass on a GPU is not deterministic.
     """
     rows = average(maps, 3, dtype=torch.float32).squeeze(3)  # (N, C, H)
-    height = rows.shape[2]
-    stripe, row = torch.arange(count, device=maps.device)[:, None], torch.arange(height, device=maps.device)
-    inside = (row >= stripe * height // count) & (row < -((stripe + 1) * -height // count))  # (count, H)
     with torch.autocast(maps.device.type, enabled=False):
-        return rows @ (inside / inside.sum(1, keepdim=True)).T
+        return rows @ stripe_shares(rows.shape[2], count, maps.device).T
+
+
+def stripe_shares(height: int, count: int, device: torch.device | None = None) -> Tensor:
+    """How much each of `height` rows counts in each of `stripes`, float32 (count, height) of sum 1 in each stripe."""
+    stripe, row = torch.arange(count, device=device)[:, None], torch.arange(height, device=device)
+    inside = (row >= stripe * height // count) & (row < -((stripe + 1) * -height // count))  # (count, height)
+    return inside / inside.sum(1, keepdim=True)

@@ -82,6 +82,12 @@ class AANet(Model):
             self.classify_whole(whole), torch.stack(of_parts, 1), attributes, self.classify_attended(attended)
         )
 
+    def focus(self, images: Tensor) -> Tensor:
+        """The AAM, (N, 1, h, w)."""
+        maps = self.backbone(images)
+        whole = average(maps, 2, 3, dtype=torch.float32).flatten(1)
+        return self.attention(maps, [classify(whole) for classify in self.classify_attributes])
+
     @torch.no_grad()
     def attention(self, maps: Tensor, attributes: Sequence[Tensor]) -> Tensor:
         """The AAM (N, 1, h, w), float32 in 0…1: maps (N, C, h, w) and the logits of each attribute group."""

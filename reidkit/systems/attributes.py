@@ -14,10 +14,10 @@ from pydantic import Field
 from torch import Tensor
 
 from reidkit.cells import to_cells
-from reidkit.data import Attributes, Dataset
-from reidkit.data.part_maps import part_map
+from reidkit.data import Attributes
+from reidkit.data.part_maps import has_part_maps, part_map, showing
 from reidkit.data.resident import normalise, resize
-from reidkit.data.synthped import ATTRIBUTE_PARTS, PARTS
+from reidkit.data.synthped import ATTRIBUTE_PARTS
 from reidkit.evaluation.attributes import evaluate_attributes
 from reidkit.evaluation.localisation import evaluate_localisation
 from reidkit.gradcam import attribute_heat_maps
@@ -178,11 +178,6 @@ def attribute_scores(network: AttributeNetwork, material: Material, config: Attr
     return pd.DataFrame(rows)
 
 
-def has_part_maps(dataset: Dataset) -> bool:
-    """Whether the data set says where each attribute is: SynthPed does, no real one does."""
-    return (dataset.root / "parts" / "query").is_dir()
-
-
 def localisation(network: AttributeNetwork, material: Material, config: AttributeConfig) -> pd.DataFrame:
     """Where the heat maps of the labelled classes lie on the queries, against SynthPed's part maps.
 
@@ -203,20 +198,12 @@ def localisation(network: AttributeNetwork, material: Material, config: Attribut
     parts = torch.stack([part_map(path) for path in paths])  # (N, H, W)
     rows = []
     for k, (field, attribute) in enumerate(zip(attribute_names(attributes), network.attributes, strict=True)):
-        inside = torch.isin(parts, torch.tensor([PARTS[part] for part in ATTRIBUTE_PARTS[field]], dtype=parts.dtype))
+        inside = showing(parts, ATTRIBUTE_PARTS[field])
         if attribute.class_ is not None:
             inside &= (labels[:, attribute.group] == attribute.class_)[:, None, None]
         for stage in STAGES:
             found = evaluate_localisation(maps[stage][:, k], inside)
-            for name in ("pointing", "energy", "iou"):
-                measure = getattr(found, name)
-                row = {"attribute": field, "stage": stage, "measure": name, "images": found.images}
-                row |= {"blank": found.blank, "random": measure.random.mean, "centre": measure.centre.mean}
-                for column in ("map", "over_random", "over_centre"):
-                    interval = getattr(measure, column)
-                    name_of = column.replace("_", " ")
-                    row |= {name_of: interval.mean, f"{name_of} low": interval.low, f"{name_of} high": interval.high}
-                rows.append(row)
+            rows += [{"attribute": field, "stage": stage} | row for row in found.rows()]
     return pd.DataFrame(rows)
 
 

@@ -72,11 +72,19 @@ class PAN(Model):
         base = pooled(self.backbone.layer4(middle))  # (N, 2048)
         if not self.aligning:
             return Output(self.classifier(F.dropout(base, 0.75))) if self.training else F.normalize(base)
-        theta = self.transform(self.reduce(pooled(self.locate(middle)))).float().view(-1, 2, 3)
-        aligned = pooled(self.align(sample(early, theta)))  # (N, 2048)
+        aligned = pooled(self.align(sample(early, self.theta(middle))))  # (N, 2048)
         if self.training:
             return Output(self.classify_aligned(F.dropout(aligned, 0.9)))
         return torch.cat([F.normalize(base), F.normalize(aligned)], 1)  # so that both cosines count alike
+
+    def focus(self, images: Tensor) -> Tensor:
+        """What the alignment branch is shown, (N, 1, H/4, W/4): 1 within its window, 0 outside."""
+        middle = self.backbone.layer3(self.backbone.layer2(self.backbone.layer1(self.backbone.stem(images))))
+        return window(self.theta(middle), images.shape[2] // 4, images.shape[3] // 4)
+
+    def theta(self, middle: Tensor) -> Tensor:
+        """The affine transformation (N, 2, 3) float32 of each image, from its maps of layer3."""
+        return self.transform(self.reduce(pooled(self.locate(middle)))).float().view(-1, 2, 3)  # type: ignore[no-any-return]
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         logits = self(batch.images).logits
@@ -114,6 +122,14 @@ def sample(maps: Tensor, theta: Tensor) -> Tensor:
     """Maps (N, C, h, w) as seen through affine transformations (N, 2, 3) of coordinates from -1 to 1, bilinear."""
     grid = F.affine_grid(theta, list(maps.shape), align_corners=False)
     return F.grid_sample(maps.float(), grid, align_corners=False).to(maps.dtype)
+
+
+def window(theta: Tensor, height: int, width: int) -> Tensor:
+    """The places that an affine transformation (N, 2, 3) samples from, 1 or 0, float32 (N, 1, height, width)."""
+    square = theta.new_tensor([[0, 0, 1]]).expand(len(theta), 1, 3)
+    back = torch.linalg.inv(torch.cat([theta, square], 1))[:, :2]
+    grid = F.affine_grid(back, [len(theta), 1, height, width], align_corners=False)  # of each place, where it goes
+    return (grid.abs() <= 1).all(3)[:, None].float()
 
 
 SYSTEM = System(

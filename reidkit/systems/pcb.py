@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from reidkit.models.backbone import ResNet50, scaled
 from reidkit.models.heads import LinearClassifier
-from reidkit.models.pooling import average, stripes
+from reidkit.models.pooling import average, stripe_shares, stripes
 from reidkit.settings import Configuration
 from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
 from reidkit.training import Stage
@@ -107,6 +107,14 @@ class PCB(Model):
         reduced = self.reduce(self.dropout(parts))  # (N, C/8, stripes)
         logits = [classify(part) for classify, part in zip(self.classifiers, reduced.unbind(2), strict=True)]
         return Output(torch.stack(logits, 1))
+
+    def focus(self, images: Tensor) -> Tensor:
+        """Of each stripe, (N, stripes, h, w), or of each refined part."""
+        maps = self.backbone(images)
+        if self.refine is not None:
+            return self.refine(maps)  # type: ignore[no-any-return]
+        rows = stripe_shares(maps.shape[2], self.stripes, maps.device)  # (stripes, h)
+        return rows[None, :, :, None].expand(len(maps), -1, -1, maps.shape[3])
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         logits = self(batch.images).logits

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from reidkit.data.part_maps import BODY, PERSON
 from reidkit.data.synthped import PARTS
 from reidkit.models.backbone import ResNet50
 from reidkit.models.heads import LinearClassifier
@@ -25,13 +26,7 @@ from reidkit.models.pooling import average
 from reidkit.settings import Configuration
 from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
 
-MASKS: dict[str, tuple[str, ...]] = {
-    "foreground": tuple(part for part in PARTS if part not in {"background", "occluder"}),
-    "head": ("head", "hair", "hat"),
-    "upper": ("upper", "sleeves", "arms"),
-    "lower": ("lower", "legs"),
-    "shoes": ("shoes",),
-}
+MASKS: dict[str, tuple[str, ...]] = {"foreground": PERSON, **BODY}
 """The parts of SynthPed that each mask is made of."""
 
 

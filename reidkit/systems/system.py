@@ -4,7 +4,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 import torch
@@ -64,6 +64,14 @@ class Model(nn.Module, ABC):
     def stages(self) -> Sequence[Stage]:
         """What it is trained in, one after another. As built, a network is as after the last one."""
         return (Stage(),)
+
+
+@runtime_checkable
+class Focused(Protocol):
+    """A model that draws its features from places of its own choice, and can say from which."""
+
+    def focus(self, images: Tensor) -> Tensor:
+        """How much each place of images (N, 3, H, W) counts in each of K features: (N, K, h, w), at least 0."""
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,10 @@ class VPM(Model):
         logits = [classify(part) for classify, part in zip(self.classifiers, features.unbind(1), strict=True)]
         return Output(scores, visibility, features, torch.stack(logits, 1))
 
+    def focus(self, images: Tensor) -> Tensor:
+        """Of each region, (N, regions, h, w): P(R_i | g). Its sum over the places is the region's visibility."""
+        return self.locate(self.backbone(images)).float().softmax(1)  # type: ignore[no-any-return]
+
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         images, top, height = cut(batch.images, self.least_height)
         output, labels = self(images), batch.labels
