@@ -224,7 +224,9 @@ use rule run as repeat with:  # what is published, beside it; begun first, becau
         owner=lambda wildcards: RUNS[wildcards.run]["owner"],
         row=lambda wildcards: RUNS[wildcards.run]["row"],
         seed=lambda wildcards: RUNS[wildcards.run]["seed"],
-        options=shlex.join(["--fresh", "--records", str(ROOT / "repeated")]),
+        options=lambda wildcards: shlex.join(
+            ["--fresh", "--records", str(ROOT / "repeated"), f"--set=epochs={RUNS[wildcards.run]['epochs']}"]
+        ),
     priority: 2
 
 

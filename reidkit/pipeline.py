@@ -8,7 +8,7 @@ import torch
 
 from reidkit.places import build_root, record_roots
 from reidkit.profile import Profile
-from reidkit.settings import ParameterError
+from reidkit.settings import Configuration, ParameterError
 
 
 def plan(profile: Profile, read_from: Path | None = None, fresh: bool = False) -> dict[str, Any]:
@@ -20,9 +20,9 @@ def plan(profile: Profile, read_from: Path | None = None, fresh: bool = False) -
     - `parameters`: the parameter file that chapters get, written here as validated, like the companion's beside it.
     - `fresh`: whether runs have to be told to pass over published records.
     - `data`: by folder of a rendered data set, the parameter file of who needs it.
-    - `runs`: by name, the parameter file, row and seed of a run; the rendered `data` that it needs, or null; the run
-      that `guide`s it with heat maps, or null; whether it is `published`, so that it need not be made (nothing is
-      with `fresh`); and whether it is to be `repeated` nevertheless. Runs without a record are left out where the
+    - `runs`: by name, the parameter file, row, seed and epochs of a run; the rendered `data` that it needs, or null;
+      the run that `guide`s it with heat maps, or null; whether it is `published`, so that it need not be made (nothing
+      is with `fresh`); and whether it is to be `repeated` nevertheless. Runs without a record are left out where the
       profile does not train them, unless `fresh`.
     - `heatmaps`: by name of a run that guides others, the parameter file.
     - `people`: the data sets of real people whose pictures its pages may show.
@@ -46,25 +46,26 @@ def plan(profile: Profile, read_from: Path | None = None, fresh: bool = False) -
         if part.dataset != "synthped":
             people[part.dataset] = None
         write_if_changed(Path(file), part.as_yaml())
-        repeated = {part.config(row).name for row in part.repeated}
-        for planned in part.planned():
+        repeated = {run.config.name: run for run in part.repetitions() if not fresh and _recorded(run.config)[1]}
+        for name, planned in ({run.config.name: run for run in part.planned()} | repeated).items():
             config, guide = planned.config, planned.config.guide
             rendered = config.root.name if config.dataset == "synthped" and config.data_root is None else None
-            here, published = (not fresh and (root / config.name / "record.json").is_file() for root in record_roots())
+            here, published = (False, False) if fresh else _recorded(config)
             if not (part.train_missing or fresh or here or published):
                 continue
             if rendered is not None:
                 data[rendered] = file
             if guide is not None:
                 heat_maps[guide.name] = file
-            runs[config.name] = {
+            runs[name] = {
                 "owner": file,
                 "row": planned.row,
                 "seed": planned.seed,
+                "epochs": config.epochs,
                 "data": rendered,
                 "guide": None if guide is None else guide.name,
                 "published": published,
-                "repeated": published and config.name in repeated,
+                "repeated": name in repeated,
             }
     return {
         "build": str(build),
@@ -78,6 +79,12 @@ def plan(profile: Profile, read_from: Path | None = None, fresh: bool = False) -
         "people": list(people),
         "gpu": int(torch.cuda.is_available()),
     }
+
+
+def _recorded(config: Configuration) -> tuple[bool, bool]:
+    """Whether a run has a record here, and whether a published one."""
+    here, published = ((root / config.name / "record.json").is_file() for root in record_roots())
+    return here, published
 
 
 def write_if_changed(file: Path, text: str) -> None:

@@ -69,6 +69,9 @@ class Profile(Settings):
     repeated: tuple[str, ...] = Field(
         (), description="rows whose published run with the first seed is trained once more, beside it, by `make book`"
     )
+    repeated_epochs: int | None = Field(
+        None, ge=1, description="epochs of the published runs that are, where the rows' own take too long; null: theirs"
+    )
     train_missing: bool = Field(
         True, description="whether the book trains runs without a record; false: they are shown as not run"
     )
@@ -83,7 +86,7 @@ class Profile(Settings):
                 raise ValueError(f"systems: {name!r} is none{nearest(name, SYSTEMS)}; there are {', '.join(SYSTEMS)}")
         try:
             list(self.planned())
-            [self.config(row) for row in self.repeated]
+            self.repetitions()
         except ParameterError as error:
             raise ValueError(str(error)) from error
         return self
@@ -164,6 +167,12 @@ class Profile(Settings):
             for seed in self.systems[system].seeds if system in self.systems else ():
                 for row in self.rows(system):
                     yield Planned(row, seed, self.config(row, seed))
+
+    def repetitions(self) -> list[Planned]:
+        """The runs that are trained once more where they are published."""
+        short = {} if self.repeated_epochs is None else {"epochs": self.repeated_epochs}
+        configs = [self.model_copy(update=short).config(row) for row in self.repeated]
+        return [Planned(row, config.seed, config) for row, config in zip(self.repeated, configs, strict=True)]
 
     def configs(self, *systems: str) -> list[Configuration]:
         """The configurations of `planned`."""

@@ -107,6 +107,22 @@ def test_what_is_published_is_made_only_where_it_is_to_be_repeated_or_all_is_fre
         Profile.read("smoke", repeated=["noen/ce"])
 
 
+def test_what_takes_too_long_is_repeated_for_fewer_epochs(
+    build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = Profile.read("smoke", repeated=["none/ce", "se/ce"], repeated_epochs=3)
+    short = Profile.read("smoke", epochs=3).config("none/ce").name
+    assert short != profile.config("none/ce").name
+    (tmp_path / short).mkdir()
+    (tmp_path / short / "record.json").touch()
+    monkeypatch.setattr(pipeline, "record_roots", lambda: (build / "records", tmp_path))
+    runs = pipeline.plan(profile)["runs"]
+    assert [name for name, run in runs.items() if run["repeated"]] == [short]
+    assert runs[short]["epochs"] == 3
+    assert runs.keys() == pipeline.plan(Profile.read("smoke"))["runs"].keys() | {short}  # no unpublished one is trained
+    assert short not in pipeline.plan(profile, fresh=True)["runs"]
+
+
 def test_a_profile_that_trains_nothing_shows_what_has_a_record(
     build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,10 +34,11 @@ def repetitions() -> list[Repetition]:
 
 def repetition_table(found: Sequence[Repetition]) -> pd.DataFrame:
     """A row per repetition: the metric as published and as it came out here, in per cent, and on which machines."""
-    columns = ["run", "metric", "published", "here", "moved by", "published on", "here on"]
+    columns = ["run", "epochs", "metric", "published", "here", "moved by", "published on", "here on"]
     rows = [
         (
             run_link(pair.published.name),
+            pair.published.config["epochs"],
             pair.metric,
             100 * pair.published.metrics[pair.metric],
             100 * pair.here.metrics[pair.metric],

@@ -8,7 +8,7 @@ from reidkit.report import repetitions as shown
 
 def record(folder: Path, name: str, **metrics: float) -> None:
     made = {"device": "CPU, 1 thread, fp32", "commit": "0" * 40, "data": "0" * 64}
-    write_record(folder / name, system="joint-loss", config={}, metrics=metrics, provenance=made)
+    write_record(folder / name, system="joint-loss", config={"epochs": 10}, metrics=metrics, provenance=made)
 
 
 def test_what_was_trained_again_stands_beside_what_is_published(
@@ -24,6 +24,7 @@ def test_what_was_trained_again_stands_beside_what_is_published(
     record(build / "repeated", "synthped-eca-ce-seed0-44444444", mAP=0.6)  # not published
     found = shown.repetitions()
     table = shown.repetition_table(found)
+    assert table["epochs"].tolist() == [10, 10]
     assert table["metric"].tolist() == ["accuracy", "mAP"]
     assert table["here"].tolist() == pytest.approx([90.0, 51.85])
     assert table["moved by"].tolist() == ["+0.00", "−0.25"]
