@@ -15,7 +15,7 @@ points. The rule of the intervals:
 """
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ from reidkit.systems import ROWS, SYSTEMS
 METRICS = tuple(LABELS)
 WIDENED, QUERIES = "widened", "queries"  # what an interval says of itself where it is not of several seeds
 KNOWN = 3  # degrees of freedom from which a spread between seeds counts as known
+Queries = Collection[str] | None  # the names of those that count; None: all
 NO_SEEDS = pd.Series(np.nan, METRICS)  # the spread between seeds where it is not known
 
 
@@ -57,9 +58,9 @@ class Spread(NamedTuple):
     freedom: int = 0
 
     @classmethod
-    def of(cls, rows: Iterable[Sequence[Record]]) -> "Spread":
+    def of(cls, rows: Iterable[Sequence[Record]], among: Queries = None) -> "Spread":
         """Pooled over those of an experiment's rows that have several seeds; not known below `KNOWN` of them in all."""
-        scores = [100 * pd.DataFrame([record.metrics for record in seeds])[list(METRICS)] for seeds in rows]
+        scores = [pd.DataFrame([means(record, among) for record in seeds]) for seeds in rows]
         freedom = sum(len(seeds) - 1 for seeds in scores)
         squares = sum(((seeds - seeds.mean()) ** 2).sum() for seeds in scores)
         return cls((squares / freedom) ** 0.5, freedom) if freedom >= KNOWN else cls()
@@ -121,13 +122,15 @@ class Rows(Mapping[str, list[Record]]):
         return gain(ours, base, self.spread) if ours and base else dict.fromkeys(METRICS, Estimate())
 
 
-def gain(ours: Sequence[Record], base: Sequence[Record], spread: Spread) -> dict[str, Estimate]:
+def gain(
+    ours: Sequence[Record], base: Sequence[Record], spread: Spread, among: Queries = None
+) -> dict[str, Estimate]:
     """What some runs have over others, by metric, in points; `spread` between the seeds of their experiment.
 
     Raises RecordError where they rank different queries.
     """
     ours, base = same_seeds(ours, base)
-    over, under = query_scores(ours), query_scores(base)
+    over, under = query_scores(ours, among), query_scores(base, among)
     if not over.index.equals(under.index):
         raise RecordError(f"{ours[0].name} and {base[0].name} rank different queries")
     return estimates(over - under, spread, [ours, base])
@@ -149,7 +152,14 @@ def estimates(scores: pd.DataFrame, spread: Spread, sides: Sequence[Sequence[Rec
     return {metric: Estimate(mean, lowest, highest, covers) for metric, mean, lowest, highest in means}
 
 
-def query_scores(records: Sequence[Record]) -> pd.DataFrame:
+def means(record: Record, among: Queries = None) -> "pd.Series[float]":
+    """The metrics of one run in per cent, over some of its queries or all."""
+    if among is None:
+        return 100 * pd.Series(record.metrics)[list(METRICS)]
+    return query_scores([record], among).mean()
+
+
+def query_scores(records: Sequence[Record], among: Queries = None) -> pd.DataFrame:
     """Per-query scores in per cent, mean over the given records: the seeds of one run.
 
     One row per query that has a match, a column per metric; their means are the metrics. Raises RecordError where the
@@ -174,7 +184,8 @@ def query_scores(records: Sequence[Record]) -> pd.DataFrame:
                 )
         total += 100 * scores
     scored = pd.DataFrame(total / len(records), columns=list(METRICS), index=first["query"])
-    return scored[scored["mAP"].notna()]
+    counted = scored["mAP"].notna()
+    return scored[counted if among is None else counted & scored.index.isin(list(among))]
 
 
 # --------------------------------------------------------------------------------------------- the records of a profile
@@ -227,17 +238,18 @@ def runs_of(profile: Profile, system: str) -> dict[str, list[Record]]:
     return found
 
 
-def score(runs: Runs, row: str) -> Estimate:
+def score(runs: Runs, row: str, among: Queries = None) -> Estimate:
     """A row's mAP, mean over its seeds; nan where it was not run."""
-    seeds = runs.get(row)
-    return estimates(query_scores(seeds), Spread.of(runs.values()), [seeds])["mAP"] if seeds else Estimate()
+    if not (seeds := runs.get(row)):
+        return Estimate()
+    return estimates(query_scores(seeds, among), Spread.of(runs.values(), among), [seeds])["mAP"]
 
 
-def difference(runs: Runs, row: str, over: str | None) -> Estimate:
+def difference(runs: Runs, row: str, over: str | None, among: Queries = None) -> Estimate:
     """What a row has over another in mAP, in points; nan where one of them was not run."""
     if over is None or not runs.get(row) or not runs.get(over):
         return Estimate()
-    return gain(runs[row], runs[over], Spread.of(runs.values()))["mAP"]
+    return gain(runs[row], runs[over], Spread.of(runs.values(), among), among)["mAP"]
 
 
 def of_data(dataset: str, records: Iterable[Record]) -> list[Record]:
