@@ -122,9 +122,7 @@ class Rows(Mapping[str, list[Record]]):
         return gain(ours, base, self.spread) if ours and base else dict.fromkeys(METRICS, Estimate())
 
 
-def gain(
-    ours: Sequence[Record], base: Sequence[Record], spread: Spread, among: Queries = None
-) -> dict[str, Estimate]:
+def gain(ours: Sequence[Record], base: Sequence[Record], spread: Spread, among: Queries = None) -> dict[str, Estimate]:
     """What some runs have over others, by metric, in points; `spread` between the seeds of their experiment.
 
     Raises RecordError where they rank different queries.

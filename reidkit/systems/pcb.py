@@ -8,6 +8,8 @@ tenth of the rate of new ones. Readings: with random weights there are no base l
 article prints the mean of the stripes' cross-entropies, its authors' code adds them up: so do we. The embedding is the
 stripes before the reduction, as in that code; the reduced ones are the article's cheaper choice.
 
+`pcb/one-stripe` is the control: the same network without parts, the article's own baseline (its "IDE").
+
 PCB+RPP, Refined Part Pooling, then lets a part classifier say for every place which part it belongs to: PCB is trained
 first, then the part classifier alone, then everything at a tenth of the rate. That is the article's "induced training";
 its authors' code trains everything at once after PCB. We give the three stages 55, 15 and 30 % of the epochs.
@@ -43,7 +45,8 @@ class PCBConfig(Configuration):
 
     @property
     def row_name(self) -> str:
-        return "pcb+rpp" if self.refined else "pcb"
+        whole = "/one-stripe" if self.stripes == 1 else ""
+        return f"pcb+rpp{whole}" if self.refined else f"pcb{whole}"
 
 
 class PartClassifier(nn.Module):
@@ -139,6 +142,6 @@ SYSTEM = System(
     title="PCB",
     article="sun2018pcb",
     configuration=PCBConfig,
-    rows={"pcb": {}, "pcb+rpp": {"refined": True}},
+    rows={"pcb": {}, "pcb+rpp": {"refined": True}, "pcb/one-stripe": {"stripes": 1}},
     build=with_backbone(PCB),
 )

@@ -53,8 +53,13 @@ RIVALS = (
     Rival("AANet", "aanet", "ResNet-152, 384×128, attributes"),
     Rival("BFE", "bfe", "384×128"),
 )
-NAMES = {"none/ce": "plain, cross-entropy", "none/ce+tri": "plain, triplet loss", "cbam/ce+tri+cir": "Li and Wang"} | {
-    rival.row: rival.printed for rival in RIVALS if rival.row
+OTHERS = {rival.row: rival.printed for rival in RIVALS if rival.row}  # rows of other people's systems
+NAMES = {
+    "none/ce": "plain, cross-entropy",
+    "none/ce+tri": "plain, triplet loss",
+    "cbam/ce+tri+cir": "Li and Wang",
+    **OTHERS,
+    "pcb/one-stripe": "PCB, one stripe",
 }  # of the rows that are compared
 
 
@@ -145,7 +150,7 @@ def compared(profile: Profile) -> dict[str, list[Record]]:
 def answer(runs: Runs) -> str:
     """What the runs say of the papers' comparison, in a sentence or two."""
     run = [row for row in NAMES if runs.get(row)]
-    others = [row for row in run if row not in ("none/ce", "none/ce+tri", "cbam/ce+tri+cir")]
+    others = [row for row in run if row in OTHERS]
     text = f"Of {len(NAMES)} rows {len(run)} have been run on SynthPed so far."
     if others and "cbam/ce+tri+cir" in run:
         gains = {row: difference(runs, row, "cbam/ce+tri+cir") for row in others}

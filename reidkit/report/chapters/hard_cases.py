@@ -1,0 +1,209 @@
+"""What book/hard-cases.md shows: which queries are hard, who fails on them, and where systems that choose look."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from matplotlib.patches import Patch
+
+from reidkit.data import Dataset
+from reidkit.data.conditions import CONDITIONS, conditions
+from reidkit.data.part_maps import BODY, part_map, showing
+from reidkit.evaluation.bootstrap import bounds, resampled_means
+from reidkit.profile import Profile
+from reidkit.records import Record
+from reidkit.report.chapters.comparison import NAMES
+from reidkit.report.differences import with_interval
+from reidkit.report.rows import QUERIES, Estimate, Runs, difference, query_scores, score
+from reidkit.report.style import BLUE, PALETTE, WIDTH, Drawing, notice, style
+from reidkit.report.words import listed, number, signed
+from reidkit.runs import check_data, open_dataset
+
+BASE = "none/ce"
+PARTS = ("pcb", "pcb+rpp", "vpm")  # the systems that divide a picture
+HIDDEN = 0.25  # of a region, from which it counts as hidden
+SINGLE = ("aanet", "pan")  # those that look at one place of it
+COLOURS = {**dict(zip(BODY, PALETTE, strict=False)), "luggage": PALETTE[4], "occluder": "0.2", "background": "0.8"}
+
+
+def data_of(profile: Profile, book: Profile, runs: Runs) -> Dataset | None:
+    """The data set of a profile; None where it is not on this machine, and not that of the `book` either.
+
+    Raises RecordError where a run was made from another one.
+    """
+    config = profile.config(BASE)
+    if not config.root.is_dir() and config.root != book.config(BASE).root:
+        return None
+    dataset = open_dataset(config, progress=False)
+    for records in runs.values():
+        check_data(records[0], dataset)
+    return dataset
+
+
+def conditions_of(dataset: Dataset | None) -> pd.DataFrame:
+    """As `conditions`; of no query where the data set is not at hand."""
+    return pd.DataFrame(columns=list(CONDITIONS), dtype=bool) if dataset is None else conditions(dataset)
+
+
+def conditions_table(found: pd.DataFrame, runs: Runs) -> pd.DataFrame:
+    """A line per condition: what it means, on how many queries it holds, and the baseline's mAP there and elsewhere."""
+    lines = []
+    for name, meaning in CONDITIONS.items():
+        there, elsewhere = (baseline(runs, among) for among in sides(found, name))
+        line = {"Condition": name, "Meaning": meaning, "Queries": int(found[name].sum())}
+        line |= {"mAP there": number(there.mean(), 1), "elsewhere": number(elsewhere.mean(), 1)}
+        lines.append(line | {"Difference": with_interval(apart(there, elsewhere))})
+    return pd.DataFrame(lines)
+
+
+def baseline(runs: Runs, among: Collection[str]) -> "pd.Series[float]":
+    """The baseline's average precision in some queries, in per cent, mean over its seeds."""
+    seeds = runs.get(BASE)
+    return query_scores(seeds, among)["mAP"] if seeds else pd.Series(dtype=float)
+
+
+def sides(found: pd.DataFrame, condition: str) -> tuple[list[str], list[str]]:
+    """The queries on which a condition holds, and the others."""
+    return list(found.index[found[condition]]), list(found.index[~found[condition]])
+
+
+def apart(there: "pd.Series[float]", elsewhere: "pd.Series[float]") -> Estimate:
+    """How far the means of two groups are apart, with an interval over both; nan where there is nobody in one."""
+    if there.empty or elsewhere.empty:
+        return Estimate()
+    groups = [np.array(group, dtype=np.float64)[:, None] for group in (there, elsewhere)]
+    drawn = [resampled_means(group, seed=seed) for seed, group in enumerate(groups)]
+    (low,), (high,) = bounds(drawn[0] - drawn[1])
+    return Estimate(float(there.mean() - elsewhere.mean()), float(low), float(high), QUERIES)
+
+
+def run_rows(runs: Runs) -> list[str]:
+    """The compared rows that were run, the baseline left out, the best first."""
+    rows = [row for row in NAMES if row != BASE and runs.get(row)]
+    return sorted(rows, key=lambda row: -score(runs, row).ours)
+
+
+def gain(runs: Runs, row: str, among: Collection[str]) -> Estimate:
+    """What a row has over the baseline in some queries; nan where there are none."""
+    return difference(runs, row, BASE, among) if among else Estimate()
+
+
+def gains_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
+    """What each system has over the baseline where a condition holds, beside what it has elsewhere: a panel each."""
+    rows = run_rows(runs)
+    if found.empty:
+        return notice("The pictures of these runs are not on this machine: `reidkit data render synthped-compared`.")
+    if not rows or not runs.get(BASE):
+        return notice("None of the compared systems has been run yet.")
+    told = []
+    with style():
+        size = (WIDTH, 2 * (0.9 + 0.24 * len(rows)))
+        figure, panels = plt.subplots(2, 2, figsize=size, sharex=True, sharey=True, layout="constrained")
+        for axes, name in zip(panels.flat, CONDITIONS, strict=True):
+            axes.axvline(0, color="0.3", linewidth=1)
+            for y, row in enumerate(rows):
+                there, elsewhere = (gain(runs, row, among) for among in sides(found, name))
+                axes.hlines(y, there.low, there.high, color=BLUE, linewidth=3, alpha=0.4)
+                axes.plot(elsewhere.ours, y, "o", color="0.45", fillstyle="none", label="elsewhere" if not y else None)
+                axes.plot(there.ours, y, "o", color=BLUE, label="where it holds" if not y else None)
+                told.append(f"{NAMES[row]}, {name} {with_interval(there)}, elsewhere {signed(elsewhere.ours)}")
+            axes.set(title=f"{name} ({int(found[name].sum())})", ylim=(len(rows) - 0.5, -0.5))
+            axes.grid(axis="y", visible=False)
+        panels[0, 0].set_yticks(range(len(rows)), [NAMES[row] for row in rows], fontsize="small")
+        panels[1, 0].tick_params("y", labelsize="small")
+        figure.supxlabel("gain in mAP over the plain baseline (points)", fontsize="medium")
+        handles, labels = panels[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize="small")
+    return figure, f"Gains over the plain baseline in points, by condition. {'; '.join(told)}."
+
+
+# ------------------------------------------------------------------------------------------------------ where they look
+
+
+def focused(runs: Runs, rows: Sequence[str]) -> dict[str, Record]:
+    """Of some rows, the first record that says where its features come from."""
+    return {row: record for row in rows for record in runs.get(row, ())[:1] if "focus" in record.tables}
+
+
+def energies(record: Record) -> pd.DataFrame:
+    """How much of each feature's map lies on each segment, a share: a row per feature, a column per segment.
+
+    Over the queries that show the segment; over all of them, where they do not they have none.
+    """
+    focus = record.table("focus").query("measure == 'energy'")
+    shown = focus["images"] / focus["images"].max()
+    table = focus.assign(share=focus["map"] * shown).pivot(index="feature", columns="segment", values="share").fillna(0)
+    table["luggage"] = table["person"] - table[list(BODY)].sum(axis=1)
+    return table[list(COLOURS)]
+
+
+def parts_chart(found: Mapping[str, Record]) -> Drawing:
+    """What lies under each stripe, part or region, averaged over the queries: a bar each, a panel per system."""
+    if not found:
+        return notice("None of the systems that divide a picture has been measured yet.")
+    told = []
+    with style():
+        tables = {row: energies(record) for row, record in found.items()}
+        heights = [len(table) for table in tables.values()]
+        figure, panels = plt.subplots(
+            len(tables), figsize=(WIDTH, 0.8 + 0.5 * len(tables) + 0.27 * sum(heights)), sharex=True,
+            gridspec_kw={"height_ratios": heights}, squeeze=False, layout="constrained",
+        )  # fmt: skip
+        for axes, (row, table) in zip(panels[:, 0], tables.items(), strict=True):
+            left = np.zeros(len(table))
+            for segment, colour in COLOURS.items():
+                width = 100 * table[segment].to_numpy()
+                axes.barh(table.index, width, left=left, color=colour, height=0.75)
+                left += width
+            axes.set(title=NAMES[row], yticks=list(table.index), ylim=(len(table) + 0.5, 0.5))
+            axes.grid(axis="y", visible=False)
+            for feature, shares in table.iterrows():
+                most = listed([f"{name} {100 * share:.0f} %" for name, share in shares.items() if share >= 0.05])
+                told.append(f"{NAMES[row]} {feature}: {most}")
+        panels[-1, 0].set(xlabel="share of the map (%)", xlim=(0, 100))
+        handles = [Patch(color=colour, label=segment) for segment, colour in COLOURS.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize="small")
+    return figure, f"Stacked bars, what lies under each part. {'; '.join(told)}."
+
+
+def person_table(found: Mapping[str, Record]) -> pd.DataFrame:
+    """A line per system and measure: how much better its one map lies on the person than maps that know nothing."""
+    lines = []
+    for row, record in found.items():
+        focus = record.table("focus").query("segment == 'person'")
+        for _, line in focus.iterrows():
+            over = {
+                f"Over {kind}": with_interval(
+                    Estimate(*(100 * line[f"over {kind}{end}"] for end in ("", " low", " high")))
+                )
+                for kind in ("random", "centre")
+            }
+            lines.append({"System": NAMES[row], "Measure": line["measure"], "Map": number(100 * line["map"], 1)} | over)
+    return pd.DataFrame(lines, columns=["System", "Measure", "Map", "Over random", "Over centre"])
+
+
+def visibility_table(found: Mapping[str, Record], dataset: Dataset | None) -> pd.DataFrame:
+    """A line per region of VPM: its share of a picture, and how that differs where something stands in front of it."""
+    lines = []
+    for record in found.values():
+        if dataset is None:
+            break
+        shares = 100 * record.table("shares").set_index("query")
+        hidden = hidden_stripes(dataset, len(shares.columns)).loc[shares.index] > HIDDEN
+        for region in map(str, shares):
+            there, elsewhere = shares[region][hidden[region]], shares[region][~hidden[region]]
+            line = {"Region": region, "Share of the picture (%)": number(elsewhere.mean(), 1), "Hidden in": len(there)}
+            lines.append(line | {"Change there (points)": with_interval(apart(there, elsewhere))})
+    return pd.DataFrame(lines, columns=["Region", "Share of the picture (%)", "Hidden in", "Change there (points)"])
+
+
+def hidden_stripes(dataset: Dataset, stripes: int) -> pd.DataFrame:
+    """Of each of so many equal stripes of every query, the share that an occluder covers; columns from "1"."""
+    paths = dataset.query.paths
+    covered = showing(torch.stack([part_map(path) for path in paths]), ["occluder"])  # (N, H, W)
+    shares = F.adaptive_avg_pool2d(covered[:, None].float(), (stripes, 1)).flatten(1)
+    names = pd.Index([path.name for path in paths], name="query")
+    return pd.DataFrame(shares.numpy(), index=names, columns=[str(stripe + 1) for stripe in range(stripes)])

@@ -1,0 +1,129 @@
+"""Who fails on which queries, and where systems look: from made-up records, and from pictures of the renderer."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reidkit.data import Dataset, load_dataset
+from reidkit.data.conditions import CONDITIONS
+from reidkit.data.part_maps import part_map
+from reidkit.data.synthped import PARTS
+from reidkit.focus import SEGMENTS
+from reidkit.profile import Profile
+from reidkit.records import Record
+from reidkit.report.chapters import hard_cases as shown
+from tests.report.conftest import MakeRecord, check_page
+
+
+@pytest.fixture
+def found(make_record: MakeRecord) -> pd.DataFrame:
+    """The first half of the queries are occluded, nobody is in the dark, and so on."""
+    names = make_record().queries["query"]
+    columns = {name: np.zeros(len(names), dtype=bool) for name in CONDITIONS}
+    columns["occluded"][: len(names) // 2] = True
+    columns["from behind"][::2] = True
+    return pd.DataFrame(columns, index=pd.Index(names, name="query"))
+
+
+def worse(record: Record, queries: slice, by: float) -> Record:
+    """The record as if some of its queries had gone worse."""
+    precision = record.queries["average_precision"].to_numpy().copy()
+    precision[queries] = (precision[queries] - by).clip(min=0)
+    record.tables["queries"] = record.queries.assign(average_precision=precision)
+    record.metrics["mAP"] = float(np.nanmean(precision))
+    return record
+
+
+def focusing(record: Record, shares: pd.DataFrame) -> Record:
+    """The record as if its two features lay on the head and on everything else, three to one."""
+    rows = []
+    for feature, head in ((1, 0.75), (2, 0.25)):
+        for segment in SEGMENTS:
+            energy = {"head": head, "person": head, "background": 1 - head}.get(segment, 0.0)
+            for measure in ("pointing", "energy", "iou"):
+                row = {"feature": feature, "segment": segment, "measure": measure, "images": 10, "map": energy}
+                rows.append(
+                    row | {f"over {kind}{end}": 0.1 for kind in ("random", "centre") for end in ("", " low", " high")}
+                )
+    record.tables.update(focus=pd.DataFrame(rows), shares=shares)
+    return record
+
+
+def test_a_condition_costs_what_the_baseline_lacks_there(make_record: MakeRecord, found: pd.DataFrame) -> None:
+    runs = {"none/ce": [worse(make_record(), slice(0, 100), 0.3)]}
+    table = shown.conditions_table(found, runs).set_index("Condition")
+    precision = 100 * runs["none/ce"][0].queries["average_precision"]
+    assert table.loc["occluded", "Queries"] == 100
+    assert table.loc["occluded", "mAP there"] == f"{precision[1:100].mean():.1f}"
+    assert table.loc["occluded", "elsewhere"] == f"{precision[100:].mean():.1f}"
+    assert table.loc["occluded", "Difference"].startswith("−2")
+    assert table.loc["dark", ["Queries", "mAP there", "Difference"]].tolist() == [0, "–", "–"]
+
+
+def test_two_groups_are_apart_by_their_means_with_an_interval_over_both() -> None:
+    generator = np.random.default_rng(0)
+    one, other = (pd.Series(generator.normal(mean, 5, size)) for mean, size in ((50.0, 40), (60.0, 300)))
+    estimate = shown.apart(one, other)
+    assert estimate.ours == pytest.approx(one.mean() - other.mean())
+    error = 1.96 * np.hypot(one.std() / 40**0.5, other.std() / 300**0.5)
+    assert (estimate.high - estimate.low) / 2 == pytest.approx(error, rel=0.1)
+    assert np.isnan(shown.apart(one, other[:0]).ours)
+
+
+def test_gains_are_drawn_for_the_queries_of_each_condition(make_record: MakeRecord, found: pd.DataFrame) -> None:
+    runs = {"none/ce": [make_record()], "pcb": [worse(make_record(), slice(0, 100), 0.2)]}
+    figure, alt = shown.gains_chart(found, runs)
+    check_page(figure)
+    assert "PCB, occluded −" in alt
+    assert "elsewhere +0.00" in alt
+    assert "PCB, dark –, elsewhere −" in alt  # no query is dark
+    assert shown.gains_chart(found, {})[1] == "None of the compared systems has been run yet."
+    assert "reidkit data render" in shown.gains_chart(found[:0], runs)[1]
+
+
+def test_what_lies_under_a_part_adds_up(make_record: MakeRecord) -> None:
+    record = focusing(make_record(), pd.DataFrame())
+    energies = shown.energies(record)
+    assert energies.loc[1].to_dict() == pytest.approx(
+        {"head": 0.75, "upper": 0, "lower": 0, "shoes": 0, "luggage": 0, "occluder": 0, "background": 0.25}
+    )
+    figure, alt = shown.parts_chart({"pcb": record})
+    check_page(figure)
+    assert "PCB 1: head 75 % and background 25 %; PCB 2: head 25 %" in alt
+    person = shown.person_table({"pan": record})
+    assert person["Map"].tolist()[:3] == ["75.0"] * 3
+    assert person["Over centre"].tolist()[0].startswith("+10.00 [")
+    assert shown.person_table({}).empty
+
+
+@pytest.fixture
+def dataset(synthped: Path) -> Dataset:
+    return load_dataset("synthped", synthped)
+
+
+def test_a_stripe_is_hidden_where_an_occluder_covers_it(dataset: Dataset) -> None:
+    hidden = shown.hidden_stripes(dataset, 4)
+    for path in dataset.query.paths:
+        covered = part_map(path) == PARTS["occluder"]  # (128, 64)
+        expected = [covered[32 * k : 32 * (k + 1)].float().mean().item() for k in range(4)]
+        assert hidden.loc[path.name].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_visibility_is_told_by_region(make_record: MakeRecord, dataset: Dataset) -> None:
+    names = [path.name for path in dataset.query.paths]
+    shares = pd.DataFrame({"query": names, "1": 0.2, "2": 0.8})
+    table = shown.visibility_table({"vpm": focusing(make_record(), shares)}, dataset)
+    assert table["Region"].tolist() == ["1", "2"]
+    assert table["Share of the picture (%)"].tolist() == ["20.0", "80.0"]
+    assert table["Hidden in"].tolist() == (shown.hidden_stripes(dataset, 2) > shown.HIDDEN).sum().tolist()
+    assert shown.visibility_table({}, dataset).empty
+
+
+def test_a_book_of_other_data_renders_nothing_for_this_page(build: Path) -> None:
+    compared, book = Profile.read("synthped-compared"), Profile.read("smoke")
+    assert shown.data_of(compared, book, {}) is None
+    assert not compared.config("none/ce").root.exists()
+    assert shown.conditions_of(None).columns.tolist() == list(CONDITIONS)
+    assert shown.conditions_table(shown.conditions_of(None), {})["Difference"].tolist() == ["–"] * 4
