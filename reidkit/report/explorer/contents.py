@@ -213,7 +213,7 @@ def _setting(data: int, experiments: Sequence[Experiment], keys: Sequence[str]) 
         named = [(experiment.label(row), [of[row]]) for row in rest]
         if experiment.grid and rest:
             tables.append(_table(f"{system.title}: controls", named))
-        elif len(rest) > 2:
+        elif sum(system.varied(row) is None for row in rest) > 2:
             tables.append(_table(system.title, named))
         else:  # a table of its own would be a line or two
             others += [(system.title if row == rest[0] else f"{system.title}: {row}", [of[row]]) for row in rest]

@@ -1,7 +1,8 @@
 """What there is to explore: a system's rows under one profile, beside what its paper prints of them."""
 
 import itertools
-from collections.abc import Container, Iterator
+import re
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,7 +36,7 @@ class Experiment:
     @property
     def slug(self) -> str:
         """The name as a part of a label."""
-        return "-".join((*self.system.title.lower().split(), self.profile.profile)).replace(".", "-").replace("_", "-")
+        return re.sub(r"[^a-z0-9]+", "-", f"{self.system.name} {self.profile.profile}".lower()).strip("-")
 
     @property
     def grid(self) -> tuple[str, ...]:
@@ -112,14 +113,22 @@ class Experiment:
 def experiments(profile: Profile) -> list[Experiment]:
     """What there is to explore of a profile: every system that ranks on its data and on its companion's.
 
-    Then what is published of other profiles, so that any of it can be compared with the rest.
+    Then what is published of other profiles, so that any of it can be compared with the rest; a run that several of
+    them have is one of that with the most rows.
     """
-    plans = {plan.profile: plan for plan in (profile, profile.other()) if plan}
-    plans |= {plan.profile: plan for plan in _published() if plan.profile not in plans}
+    own = {plan.profile: plan for plan in (profile, profile.other()) if plan}
+    others = [plan for plan in _published() if plan.profile not in own]
     ranking = [system for system in SYSTEMS.values() if system.ranks]
-    found = [Experiment(system, plan) for plan in plans.values() for system in ranking if plan.rows(system.name)]
-    own = {plan.profile for plan in (profile, profile.other()) if plan}
-    return [e for e in found if e.profile.profile in own or any(e.records.values())]
+    pairs = [(system, plan) for plan in [*own.values(), *others] for system in ranking if plan.rows(system.name)]
+    pairs.sort(key=lambda pair: 0 if pair[1].profile in own else 1 / len(pair[1].rows(pair[0].name)))
+    offered: set[str] = set()
+    chosen = []
+    for experiment in (Experiment(system, plan) for system, plan in pairs):
+        names = {record.name for records in experiment.records.values() for record in records}
+        if experiment.profile.profile in own or names - offered:
+            chosen.append(experiment)
+            offered |= names
+    return chosen
 
 
 def _published() -> Iterator[Profile]:
@@ -129,6 +138,11 @@ def _published() -> Iterator[Profile]:
         names = (config.name for config in plan.configs() if SYSTEMS[config.system].ranks)
         if not plan.validation_identities and any((record_roots()[1] / n / "record.json").is_file() for n in names):
             yield plan
+
+
+def tabled(found: Sequence[Experiment]) -> list[Experiment]:
+    """Those with a table of their own: systems of which more than one row was run, or is printed."""
+    return [e for e in found if sum(bool(records or e.printed(row)) for row, records in e.records.items()) > 1]
 
 
 def overview(experiment: Experiment, linked: Container[str]) -> NumberedTable:

@@ -95,6 +95,11 @@ def test_there_is_an_experiment_for_each_system_and_what_is_published_of_others(
     for experiment in found[3:]:
         assert any(experiment.records.values())
         assert not experiment.profile.validation_identities
+    runs = [{r.name for records in e.records.values() for r in records} for e in found]
+    assert all(of - set().union(*runs[:n]) for n, of in enumerate(runs) if n > 2)  # none only repeats what others have
+    assert all(re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", Experiment(s, found[0].profile).slug) for s in SYSTEMS.values())
+    assert {e.slug for e in of_profile.tabled(found)} >= {"joint-loss-synthped", "san-gal-synthped"}
+    assert "bfe" not in {e.system.name for e in of_profile.tabled(found)}  # it has one row
     with pytest.raises(ValueError, match="no experiment"):
         contents([])
 
@@ -212,7 +217,12 @@ def test_no_table_stands_for_a_system_of_one_or_two_rows() -> None:
         experiment.__dict__["records"] = {row: [] for row in experiment.rows}
     (setting,) = contents(chosen)["settings"]
     assert [table["title"] for table in setting["tables"]][-1] == "Compared systems"
-    assert [line["title"] for line in setting["tables"][-1]["lines"]] == ["PCB", "PCB: pcb+rpp", "OSNet"]
+    assert [line["title"] for line in setting["tables"][-1]["lines"]] == [
+        "PCB",
+        "PCB: pcb+rpp",
+        "PCB: pcb/one-stripe",
+        "OSNet",
+    ]
 
 
 def test_cmc_against_a_naive_loop(make_record: MakeRecord) -> None:
