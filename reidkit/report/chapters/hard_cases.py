@@ -17,13 +17,21 @@ from reidkit.profile import Profile
 from reidkit.records import Record
 from reidkit.report.chapters.comparison import NAMES
 from reidkit.report.differences import with_interval
-from reidkit.report.rows import QUERIES, Estimate, Runs, difference, query_scores, score
+from reidkit.report.rows import QUERIES, Estimate, Runs, difference, query_scores, same_seeds, score
 from reidkit.report.style import BLUE, PALETTE, WIDTH, Drawing, notice, style
 from reidkit.report.words import listed, number, signed
 from reidkit.runs import check_data, open_dataset
 
 BASE = "none/ce"
 PARTS = ("pcb", "pcb+rpp", "vpm")  # the systems that divide a picture
+MADE_FOR = (
+    ("pan", "badly framed"),
+    ("aligned-reid", "badly framed"),
+    ("pcb+rpp", "badly framed"),
+    ("vpm", "occluded"),
+    ("bfe", "occluded"),
+    ("spreid", "occluded"),
+)
 HIDDEN = 0.25  # of a region, from which it counts as hidden
 SINGLE = ("aanet", "pan")  # those that look at one place of it
 COLOURS = {**dict(zip(BODY, PALETTE, strict=False)), "luggage": PALETTE[4], "occluder": "0.2", "background": "0.8"}
@@ -118,6 +126,41 @@ def gains_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize="small")
     return figure, f"Gains over the plain baseline in points, by condition. {'; '.join(told)}."
+
+
+def answer(found: pd.DataFrame, runs: Runs) -> str:
+    """What each condition does to the plain baseline, in a sentence for each kind."""
+    gaps = {name: apart(*(baseline(runs, among) for among in sides(found, name))) for name in CONDITIONS}
+    kinds = {
+        "Queries lose where they are ": [name for name, gap in gaps.items() if gap.high < 0],
+        "They are no worse where they are ": [name for name, gap in gaps.items() if gap.low <= 0 <= gap.high],
+        "They are better where they are ": [name for name, gap in gaps.items() if gap.low > 0],
+    }
+    told = [
+        start + listed([f"*{name}* ({with_interval(gaps[name])} points)" for name in names]) + "."
+        for start, names in kinds.items()
+        if names
+    ]
+    return " ".join(told) or "The pictures of these runs are not on this machine, so there is nothing to tell."
+
+
+def purpose_table(found: pd.DataFrame, runs: Runs) -> pd.DataFrame:
+    """A line per system and the condition that it was made for: its gain over the baseline there, and elsewhere."""
+    lines = []
+    for row, name in MADE_FOR:
+        there, elsewhere = (gain(runs, row, among) for among in sides(found, name))
+        more = apart(*(query_gains(runs, row, among) for among in sides(found, name)))
+        line = {"System": NAMES[row], "Made for": name, "Gain there": signed(there.ours)}
+        lines.append(line | {"Elsewhere": signed(elsewhere.ours), "More there": with_interval(more)})
+    return pd.DataFrame(lines)
+
+
+def query_gains(runs: Runs, row: str, among: Collection[str]) -> "pd.Series[float]":
+    """What a row has over the baseline in some queries, one by one, mean over the seeds that both have."""
+    if not runs.get(row) or not runs.get(BASE):
+        return pd.Series(dtype=float)
+    ours, base = (query_scores(records, among)["mAP"] for records in same_seeds(runs[row], runs[BASE]))
+    return ours - base
 
 
 # ------------------------------------------------------------------------------------------------------ where they look
