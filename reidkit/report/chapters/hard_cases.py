@@ -214,7 +214,7 @@ def parts_chart(found: Mapping[str, Record]) -> Drawing:
 
 def person_table(found: Mapping[str, Record]) -> pd.DataFrame:
     """A line per system and measure: how much better its one map lies on the person than maps that know nothing."""
-    lines = []
+    lines = [{"System": NAMES[row], "Measure": "–"} for row in SINGLE if row not in found]
     for row, record in found.items():
         focus = record.table("focus").query("segment == 'person'")
         for _, line in focus.iterrows():
@@ -225,7 +225,7 @@ def person_table(found: Mapping[str, Record]) -> pd.DataFrame:
                 for kind in ("random", "centre")
             }
             lines.append({"System": NAMES[row], "Measure": line["measure"], "Map": number(100 * line["map"], 1)} | over)
-    return pd.DataFrame(lines, columns=["System", "Measure", "Map", "Over random", "Over centre"])
+    return pd.DataFrame(lines, columns=["System", "Measure", "Map", "Over random", "Over centre"]).fillna("–")
 
 
 def visibility_table(found: Mapping[str, Record], dataset: Dataset | None) -> pd.DataFrame:
@@ -240,7 +240,8 @@ def visibility_table(found: Mapping[str, Record], dataset: Dataset | None) -> pd
             there, elsewhere = shares[region][hidden[region]], shares[region][~hidden[region]]
             line = {"Region": region, "Share of the picture (%)": number(elsewhere.mean(), 1), "Hidden in": len(there)}
             lines.append(line | {"Change there (points)": with_interval(apart(there, elsewhere))})
-    return pd.DataFrame(lines, columns=["Region", "Share of the picture (%)", "Hidden in", "Change there (points)"])
+    columns = ["Region", "Share of the picture (%)", "Hidden in", "Change there (points)"]
+    return pd.DataFrame(lines or [dict.fromkeys(columns, "–")], columns=columns)
 
 
 def hidden_stripes(dataset: Dataset, stripes: int) -> pd.DataFrame:
