@@ -14,6 +14,7 @@ from reidkit.data.attributes import GROUPS
 from reidkit.data.synthped import PARTS
 from reidkit.profile import Profile
 from reidkit.records import Record
+from reidkit.report.differences import with_interval
 from reidkit.report.rows import Runs, difference, runs_of, score
 from reidkit.report.style import BLUE, WIDTH, Drawing, style
 from reidkit.report.tables import score_cell, seed_links
@@ -161,6 +162,17 @@ def answer(runs: Runs) -> str:
             f"method, {_counted(below)} clearly worse, and the rest cannot be told from it."
         )
     return text
+
+
+def stripes_in_words(runs: Runs) -> str:
+    """What PCB's stripes are worth over its own baseline, and what that lacks to the plain one, in a sentence."""
+    if not runs.get("pcb") or not runs.get("pcb/one-stripe"):
+        return "PCB has not been run with one stripe yet."
+    stripes, lacks = difference(runs, "pcb", "pcb/one-stripe"), difference(runs, "pcb/one-stripe", "none/ce")
+    return (
+        f"PCB's stripes are worth {with_interval(stripes)} points over PCB with one stripe, its article's own baseline. "
+        f"That one lies {with_interval(lacks)} from the plain baseline of this book."
+    )
 
 
 def _counted(names: list[str]) -> str:

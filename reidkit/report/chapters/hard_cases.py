@@ -214,7 +214,8 @@ def parts_chart(found: Mapping[str, Record]) -> Drawing:
 
 def person_table(found: Mapping[str, Record]) -> pd.DataFrame:
     """A line per system and measure: how much better its one map lies on the person than maps that know nothing."""
-    lines = [{"System": NAMES[row], "Measure": "–"} for row in SINGLE if row not in found]
+    columns = ["System", "Measure", "Map", "Over random", "Over centre"]
+    lines = [dict.fromkeys(columns, "–") | {"System": NAMES[row]} for row in SINGLE if row not in found]
     for row, record in found.items():
         focus = record.table("focus").query("segment == 'person'")
         for _, line in focus.iterrows():
@@ -225,7 +226,7 @@ def person_table(found: Mapping[str, Record]) -> pd.DataFrame:
                 for kind in ("random", "centre")
             }
             lines.append({"System": NAMES[row], "Measure": line["measure"], "Map": number(100 * line["map"], 1)} | over)
-    return pd.DataFrame(lines, columns=["System", "Measure", "Map", "Over random", "Over centre"]).fillna("–")
+    return pd.DataFrame(lines, columns=columns)
 
 
 def visibility_table(found: Mapping[str, Record], dataset: Dataset | None) -> pd.DataFrame:

@@ -58,3 +58,11 @@ def test_the_answer_names_who_is_clearly_better(make_record: MakeRecord) -> None
     better = runs | {"osnet": seeds("se", quality=0.9), "pcb": seeds("eca", quality=0.2)}
     assert "1 (OSNet) are clearly better than Li and Wang's method, 1 (PCB) clearly worse" in shown.answer(better)
     assert np.isfinite(shown.score(better, "osnet").ours)
+
+
+def test_stripes_are_compared_with_one(make_record: MakeRecord) -> None:
+    runs = {"none/ce": [make_record()], "pcb": [make_record("se", quality=0.7)]}
+    assert shown.stripes_in_words(runs) == "PCB has not been run with one stripe yet."
+    told = shown.stripes_in_words(runs | {"pcb/one-stripe": [make_record("eca", quality=0.3)]})
+    assert told.startswith("PCB's stripes are worth +")
+    assert "That one lies −" in told
