@@ -170,8 +170,8 @@ def stripes_in_words(runs: Runs) -> str:
         return "PCB has not been run with one stripe yet."
     stripes, lacks = difference(runs, "pcb", "pcb/one-stripe"), difference(runs, "pcb/one-stripe", "none/ce")
     return (
-        f"PCB's stripes are worth {with_interval(stripes)} points over PCB with one stripe, its article's own baseline. "
-        f"That one lies {with_interval(lacks)} from the plain baseline of this book."
+        f"PCB's stripes are worth {with_interval(stripes)} points over PCB with one stripe, its article's own "
+        f"baseline. That one lies {with_interval(lacks)} from the plain baseline of this book."
     )
 
 
