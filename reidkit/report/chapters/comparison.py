@@ -1,25 +1,27 @@
 """What book/comparison.md shows of the systems that the papers set themselves beside: what they are, cost and reach."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.ticker import LogLocator, NullLocator
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from reidkit.data.attributes import GROUPS
 from reidkit.data.synthped import PARTS
 from reidkit.profile import Profile
+from reidkit.published import SAN_GAL_OURS
 from reidkit.records import Record
 from reidkit.report.differences import with_interval
-from reidkit.report.rows import Runs, difference, runs_of, score
+from reidkit.report.rows import QUERIES, Estimate, Runs, difference, runs_of, score
 from reidkit.report.style import BLUE, WIDTH, Drawing, style
 from reidkit.report.tables import score_cell, seed_links
 from reidkit.report.words import listed, number
-from reidkit.systems import ROWS
+from reidkit.systems import ROWS, SYSTEMS
 from reidkit.systems.system import Classes
 
 
@@ -59,6 +61,7 @@ NAMES = {
     "none/ce": "plain, cross-entropy",
     "none/ce+tri": "plain, triplet loss",
     "cbam/ce+tri+cir": "Li and Wang",
+    SAN_GAL_OURS: "SAN-GAL",
     **OTHERS,
     "pcb/one-stripe": "PCB, one stripe",
 }  # of the rows that are compared
@@ -83,6 +86,8 @@ def cost(profile: Profile, row: str, identities: int = 751) -> tuple[float, floa
 
     Counted on the network itself, in evaluation mode, its classifiers included among the parameters.
     """
+    if row == SAN_GAL_OURS:
+        row = f"{row}/online"  # with the network that draws its heat maps
     system = ROWS[row]
     config = profile.config(row).from_scratch()
     network = system.build(config, Classes(identities, GROUPS["market_attribute"])).eval()
@@ -131,21 +136,35 @@ def cost_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
         raise ValueError("none of the compared systems has been run")
     with style():
         figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
-        for system, work, of_row in points:
+        for _, work, of_row in points:
             axes.plot([work, work], [of_row.low, of_row.high], color=BLUE, linewidth=4, alpha=0.35)
             axes.plot(work, of_row.ours, "o", color=BLUE)
-            axes.annotate(
-                system, (work, of_row.ours), (7, 0), textcoords="offset points", va="center", fontsize="small"
-            )
-        axes.set(xlabel="multiply-adds of an image (millions)", ylabel="mAP (%)")
+        axes.set(xscale="log", xlabel="multiply-adds of an image (millions, logarithmic)", ylabel="mAP (%)")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(x=0.35)
+        low, high = axes.get_ylim()
+        for (system, work, _), height in zip(points, label_heights(points, (high - low) / 25), strict=True):
+            axes.annotate(system, (work, height), (7, 0), textcoords="offset points", va="center", fontsize="small")
     told = "; ".join(f"{system} {of_row.ours:.1f} at {work:.0f}" for system, work, of_row in points)
     return figure, f"Scatter of mAP over multiply-adds in millions. {told}."
 
 
+def label_heights(points: Sequence[tuple[str, float, Estimate]], apart: float) -> list[float]:
+    """Where to write the names of points at their mAP, so that those of about one cost are so far apart at least."""
+    heights = [of_row.ours for _, _, of_row in points]
+    order = sorted(range(len(points)), key=heights.__getitem__)
+    for place, one in enumerate(order):
+        near = [heights[other] for other in order[:place] if 0.5 < points[one][1] / points[other][1] < 2]
+        heights[one] = max([heights[one], *(height + apart for height in near)])
+    return heights
+
+
 def compared(profile: Profile) -> dict[str, list[Record]]:
-    """The finished records of all systems of a profile, by row."""
-    return {row: records for system in profile.systems for row, records in runs_of(profile, system).items()}
+    """The finished records of all systems of a profile that rank, by row."""
+    ranking = [system for system in profile.systems if SYSTEMS[system].ranks]
+    return {row: records for system in ranking for row, records in runs_of(profile, system).items()}
 
 
 def answer(runs: Runs) -> str:
@@ -155,12 +174,15 @@ def answer(runs: Runs) -> str:
     text = f"Of {len(NAMES)} rows {len(run)} have been run on SynthPed so far."
     if others and "cbam/ce+tri+cir" in run:
         gains = {row: difference(runs, row, "cbam/ce+tri+cir") for row in others}
-        above = [NAMES[row] for row, gain in gains.items() if gain.clear and gain.ours > 0]
-        below = [NAMES[row] for row, gain in gains.items() if gain.clear and gain.ours < 0]
+        above = [NAMES[row] for row, gain in gains.items() if gain.low > 0]
+        below = [NAMES[row] for row, gain in gains.items() if gain.high < 0]
+        known = all(gain.covers != QUERIES for gain in gains.values())
         text += (
-            f" Of the {len(others)} systems of other people, {_counted(above)} are clearly better than Li and Wang's "
-            f"method, {_counted(below)} clearly worse, and the rest cannot be told from it."
+            f" Of the {len(others)} systems of other people, {_counted(above)} are better than Li and Wang's method, "
+            f"{_counted(below)} worse, and the rest cannot be told from it."
         )
+        if not known:
+            text += " Most have one seed, so that this is of the queries alone, and no verdict yet."
     return text
 
 

@@ -7,7 +7,7 @@ from reidkit.profile import Profile
 from reidkit.published import JOINT_LOSS, SAN_GAL_TABLE_2
 from reidkit.records import Record
 from reidkit.report.chapters import comparison as shown
-from reidkit.report.rows import records_behind
+from reidkit.report.rows import Estimate, records_behind
 from reidkit.systems import ROWS, build_network
 from tests.report.conftest import MakeRecord, check_page
 
@@ -36,6 +36,13 @@ def test_the_cost_is_that_of_the_network(row: str) -> None:
     assert 1 < work < 100
 
 
+def test_guided_attention_costs_what_draws_its_maps() -> None:
+    profile = Profile.read("synthped-compared")
+    alone, guided = (shown.cost(profile, row, identities=10) for row in ("IDonly", "ID+attrAttention"))
+    assert guided[0] > 1.5 * alone[0]  # another network's weights
+    assert guided[1] > 5 * alone[1]  # a backward pass for each attribute
+
+
 def test_the_table_puts_the_best_first_and_the_chart_draws_what_was_run(make_record: MakeRecord) -> None:
     runs = {"none/ce": [make_record(quality=0.5)], "none/ce+tri": [make_record(loss="ce+tri", quality=0.8)]}
     found = shown.costs(Profile.read("synthped-compared"), ["none/ce", "none/ce+tri", "osnet"])
@@ -56,7 +63,11 @@ def test_the_answer_names_who_is_clearly_better(make_record: MakeRecord) -> None
     runs = {"cbam/ce+tri+cir": seeds("cbam", "ce+tri+cir", quality=0.5)}
     assert shown.answer(runs) == f"Of {len(shown.NAMES)} rows 1 have been run on SynthPed so far."
     better = runs | {"osnet": seeds("se", quality=0.9), "pcb": seeds("eca", quality=0.2)}
-    assert "1 (OSNet) are clearly better than Li and Wang's method, 1 (PCB) clearly worse" in shown.answer(better)
+    told = shown.answer(better)
+    assert "1 (OSNet) are better than Li and Wang's method, 1 (PCB) worse" in told
+    assert "no verdict" not in told
+    alone = {row: records[:1] for row, records in better.items()}
+    assert shown.answer(alone).endswith("this is of the queries alone, and no verdict yet.")
     assert np.isfinite(shown.score(better, "osnet").ours)
 
 
@@ -66,3 +77,13 @@ def test_stripes_are_compared_with_one(make_record: MakeRecord) -> None:
     told = shown.stripes_in_words(runs | {"pcb/one-stripe": [make_record("eca", quality=0.3)]})
     assert told.startswith("PCB's stripes are worth +")
     assert "That one lies −" in told
+
+
+def test_names_of_points_do_not_lie_on_one_another() -> None:
+    points = [
+        ("a", 17.0, Estimate(60)),
+        ("b", 18.0, Estimate(60.5)),
+        ("c", 17.0, Estimate(70)),
+        ("d", 99, Estimate(60)),
+    ]
+    assert shown.label_heights(points, 2) == [60, 62, 70, 60]
