@@ -177,9 +177,10 @@ def answer(runs: Runs) -> str:
         above = [NAMES[row] for row, gain in gains.items() if gain.low > 0]
         below = [NAMES[row] for row, gain in gains.items() if gain.high < 0]
         known = all(gain.covers != QUERIES for gain in gains.values())
+        rest = [NAMES[row] for row in others if NAMES[row] not in above + below]
         text += (
-            f" Of the {len(others)} systems of other people, {_counted(above)} are better than Li and Wang's method, "
-            f"{_counted(below)} worse, and the rest cannot be told from it."
+            f" Of other people's systems, better than Li and Wang's method: {listed(above) or 'none'}; worse: "
+            f"{listed(below) or 'none'}; not to be told from it: {listed(rest) or 'none'}."
         )
         if not known:
             text += " Most have one seed, so that this is of the queries alone, and no verdict yet."
@@ -195,7 +196,3 @@ def stripes_in_words(runs: Runs) -> str:
         f"PCB's stripes are worth {with_interval(stripes)} points over PCB with one stripe, its article's own "
         f"baseline. That one lies {with_interval(lacks)} from the plain baseline of this book."
     )
-
-
-def _counted(names: list[str]) -> str:
-    return f"{len(names)} ({listed(names)})" if names else "none"

@@ -64,7 +64,7 @@ def test_the_answer_names_who_is_clearly_better(make_record: MakeRecord) -> None
     assert shown.answer(runs) == f"Of {len(shown.NAMES)} rows 1 have been run on SynthPed so far."
     better = runs | {"osnet": seeds("se", quality=0.9), "pcb": seeds("eca", quality=0.2)}
     told = shown.answer(better)
-    assert "1 (OSNet) are better than Li and Wang's method, 1 (PCB) worse" in told
+    assert "better than Li and Wang's method: OSNet; worse: PCB; not to be told from it: none." in told
     assert "no verdict" not in told
     alone = {row: records[:1] for row, records in better.items()}
     assert shown.answer(alone).endswith("this is of the queries alone, and no verdict yet.")
