@@ -177,10 +177,10 @@ def answer(runs: Runs) -> str:
         above = [NAMES[row] for row, gain in gains.items() if gain.low > 0]
         below = [NAMES[row] for row, gain in gains.items() if gain.high < 0]
         known = all(gain.covers != QUERIES for gain in gains.values())
-        rest = [NAMES[row] for row in others if NAMES[row] not in above + below]
+        rest, none = [NAMES[row] for row in others if NAMES[row] not in above + below], ["none"]
         text += (
-            f" Of other people's systems, better than Li and Wang's method: {listed(above) or 'none'}; worse: "
-            f"{listed(below) or 'none'}; not to be told from it: {listed(rest) or 'none'}."
+            f" Of other people's systems, better than Li and Wang's method: {listed(above or none)}; worse: "
+            f"{listed(below or none)}; not to be told from it: {listed(rest or none)}."
         )
         if not known:
             text += " Most have one seed, so that this is of the queries alone, and no verdict yet."
