@@ -1,5 +1,6 @@
 """What book/comparison.md shows of the systems that the papers set themselves beside: what they are, cost and reach."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from reidkit.data.synthped import PARTS
 from reidkit.profile import Profile
 from reidkit.published import SAN_GAL_OURS
 from reidkit.records import Record
+from reidkit.report.chapters.looking import frozen_gain
 from reidkit.report.differences import with_interval
 from reidkit.report.rows import QUERIES, Estimate, Runs, difference, runs_of, score
 from reidkit.report.style import BLUE, WIDTH, Drawing, style
@@ -185,6 +187,26 @@ def answer(runs: Runs) -> str:
         if not known:
             text += " Most have one seed, so that this is of the queries alone, and no verdict yet."
     return text
+
+
+def ianet_in_words(runs: Runs) -> str:
+    """How far the spatial weights of IANet, as published, are from uniform, and what it is worth."""
+    records = [record for record in runs.get("ianet", ()) if "attention" in record.tables]
+    if not records:
+        return "IANet has not been run yet."
+    places = pd.concat([record.table("attention").query("weighs == 'places'") for record in records])
+    within, between = (100 * places[side] for side in ("within", "between"))
+    gain = with_interval(difference(runs, "ianet", "none/ce+tri"))
+    text = (
+        f"Trained on SynthPed, its spatial weights differ by {within.min():.1f} to {within.max():.1f} % of their mean "
+        f"from place to place, and by {between.min():.1f} to {between.max():.1f} % from picture to picture. Its gain "
+        f"over the plain baseline with triplet loss is {gain} points; to hold all its weights, of places and of "
+        f"channels, at their means adds {with_interval(frozen_gain(records))}"
+    )
+    normalised = difference(runs, "ianet/normalised", "ianet")
+    if math.isnan(normalised.ours):
+        return text + "."
+    return text + f"; the sum in place of the second softmax changes {with_interval(normalised)}."
 
 
 def stripes_in_words(runs: Runs) -> str:

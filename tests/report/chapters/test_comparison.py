@@ -1,6 +1,7 @@
 """The compared systems as their chapter shows them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from reidkit.profile import Profile
@@ -87,3 +88,16 @@ def test_names_of_points_do_not_lie_on_one_another() -> None:
         ("d", 99, Estimate(60)),
     ]
     assert shown.label_heights(points, 2) == [60, 62, 70, 60]
+
+
+def test_ianets_weights_are_told_as_they_were_measured(make_record: MakeRecord) -> None:
+    record = make_record("se", quality=0.7)
+    weights = {"module": ["a", "b", "c"], "weighs": ["places", "channels", "places"], "mean": 0.1}
+    record.tables["attention"] = pd.DataFrame({**weights, "within": [0.01, 4, 0.02], "between": [0.001, 7, 0.002]})
+    record.tables["frozen"] = record.queries[["query", "average_precision", "first_match_rank"]]
+    runs = {"ianet": [record], "none/ce+tri": [make_record(loss="ce+tri")]}
+    told = shown.ianet_in_words(runs)
+    assert "differ by 1.0 to 2.0 % of their mean from place to place, and by 0.1 to 0.2 % from picture" in told
+    assert told.endswith("adds +0.00 [+0.0 to +0.0].")
+    assert "; the sum in place" in shown.ianet_in_words(runs | {"ianet/normalised": [make_record("eca")]})
+    assert shown.ianet_in_words({}) == "IANet has not been run yet."
