@@ -192,6 +192,7 @@ class Configuration(Settings):
     """One run: a row of a system with a seed. Its name ends in a hash of everything that decides its numbers."""
 
     system: ClassVar[str]  # which of `reidkit.systems.SYSTEMS`
+    told_by_hash: ClassVar[bool] = True  # whether the hash of a run's name tells its system; three are older than that
     ranked_by: ClassVar[Literal["cosine", "euclidean"]] = "cosine"  # how its embeddings are compared
 
     seed: Seed = Field(0, description="of the first weights, the batches and the augmentation")
@@ -260,7 +261,8 @@ class Configuration(Settings):
     @property
     def name(self) -> str:
         # Defaults stay out of the hash: a new parameter whose default changes nothing leaves old records their names.
-        text = json.dumps(self._determinants(exclude_defaults=True), sort_keys=True)
+        told = self._determinants(exclude_defaults=True) | ({"system": self.system} if self.told_by_hash else {})
+        text = json.dumps(told, sort_keys=True)
         return "-".join((*self.title, hashlib.sha256(text.encode()).hexdigest()[:8]))
 
 

@@ -16,6 +16,12 @@ from reidkit.runs import configuration_of
 from reidkit.settings import ParameterError, files_checksum
 
 
+def test_the_short_names_of_a_profile_are_of_one_run_each() -> None:
+    compared = Profile.read("synthped-compared")
+    names = [run.config.name for run in compared.planned()]
+    assert len({name[-8:] for name in names}) == len(names)
+
+
 def test_published_records_keep_their_names() -> None:
     """Whatever becomes of the code: a record is found by the name that its configuration has."""
     published = read_records(record_roots()[1])

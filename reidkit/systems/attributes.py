@@ -48,6 +48,7 @@ class AttributeConfig(SanGalTraining):
     """One run of the attribute network."""
 
     system = "attributes"
+    told_by_hash = False
 
     epochs: int = Field(10, ge=1, description="the epochs for which the paper keeps its pre-training head")
 

@@ -45,6 +45,7 @@ class RunConfig(Configuration):
     """One run of the joint-loss paper: a cell of its ablation, a seed, and the settings."""
 
     system = "joint-loss"
+    told_by_hash = False
 
     attention: str = Field("none", description="the module in the residual blocks, of `reidkit.models.ATTENTION`")
     loss: str = Field("ce", description="ce: cross-entropy; +tri: triplet loss beside it; +cir: circle classifier")

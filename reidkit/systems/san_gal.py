@@ -55,6 +55,7 @@ class SanGalConfig(SanGalTraining):
     """One run of a row of SAN-GAL's Table 1, in one of the readings of its text. Literal readings are the default."""
 
     system = "san-gal"
+    told_by_hash = False
 
     epochs: int = Field(20, ge=1, description="passes over the training images")
 
