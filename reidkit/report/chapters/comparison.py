@@ -66,6 +66,7 @@ NAMES = {
     SAN_GAL_OURS: "SAN-GAL",
     **OTHERS,
     "pcb/one-stripe": "PCB, one stripe",
+    "circle": "ResNet-50, circle loss",
 }  # of the rows that are compared
 
 
