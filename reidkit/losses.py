@@ -82,6 +82,18 @@ def hardest_pairs(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Ten
     return farthest, nearest, positive.any(1) & negative.any(1)
 
 
+def batch_hard(distances: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
+    """Mean over anchors of max(0, m + D(a, p) - D(a, n)), the hardest pairs of distances that a system has of its own.
+
+    Distances (N, N) of anchors and others, and which pairs are positive and negative, both (N, N) booleans.
+    """
+    farthest = torch.where(positive, distances, -torch.inf).amax(1)
+    nearest = torch.where(negative, distances, torch.inf).amin(1)
+    valid = positive.any(1) & negative.any(1)
+    difference = torch.where(valid, farthest - nearest, 0)
+    return mean_over(valid, F.relu(difference + margin))
+
+
 class CircleLoss(nn.Module):
     """The pairwise circle loss (Sun et al., CVPR 2020, Eq. 5 and 6) on cosine similarities, mean over anchors.
 

@@ -19,9 +19,11 @@ from reidkit.losses import (
     JointLoss,
     UnifiedLoss,
     attribute_loss,
+    batch_hard,
     binary_cross_entropy_eq1,
     complete_anchors,
     hardest_distances,
+    pair_masks,
     triplet_loss_without_hinge,
 )
 
@@ -104,6 +106,16 @@ def test_batch_hard_triplet_is_the_loop(batch: tuple[int, int, int, int], margin
     ours, loops = BatchHardTripletLoss(margin)(features, labels), triplet_by_loops(features, labels, margin)
     torch.testing.assert_close(ours, loops)
     torch.testing.assert_close(gradient(ours, features), gradient(loops, features))
+
+
+@settings(max_examples=20, deadline=None)
+@given(batches, st.floats(0, 2))
+def test_of_euclidean_distances_batch_hard_is_the_triplet_loss(batch: tuple[int, int, int, int], margin: float) -> None:
+    features, labels = draw(batch)
+    distances = torch.linalg.vector_norm(features[:, None] - features, dim=2)
+    ours, expected = batch_hard(distances, *pair_masks(labels), margin), BatchHardTripletLoss(margin)(features, labels)
+    torch.testing.assert_close(ours, expected)
+    torch.testing.assert_close(gradient(ours, features), gradient(expected, features))
 
 
 @settings(max_examples=20, deadline=None)

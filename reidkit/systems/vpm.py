@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reidkit.evaluation.ranking import Metric
-from reidkit.losses import mean_over, pair_masks
+from reidkit.losses import batch_hard, pair_masks
 from reidkit.models.backbone import ResNet50, scaled
 from reidkit.models.heads import LinearClassifier
 from reidkit.settings import Configuration
@@ -146,11 +146,7 @@ class VPM(Model):
         distances = region_distances(regions, regions)  # (N, N)
         together = shown @ shown.T > 0  # pairs that show a region in common
         positive, negative = (mask & together for mask in pair_masks(labels))
-        farthest = torch.where(positive, distances, -torch.inf).amax(1)
-        nearest = torch.where(negative, distances, torch.inf).amin(1)
-        valid = positive.any(1) & negative.any(1)
-        difference = torch.where(valid, farthest - nearest, 0)
-        triplet = mean_over(valid, F.relu(difference + self.margin))
+        triplet = batch_hard(distances, positive, negative, self.margin)
 
         terms = {"regions": located, "cross-entropy": identified, "triplet": triplet}
         logits = (output.logits * shown.unsqueeze(2)).sum(1)
