@@ -24,6 +24,9 @@ _FILES = (
     "aanet",
     "spreid",
     "dare",
+    "dpfl",
+    "gp_reid",
+    "duatm",
 )
 SYSTEMS: dict[str, System] = {
     system.name: system for system in (import_module(f"{__name__}.{file}").SYSTEM for file in _FILES)

@@ -16,6 +16,7 @@ from reidkit.data.part_maps import PartMaps
 from reidkit.data.resident import Draw, ResidentImages
 from reidkit.data.samplers import IdentitySampler
 from reidkit.data.synthped import PARTS
+from reidkit.models.backbone import ResNet50
 from reidkit.models.pooling import stripes
 from reidkit.profile import Profile
 from reidkit.runs import run
@@ -26,6 +27,9 @@ from reidkit.systems.bfe import BFE, BFEConfig, drop_stripe
 from reidkit.systems.circle import MGN, CircleConfig
 from reidkit.systems.circle import build as build_circle
 from reidkit.systems.dare import DaRe, DaReConfig
+from reidkit.systems.dpfl import consensus_loss
+from reidkit.systems.duatm import DuATMConfig, decorrelation_loss, refine, sequence_distances
+from reidkit.systems.gp_reid import GPReIDConfig, squared_triplet_loss
 from reidkit.systems.ianet import ChannelIA, IANet, IANetConfig, SpatialIA
 from reidkit.systems.osnet import OSNet, OSNetConfig
 from reidkit.systems.pan import sample
@@ -100,12 +104,12 @@ def test_four_people_are_learnt_by_heart(row: str) -> None:
         optimizer.zero_grad()
         terms["total"].backward()
         optimizer.step()
-    assert terms.get("accuracy", 1) > 0.9  # DaRe classifies nothing
+    assert terms.get("accuracy", 1) > 0.9  # DaRe and GP-reid's last stage classify nothing
     assert sum(totals[-3:]) < 0.7 * sum(totals[:3])
 
 
 @pytest.mark.usefixtures("one_block_a_stage")
-@pytest.mark.parametrize("row", ["pcb+rpp", "svdnet", "pan"])
+@pytest.mark.parametrize("row", ["pcb+rpp", "svdnet", "pan", "gp-reid"])
 def test_a_run_is_resumed_across_the_border_of_a_stage(row: str, tmp_path: Path) -> None:
     settings = Settings(image_height=32, image_width=16, epochs=10, batch_size=8, learning_rate=1e-3, warmup_epochs=1)
     labels = torch.arange(16) // 4
@@ -154,6 +158,23 @@ def test_full_networks_have_the_published_number_of_parameters(network: object, 
     with torch.device("meta"):
         count = sum(parameter.numel() for parameter in network().parameters())
     assert count / 1e6 == pytest.approx(millions, abs=0.005 if millions > 10 else 0.0001)
+
+
+@pytest.mark.usefixtures("one_block_a_stage")
+@pytest.mark.parametrize(
+    ("row", "heads"),
+    [
+        ("dpfl", 2 * (256 + 1) * 4 + (512 + 1) * 4),
+        ("gp-reid", (256 + 1) * 256 + (256 + 1) * 4),
+        ("duatm", (256 + 2) * 16 + (16 + 2) * 16 + (16 + 1) * 4),
+    ],
+)
+def test_beside_its_backbones_a_network_has_the_layers_that_it_names(row: str, heads: int) -> None:
+    network = small(row)
+    backbones = [module for module in network.modules() if isinstance(module, ResNet50)]
+    whole, *parts = (sum(p.numel() for p in module.parameters()) for module in (network, *backbones))
+    assert len(parts) == (2 if row == "dpfl" else 1)
+    assert whole - sum(parts) == heads
 
 
 def copied(source: nn.Module, target: nn.Module) -> None:
@@ -414,6 +435,89 @@ def test_dare_starts_with_the_mean_of_its_stages() -> None:
     network = small("dare").train()
     embeddings = network(torch.randn(4, 3, 64, 32)).embeddings
     torch.testing.assert_close(embeddings[:, 4], embeddings[:, :4].mean(1))  # equal weights at first
+
+
+def test_dpfls_branches_follow_the_consensus_and_not_it_them() -> None:
+    teacher = torch.tensor([[0.7, 0.2, 0.1]]).log().requires_grad_()
+    student = torch.tensor([[0.5, 0.3, 0.2]]).log().requires_grad_()
+    loss = consensus_loss(teacher, student)
+    assert loss.item() == pytest.approx(0.886941, abs=1e-6)
+    loss.backward()
+    torch.testing.assert_close(student.grad, torch.tensor([[0.5 - 0.7, 0.3 - 0.2, 0.2 - 0.1]]))
+    assert teacher.grad is None
+
+
+def test_dpfls_second_branch_sees_no_more_than_half_the_resolution() -> None:
+    network = small("dpfl").eval()
+    images = torch.randn(2, 3, 64, 32)
+    coarse = F.avg_pool2d(images, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    with torch.no_grad():
+        (fine, half), (other, same) = (network(x).chunk(2, 1) for x in (images, coarse))
+    torch.testing.assert_close(half, same, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(fine, other, rtol=1e-2)
+
+
+def test_gp_reids_triplets_are_of_squared_distances_of_unit_vectors() -> None:
+    features = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 3.0], [-1.0, 0.0]])  # at 0°, 90°, 45° and 180°
+    near, far = 2 - 2**0.5, 2 + 2**0.5  # of 45° and 135°, squared; of 90° it is 2
+    excess = (2 - near, 2 - near, far - near, far - 2)  # of an image's own person over the other one
+    expected = sum(0.1 + more for more in excess) / 4 / 2
+    assert squared_triplet_loss(features, torch.tensor([0, 0, 1, 1]), 0.1).item() == pytest.approx(expected)
+    assert GPReIDConfig().triplet_margin == 0.1
+
+
+def test_gp_reid_first_classifies_and_then_compares() -> None:
+    network = small("gp-reid").train()
+    given = batch(torch.randn(8, 3, 64, 32), LABELS)
+    first, second = network.stages()
+    for stage, minimised in ((first, "cross-entropy"), (second, "triplet")):
+        stage.enter()
+        terms = network.losses(given)
+        assert terms["total"] is terms[minimised]
+    network.zero_grad()
+    terms["total"].backward()
+    assert all(parameter.grad is None for parameter in network.classifier.parameters())
+    assert network.classifier not in second.learns
+    embedding = network.eval()(given.images)
+    torch.testing.assert_close(embedding.norm(dim=1), torch.ones(8))
+
+
+def test_duatms_distance_by_hand_and_place_by_place() -> None:
+    first, second = (refine(x, x) for x in torch.tensor([[[[1.0, 0], [0, 1]]], [[[0.0, 2], [1, 1]]]]))
+    assert sequence_distances(first, second).item() == pytest.approx(1.0)
+    assert sequence_distances(first, first).item() == pytest.approx(0, abs=1e-6)
+
+    values, queries = torch.randn(2, 3, 5, 4)  # three pictures of five places
+    expected = torch.zeros(3, 3)
+    for a, b in itertools.product(range(3), repeat=2):
+        for one, other in ((a, b), (b, a)):
+            for i in range(5):
+                own, aligned = ((values[k] @ queries[one, i]).softmax(0) @ values[k] for k in (one, other))
+                expected[a, b] += (own - aligned).norm() / 5 / 2
+    torch.testing.assert_close(sequence_distances(*[refine(values, queries)] * 2), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_duatm_ranks_by_that_distance_a_few_queries_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = small("duatm").eval()
+    with torch.no_grad():
+        query, gallery = (network(torch.randn(n, 3, 64, 32)) for n in (7, 5))
+        parts = [x.unflatten(1, (8, 32)) for x in (query, gallery)]  # 4×2 places, of 16 numbers twice
+    whole = sequence_distances(*(refine(x[..., :16], x[..., 16:]) for x in parts))
+    metric = DuATMConfig(width_multiplier=0.125).metric
+    assert callable(metric)
+    torch.testing.assert_close(metric(query, gallery), whole)
+    monkeypatch.setattr("reidkit.systems.duatm._AT_ONCE", 2 * 5 * 8 * 16)
+    torch.testing.assert_close(metric(query, gallery), whole)  # 2, 2, 2 and 1
+    torch.testing.assert_close(metric(gallery, query).T, whole)
+
+
+def test_duatms_decorrelation_is_the_mean_square_of_the_correlations() -> None:
+    values = torch.randn(3, 4, 5) * torch.tensor([1.0, 2, 3, 4, 5]) + 7
+    correlations = values.flatten(0, 1).T.corrcoef()
+    expected = correlations[~torch.eye(5, dtype=torch.bool)].square().mean()
+    torch.testing.assert_close(decorrelation_loss(values), expected)
+    values[..., 2] = 1.0  # correlated with nothing
+    assert decorrelation_loss(values.requires_grad_()).isfinite()
 
 
 def test_the_circle_classifier_has_its_authors_constants() -> None:
