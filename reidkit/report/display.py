@@ -28,7 +28,7 @@ LONGEST_ALT = 500  # characters that a picture's alternative text has at most
 MORE = " …: all of it in words below."
 _ROLE = re.compile(r"\{[\w:+-]+\}`([^`<]*?)(?: ?<[^`>]*>)?`")  # a role, with or without a text before its target
 _ONE = r"[-+−±]?\d[\d.,]*"
-_NUMBER = re.compile(rf"{_ONE}( to {_ONE})?( \(({_ONE} to {_ONE}|\w+)\))?|–?")  # a number, an interval, or nothing
+_NUMBER = re.compile(rf"{_ONE}( to {_ONE})?( \[{_ONE} to {_ONE}\]| \(\w+\))?|–?")  # a number, an interval, or nothing
 _MARKDOWN = MarkdownIt("commonmark", {"html": False})
 MimeBundle = dict[str, str]
 
@@ -213,7 +213,8 @@ def _directive(kind: str, argument: str, options: dict[str, str], body: str, fen
 def _cell(value: object) -> str:
     if value is None or pd.isna(cast(Any, value)):
         return "–"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    text = f"{value:.2f}" if isinstance(value, float) else str(value)
+    return text.replace("-", "−") if isinstance(value, int | float) else text
 
 
 def _line(text: str) -> str:

@@ -1,6 +1,6 @@
 """Folded code on a page, as a Sphinx extension: each fold says what it holds, and the setup of a chapter is one.
 
-MyST-NB calls every fold alike, and shows the imports that a chapter begins with.
+MyST-NB calls every fold alike, and shows the imports that a chapter begins with, and code of any length.
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 SETUP = "Setup"
+LONG = 12  # lines; longer code is folded, but for what belongs into a file that its first line names
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -34,7 +35,8 @@ class NameFolds(SphinxPostTransform):
                 cell.parent.remove(cell)  # whose code is not shown and which shows nothing
             elif prepares(cell):
                 fold_setup(cell)
-            elif cell.get("hide_mode"):
+            elif cell.get("hide_mode") or long(cell):
+                cell["hide_mode"] = cell.get("hide_mode") or "input"
                 cell["prompt_show"] = cell["prompt_hide"] = self.name(cell)
 
     def name(self, cell: nodes.container) -> str:
@@ -52,6 +54,12 @@ def prepares(cell: nodes.container) -> bool:
     if len(inputs) != len(cell.children) or not inputs:
         return False
     return "parameters" in cell["cell_metadata"].get("tags", []) or inputs[0].astext().startswith(("import ", "from "))
+
+
+def long(cell: nodes.container) -> bool:
+    """Whether a cell shows more code than a reader of the page wants to pass by."""
+    code = "".join(part.astext() for part in cell.children if part.get("nb_element") == "cell_code_source")
+    return code.count("\n") >= LONG and not code.startswith("#")
 
 
 def fold_setup(cell: nodes.container) -> None:

@@ -96,7 +96,7 @@ def means_table(found: pd.DataFrame) -> pd.DataFrame:
 
     def difference(row: pd.Series, column: str) -> str:
         bounds = interval(row[f"{column} low"], row[f"{column} high"], sign=True)
-        return f"{signed(row[column], 1)} ({bounds})"
+        return f"{signed(row[column], 1)} [{bounds}]"
 
     return pd.DataFrame(
         {
@@ -134,15 +134,14 @@ def stages_in_words(found: pd.DataFrame) -> str:
                 0: f"not to be told from {words}",
                 -1: f"worse than {words}",
             }[sign_of(row, baseline)]
-            verdicts.append(f"{known} ({row[f'over {baseline}']:+.1f} points)".replace("-", "−"))
-        text.append(
-            f"By {BY[measure]}, {row['stage']} is best with {row['map']:.1f} %: {verdicts[0]} and {verdicts[1]}."
-        )
+            verdicts.append(known)
+        text.append(f"by {BY[measure]}, {verdicts[0]} and {verdicts[1]}")
     stages = {row["stage"] for row in best.values()}
-    same = (
-        f"All three measures agree on {stages.pop()}. " if len(stages) == 1 else "The measures disagree on the stage. "
-    )
-    return same + " ".join(text)
+    if len(stages) == 1:
+        same = f"All three measures find the maps after {stages.pop()} best. These are"
+    else:
+        same = "The measures disagree on the stage. The best maps are"
+    return f"{same}, {'; '.join(text)}."
 
 
 def attributes_in_words(localisation: pd.DataFrame, stage: str, measure: str = "energy") -> str:
@@ -153,11 +152,10 @@ def attributes_in_words(localisation: pd.DataFrame, stage: str, measure: str = "
     found = localisation.query("measure == @measure and stage == @stage and images > 0")
     signs = {field_title(str(row["attribute"])): sign_of(row) for _, row in found.iterrows()}
     unseen = sorted(set(localisation["attribute"]) - set(found["attribute"]))
-    above, below, open_ = ([name for name, sign in signs.items() if sign == s] for s in (1, -1, 0))
+    above, below = ([name for name, sign in signs.items() if sign == s] for s in (1, -1))
     text = (
         f"By {BY[measure]} after {stage}, the maps of {len(above)} of {len(signs)} attributes are better "
-        f"than the centre{_in_brackets(above)}, those of {len(below)} worse{_in_brackets(below)}, and "
-        f"{len(open_)} cannot be told from it{_in_brackets(open_)}."
+        f"than the centre{_in_brackets(above)} and those of {len(below)} worse{_in_brackets(below)}."
     )
     constant = sum(sign_of(row, "random") > 0 for _, row in found.iterrows())
     text += f" Those of {constant} are better than a constant map."
@@ -170,13 +168,10 @@ def attributes_in_words(localisation: pd.DataFrame, stage: str, measure: str = "
 def blanks_in_words(localisation: pd.DataFrame) -> str:
     """How many of the measured maps are blank, per stage."""
     found = localisation.query("measure == 'pointing'").groupby("stage")[["blank", "images"]].sum().loc[list(STAGES)]
-    told = [f"{row['blank']:,} of {row['images']:,} after {stage}" for stage, row in found.iterrows()]
+    told = [f"{row['blank']:,} after {stage}" for stage, row in found.iterrows()]
     if not found["blank"].any():
         return f"None of the {int(found['images'].sum()):,} maps is blank."
-    worst = localisation.query("measure == 'pointing' and images > 0").assign(share=lambda f: f["blank"] / f["images"])
-    row = worst.sort_values("share", ascending=False, kind="stable").iloc[0]
-    most = f"{field_title(row['attribute'])} after {row['stage']}, {100 * row['share']:.0f} % of them"
-    return f"Blank, that is zero everywhere, are {listed(told)}; most often those for {most}."
+    return f"Of the {found['images'].max():,} maps of a stage {listed(told)} are blank, which scores 0."
 
 
 def learned_and_found(

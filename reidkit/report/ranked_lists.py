@@ -75,12 +75,12 @@ def ranked_lists(dataset: Dataset, top: Tensor, queries: Sequence[int], k: int =
             right = [bool(gallery.ids[i] == query.ids[index]) for i in results]
             truth = (gallery.ids == query.ids[index]) & (gallery.cameras != query.cameras[index])
             _show(axes[0, 0], query, index, None)
-            axes[0, 0].set_title("query", pad=2)
+            axes[0, 0].set_title("query", pad=5)
             axes[1, 0].text(0.5, 0.5, "ground\ntruth", ha="center", va="center", transform=axes[1, 0].transAxes)
             for ax, i, good in zip(axes[0, 1:], results, right, strict=False):
                 _show(ax, gallery, i, RIGHT if good else WRONG)
             for rank, ax in enumerate(axes[0, 1:], start=1):
-                ax.set_title(str(rank), pad=2)
+                ax.set_title(str(rank), pad=5)
             for ax, i in zip(axes[1, 1:], truth.nonzero()[:, 0].tolist(), strict=False):
                 _show(ax, gallery, i, None)
             for ax in axes.flat:

@@ -26,6 +26,8 @@ RUNS = "runs/"  # what the names of their pages begin with
 TEXTS = "search-texts.js"
 LONGEST = 160  # characters of a description
 _made_from = functools.cache(origin)  # asked for every page
+SHORT = 24  # characters of a table's cell that is not worth a second line
+TOGETHER = re.compile(r"\[[−+]?[\d.]+ to [−+]?[\d.]+\]|\d %|\b(?:Tables?|Figs?\.|Eqs?\.|Sects?\.|Sections?) \d")
 UNREAD = (nodes.raw, nodes.literal_block, nodes.table, nodes.math, nodes.math_block, nodes.Invisible, desc_signature)
 
 
@@ -35,6 +37,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-read", pair_renderings)
     app.connect("doctree-resolved", pass_by_runs)
     app.connect("doctree-resolved", keep_texts)
+    app.connect("doctree-resolved", keep_together)
     app.connect("html-page-context", complete)
     app.connect("build-finished", write_texts)
     return {"parallel_read_safe": True, "parallel_write_safe": False}
@@ -101,6 +104,20 @@ def pair_renderings(app: Sphinx, doctree: nodes.document) -> None:
             if not legend.children:
                 legend.parent.remove(legend)
             figure.insert(1, image)
+
+
+def keep_together(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """No line ends within an interval, before a per cent sign, or between *Table* and its number.
+
+    Short cells of tables are marked: broken on a telephone, they would make rows tall from out of sight.
+    """
+    for text in list(doctree.findall(nodes.Text)):
+        if TOGETHER.search(text) and not isinstance(text.parent, (*UNREAD, nodes.literal)):
+            kept = TOGETHER.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
+            text.parent.replace(text, nodes.Text(kept))
+    for cell in doctree.findall(nodes.entry):
+        if len(cell.astext()) <= SHORT:
+            cell["classes"].append("short")
 
 
 def description(doctree: nodes.document) -> str:

@@ -10,7 +10,7 @@ from IPython.display import Markdown
 
 import reidkit
 
-LONG = 32  # lines; a longer listing is folded
+LONG = 20  # lines; a longer listing is folded
 
 
 def source(*things: type | Callable[..., Any]) -> Markdown:

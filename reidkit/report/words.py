@@ -60,6 +60,14 @@ def a_few(words: Sequence[str], most: int = 4) -> str:
     return listed([*words[:most], f"{len(words) - most} more"] if len(words) > most else words)
 
 
+def counted(count: int) -> str:
+    """A number as a sentence has it: *three*, and from thirteen on in digits."""
+    return _COUNTS[count] if count < len(_COUNTS) else str(count)
+
+
+_COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+
+
 def field_title(field: str) -> str:
     """What a field of an attribute file is called here: *hat*, *sleeve length*, *upper black*."""
     return _FIELDS.get(field, field)

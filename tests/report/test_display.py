@@ -74,7 +74,7 @@ def test_table_offers_the_same_cells_to_lab_book_and_console(frame: pd.DataFrame
 
 
 def test_columns_of_numbers_stand_to_the_right_and_others_to_the_left() -> None:
-    intervals = {"Interval": "91.3 to 93.5", "Gain": "−0.5 to +1.0 (widened)", "Mean": "+3.1 (−0.5 to +6.0)"}
+    intervals = {"Interval": "91.3 to 93.5", "Gain": "−0.5 to +1.0 (widened)", "Mean": "+3.1 [−0.5 to +6.0]"}
     cells = {"Rank-1": "92.40", **intervals, "Change": "−1,200.5", "Rows": "8 of 8", "Table": "1: Losses"}
     frame = pd.DataFrame([cells, dict.fromkeys(cells, "–")]).assign(Nothing="")
     table = numbered_table(frame, "one", "One")

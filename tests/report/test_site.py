@@ -10,6 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from sphinx.application import Sphinx
 
 from reidkit.records import origin
+from reidkit.report.folds import LONG
 
 CONFIG = {
     "extensions": ["myst_nb", "sphinxcontrib.bibtex", "sphinx_book_theme"]
@@ -46,6 +47,7 @@ A *caption*.
 ```
 ~~~
 """
+LONG_CODE = "loss = 0\n" * (LONG + 1)
 HIDDEN = {"tags": ["hide-input"]}
 CELLS = [
     new_markdown_cell("# Runs\n\nWhat was *trained*, and how long it took."),
@@ -54,6 +56,8 @@ CELLS = [
     new_code_cell("import torch", metadata=HIDDEN),
     new_code_cell("numbered_table()", metadata=HIDDEN, outputs=[new_output("display_data", {"text/markdown": TABLE})]),
     new_code_cell("Markdown()", metadata=HIDDEN, outputs=[new_output("display_data", {"text/markdown": "Words."})]),
+    new_code_cell(LONG_CODE, outputs=[new_output("display_data", {"text/markdown": "0.1 [−1.0 to +2.0] in Table 1."})]),
+    new_code_cell(f"# reidkit/losses.py\n{LONG_CODE}"),
     new_code_cell("print(1)", outputs=[new_output("stream", text="1\n"), new_output("stream", text="2\n")]),
 ]
 REFERENCES = "".join(
@@ -132,14 +136,21 @@ def test_what_is_searched(site: Path) -> None:
     script = (site / "_static" / "search-texts.js").read_text()
     texts = json.loads(script.removeprefix("const searchTexts = ").rstrip(";\n"))
     assert {*texts} == {"index", "runs", "glossary", "references"}
-    assert texts["runs"][0] == ["runs", "Runs", "What was trained, and how long it took. Words."]
+    assert texts["runs"][0][:2] == ["runs", "Runs"]
+    assert texts["runs"][0][2].startswith("What was trained, and how long it took. Words. 0.1 [")
     assert [label for label, *_ in texts["glossary"]] == ["glossary", "terms"]
     assert "search-texts.js" in (site / "search.html").read_text()
 
 
 def test_a_fold_is_called_by_what_its_code_makes_and_the_setup_is_one(site: Path) -> None:
     folds = page(site, "runs").select("article details")
-    assert [fold.summary.get_text() for fold in folds] == ["Setup", "Code of Table 1", "Code"]
+    assert [fold.summary.get_text() for fold in folds] == ["Setup", "Code of Table 1", "Code", "Code"]
+    assert folds[3].select_one("pre").get_text() == LONG_CODE
+    assert (
+        not page(site, "runs")
+        .find("pre", string=lambda text: "reidkit/losses.py" in (text or ""))
+        .find_parent("details")
+    )
     assert [code.get_text() for code in folds[0].select("pre")] == ['profile = "smoke"\n', "import torch\n"]
     assert "injected" not in page(site, "runs").article.get_text()
 
@@ -162,6 +173,12 @@ def test_the_renderings_of_a_figure_stand_beside_each_other_above_its_caption(si
     ]
     assert figure.figcaption.get_text().strip().rstrip("#") == "Fig. 1 A caption."
     assert not figure.select(".legend")
+
+
+def test_no_line_ends_within_an_interval_and_short_cells_stay_whole(site: Path) -> None:
+    article = page(site, "runs").article
+    assert "0.1 [−1.0\xa0to\xa0+2.0] in Table\xa01." in article.get_text()
+    assert all("short" in cell["class"] for cell in article.select("td"))
 
 
 def test_references_are_labelled_as_they_are_cited(site: Path) -> None:

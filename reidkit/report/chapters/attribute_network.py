@@ -195,7 +195,7 @@ def what_was_learned(scores: pd.DataFrame, where: str) -> str:
         f"{'above' if balanced > 0 else 'below'} that of a constant answer. "
     )
     better, rest = list(people["attribute"][over]), list(people["attribute"][~over])
-    text += f"It is ahead of the majority class in {len(better)} of {len(people)} groups"
+    text += f"It is ahead of the majority class in {'all' if len(better) == len(people) else f'{len(better)} of'} {len(people)} groups"
     if better and rest:
         text += f", and not in {a_few(rest)}"
     return text + "."

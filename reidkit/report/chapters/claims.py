@@ -11,12 +11,21 @@ from reidkit.records import Record
 from reidkit.report.differences import difference_chart, with_interval
 from reidkit.report.rows import QUERIES, Runs, Spread, difference
 from reidkit.report.style import Drawing
-from reidkit.report.words import signed
+from reidkit.report.words import counted as in_words
+from reidkit.report.words import listed, signed
 
 HARDLY = 1.0  # points of mAP: what is less than this, hardly helps
 HOLDS, BUT = "holds", "holds, but not over its control"
 NOT, OPEN = "does not hold", "cannot be told"
 TOO_FEW, MISSING = "too few seeds: no verdict yet", "not run"
+# Of one claim, and of several
+FARED = {
+    HOLDS: ("holds", "hold"),
+    BUT: ("holds, but not over its control", "hold, but not over their controls"),
+    NOT: ("does not hold", "do not hold"),
+    OPEN: ("cannot be told", "cannot be told"),
+    TOO_FEW: ("has too few seeds for a verdict", "have too few seeds for a verdict"),
+}
 
 
 def fared(claim: Claim, runs: Runs) -> str:
@@ -84,9 +93,14 @@ def counted(claims: Sequence[Claim], runs: Runs, data: str) -> str:
     tested = [verdict for verdict in verdicts if verdict != MISSING]
     if not tested:
         return f"None of the {len(claims)} claims has been tested on {data} yet."
-    counts = pd.Series(tested).value_counts().reindex([HOLDS, BUT, NOT, OPEN, TOO_FEW], fill_value=0)
-    told = ", ".join(f"{count} × *{verdict}*" for verdict, count in counts.items() if count)
-    return f"Of {len(claims)} claims {len(tested)} were tested on {data}: {told}."
+    counts = {verdict: tested.count(verdict) for verdict in FARED if verdict in tested}
+    told = listed([f"{in_words(count)} {FARED[verdict][count > 1]}" for verdict, count in counts.items()])
+    if len(counts) == 1 < len(tested):
+        told = f"they {FARED[tested[0]][1]}"
+    many = (
+        f"All {len(claims)}" if len(tested) == len(claims) else f"{in_words(len(tested)).capitalize()} of {len(claims)}"
+    )
+    return f"{many} claims {'was' if len(tested) == 1 else 'were'} tested on {data}: {told}."
 
 
 def covered(data: Mapping[str, Runs]) -> str:

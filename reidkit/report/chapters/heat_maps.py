@@ -288,9 +288,8 @@ def stage_sheet(explained: Explained, quantiles: Sequence[float] = (0.9, 0.5), b
             )
         block.append(cells)
         names.append(field_title(e.fields[k]).replace(" ", "\n"))
-    first, *others = (stage.removeprefix("layer") for stage in STAGES)
-    stages = [f"layer\n{first}", *(f"\n{other}" for other in others)]
-    titles = [title for q in quantiles for title in (f"{100 * q:.0f} %\nquery", *stages)]
+    stages = [stage.removeprefix("layer") for stage in STAGES]
+    titles = [title for q in quantiles for title in (f"{100 * q:.0f} %", *stages)]
     figure = mosaic([block], [names], [titles], groups=len(quantiles), wide=4.2)
     cells_of = ", ".join(_cells(e.maps[stage]) for stage in STAGES)
     return figure, (

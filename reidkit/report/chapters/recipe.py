@@ -35,7 +35,7 @@ def starting_scales(width_multiplier: float = 0.25, seed: int = 0) -> pd.DataFra
             network = ResNet50(name, width_multiplier=width_multiplier).train()
             ratios = _ratios(network, torch.randn(8, 3, 128, 64)) if placement.place == "attention" else []
         measured = sum(ratios) / len(ratios) if ratios else 1.0
-        rows.append({"module": placement.title, "scale": measured})
+        rows.append({"Module": placement.title, "Scale": measured})
     return pd.DataFrame(rows)
 
 
@@ -67,18 +67,18 @@ def screening_table(records: Mapping[str, Record]) -> pd.DataFrame:
         triplet = last.get("triplet")
         rows.append(
             {
-                "data": f"{DATA[config['dataset']]}, {config['epochs']} epochs",
-                "attention": ATTENTION[config["attention"]].title,
-                "loss": LOSSES[config["loss"]],
-                "decayed": "–" if not attends(config) else "yes" if decayed(record) else "no",
+                "Data": f"{DATA[config['dataset']]}, {config['epochs']} epochs",
+                "Attention": ATTENTION[config["attention"]].title,
+                "Loss": LOSSES[config["loss"]],
+                "Decayed": "–" if not attends(config) else "yes" if decayed(record) else "no",
                 "γ": config["residual_scale"],
                 "mAP": 100 * record.metrics["mAP"],
-                "accuracy": 100 * last["accuracy"],
-                "triplet loss": None if triplet is None else float(triplet),
+                "Accuracy": 100 * last["accuracy"],
+                "Triplet loss": None if triplet is None else float(triplet),
             }
         )
     table = pd.DataFrame(rows).sort_values(
-        ["data", "attention", "loss", "decayed", "γ"], ascending=[False, True, True, False, True]
+        ["Data", "Attention", "Loss", "Decayed", "γ"], ascending=[False, True, True, False, True]
     )
     return table.assign(γ=table["γ"].map(SCALES)).reset_index(drop=True)
 
@@ -144,12 +144,12 @@ def first_table(records: Sequence[Record]) -> pd.DataFrame:
         last = record.history.iloc[-1]
         rows.append(
             {
-                "attention": ATTENTION[record.config["attention"]].title,
-                "loss": LOSSES[record.config["loss"]],
+                "Attention": ATTENTION[record.config["attention"]].title,
+                "Loss": LOSSES[record.config["loss"]],
                 "mAP": 100 * record.metrics["mAP"],
-                "gain": signed(100 * (record.metrics["mAP"] - base)),
-                "triplet loss": last.get("triplet"),
-                "run": run_link(record.name),
+                "Gain": signed(100 * (record.metrics["mAP"] - base)),
+                "Triplet loss": last.get("triplet"),
+                "Run": run_link(record.name),
             }
         )
     return pd.DataFrame(rows)
@@ -160,8 +160,8 @@ def gates_in_words(records: Sequence[Record]) -> str:
     scores = {row_of(record): 100 * record.metrics["mAP"] for record in records}
     gains = {row: scores[row] - scores["none/ce"] for row in ("se/ce", "eca/ce", "half/ce") if row in scores}
     if len(gains) < 3:
-        return "That control was not run from this start."
+        return "From this start that was not run; {numref}`table-1` has it from ours."
     return (
-        f"SE gained {gains['se/ce']:+.1f} points over the baseline and ECA {gains['eca/ce']:+.1f}. The constant, which "
-        f"cannot attend to anything, gained {gains['half/ce']:+.1f}."
+        f"SE gained {signed(gains['se/ce'], 1)} points over the baseline and ECA {signed(gains['eca/ce'], 1)}. The "
+        f"constant, which cannot attend to anything, gained {signed(gains['half/ce'], 1)}."
     )

@@ -41,6 +41,7 @@ def overview(records: Iterable[Record]) -> pd.DataFrame:
     """A row per record: what was run, how it scored (in per cent, – where it ranks nothing), and where it is from."""
     records = list(records)
     table = provenance(records).drop(columns=["Commit", "torch"])  # of which each run's own page tells
+    table["Device"] = table["Device"].str.replace(r", (\d+) threads?", r" ×\1", regex=True)  # for a narrow column
     for place, metric in enumerate(("mAP", "rank-1"), start=3):
         scores = (record.metrics.get(metric) for record in records)
         table.insert(place, words.LABELS[metric], ["–" if score is None else f"{100 * score:.2f}" for score in scores])

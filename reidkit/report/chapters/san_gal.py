@@ -251,14 +251,16 @@ def schedules(configs: Mapping[str, Settings]) -> Drawing:
             epochs = torch.linspace(0, config.epochs, 100 * config.epochs + 1).tolist()[:-1]
             rates = [config.learning_rate_at(epoch) for epoch in epochs]
             axes.plot(epochs, rates, color=colour, lw=2.5)
-            turns = [e for e in (0, config.warmup_epochs, *config.milestones) if e < config.epochs]
+            falls = config.milestones if config.schedule == "milestones" else ()  # a cosine has no steps to name
+            turns = [e for e in (0, config.warmup_epochs, *falls) if e < config.epochs]
             for epoch in turns:
                 rate = f"{config.learning_rate_at(epoch):.0e}".replace("e-0", "e−")
                 at = (epoch, config.learning_rate_at(epoch))
                 axes.annotate(rate, at, (3, 4), textcoords="offset points", va="bottom")
             optimiser = {"sgd": "SGD", "adam": "Adam"}[config.optimizer]
             axes.set(title=f"{label}, {optimiser}", ylabel="learning rate", yscale="log")
-            axes.set_ylim(0.7 * min(rates), 2.5 * max(rates))
+            lowest = max(min(rates), max(rates) / 1000)  # a cosine ends at zero
+            axes.set_ylim(0.7 * lowest, 2 * max(rates) * (max(rates) / lowest) ** 0.15)
             values = ", ".join(f"{config.learning_rate_at(e):.2g} at {e:g}" for e in turns)
             said.append(f"{label}: {values}, until {config.epochs}")
         last = max(config.epochs for config in configs.values())

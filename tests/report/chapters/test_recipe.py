@@ -31,7 +31,7 @@ def by_name(*records: Record) -> dict[str, Record]:
 
 
 def test_gates_halve_a_branch_at_the_start_and_two_in_a_row_quarter_it() -> None:
-    scales = shown.starting_scales().set_index("module")["scale"]
+    scales = shown.starting_scales().set_index("Module")["Scale"]
     assert scales["none"] == scales["DANet"] == scales["Non-local"] == 1
     assert scales["constant ½"] == pytest.approx(0.5)
     assert scales[["SE", "ECA"]].tolist() == pytest.approx([0.5, 0.5], abs=0.05)
@@ -42,9 +42,9 @@ def test_every_screened_run_has_a_row_with_where_its_losses_ended() -> None:
     records = by_name(made(residual_scale=1.0, score=0.3), made(score=0.4), made(loss="ce+tri", dataset="market1501"))
     table = shown.screening_table(records)
     assert table["γ"].tolist() == ["0", "1", "0"]
-    assert table["data"].tolist() == ["SynthPed, 40 epochs"] * 2 + ["Market-1501, 40 epochs"]
+    assert table["Data"].tolist() == ["SynthPed, 40 epochs"] * 2 + ["Market-1501, 40 epochs"]
     assert table["mAP"].tolist() == pytest.approx([40, 30, 50])
-    assert table["triplet loss"].isna().tolist() == [True, True, False]
+    assert table["Triplet loss"].isna().tolist() == [True, True, False]
 
 
 def test_the_chart_draws_rows_that_were_screened_at_two_scales() -> None:
@@ -59,14 +59,14 @@ def test_the_chart_draws_rows_that_were_screened_at_two_scales() -> None:
 
 def test_gains_are_over_the_first_run() -> None:
     table = shown.first_table([made(score=0.3), made("se", score=0.36), made(loss="ce+tri", score=0.1)])
-    assert table["gain"].tolist() == ["+0.00", "+6.00", "−20.00"]
-    assert table["triplet loss"].tolist()[2] == 0.31
+    assert table["Gain"].tolist() == ["+0.00", "+6.00", "−20.00"]
+    assert table["Triplet loss"].tolist()[2] == 0.31
 
 
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (["none", "se", "eca"], "not run from this start"),
+        (["none", "se", "eca"], "From this start that was not run"),
         (["none", "se", "eca", "half"], r"SE gained \+0.0 .* gained \+0.0\."),
     ],
 )

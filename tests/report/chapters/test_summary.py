@@ -27,8 +27,8 @@ def test_a_method_that_gains_is_said_to_and_none_does_with_one_seed(make_record:
 
     assert told(0.9, 3).startswith("**The whole method gains, where it does")
     assert "CBAM with the joint loss is worth +14.65" in told(0.9, 3)
-    assert told(0.9, 3).endswith(": a clear gain on toy.")
-    assert told(0.9, 1).endswith(": no verdict from so few seeds on toy.")
+    assert told(0.9, 3).endswith(" on toy: a clear gain.")
+    assert told(0.9, 1).endswith(" on toy: no verdict from so few seeds.")
     assert told(0.9, 1).startswith("**The printed gain is not there.**")
     assert shown.method({"toy": {}}).endswith("it has not been run yet.")
 
