@@ -13,6 +13,8 @@ from typing import Any
 from pydantic import BaseModel
 from sphinx.application import Sphinx
 
+# What Sphinx makes of the alias that `numpy.typing` calls so
+ARRAY_LIKE = re.compile(r"[\w.~]*_Buffer \| .*?_NestedSequence\[complex \| bytes \| str\]")
 # What is described in a list, such as `query (Q, D), gallery (G, D): `.
 ITEM = re.compile(r"([\w.]+(?: \([^)]*\))?(?:,? (?:and )?[\w.]+ \([^)]*\))*): ")
 FIELD = re.compile(r"^    (\w+): [^#\n]*#\s*(.+)$", re.MULTILINE)
@@ -36,8 +38,8 @@ def mark_up(app: Sphinx, what: str, name: str, described: Any, options: Any, lin
 
 
 def parsable(app: Sphinx, what: str, name: str, described: Any, options: Any, signature: str, returns: str) -> Any:
-    """The signature of a dataclass with a default that Sphinx can read; it would show the types raw."""
-    return signature and signature.replace("<factory>", "..."), returns
+    """The signature of a dataclass with a default that Sphinx can read, and with the short name of a long type."""
+    return signature and ARRAY_LIKE.sub("ArrayLike", signature.replace("<factory>", "...")), returns
 
 
 def uninformative(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
@@ -76,11 +78,18 @@ def restructured(block: list[str]) -> Iterator[str]:
 
 
 def escaped(text: str) -> str:
-    """A line in which nothing means anything to reStructuredText but code between backticks."""
+    """A line in which reStructuredText sees nothing but code between backticks and single *words* that stand out."""
     parts = text.split("`")
     if len(parts) % 2 == 0:  # code that goes on in the next line
         return re.sub(r"([\\*|`_])", r"\\\1", text)
-    return "".join(f"``{part}``" if i % 2 else re.sub(r"([\\*|_])", r"\\\1", part) for i, part in enumerate(parts))
+    return "".join(
+        f"``{part}``" if i % 2 else re.sub(r"(?<!\S)(\*[a-z]+\*)|([\\*|_])", _escaped, part)
+        for i, part in enumerate(parts)
+    )
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[1] or f"\\{found[2]}"
 
 
 def fields(described: type) -> Iterator[tuple[str, str]]:

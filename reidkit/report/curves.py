@@ -1,13 +1,13 @@
 """What changes over the epochs of a training."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from reidkit.report.style import WIDTH, Drawing, style
+from reidkit.report.style import PALETTE, WIDTH, Drawing, style
 
 Histories = Mapping[str, Sequence[pd.DataFrame]]  # by the name of a line: one history per seed
 
@@ -36,7 +36,7 @@ def training_curves(
     with style():
         size = (WIDTH, 0.4 + 0.1 * len(lines) + 2.6 * len(panels))
         figure, grid = plt.subplots(len(panels), figsize=size, layout="constrained", squeeze=False)
-        palette = dict(zip(lines, sns.color_palette("colorblind", len(lines)), strict=True))
+        palette = dict(zip(lines, cycle(PALETTE), strict=False))  # and four dashes: of 28 lines no two look alike
         for axes, (data, found) in zip(grid[:, 0], curves.items(), strict=True):
             for line, curve in found.items():
                 dashes = ["-", "--", ":", "-."][lines.index(line) % 4]

@@ -11,7 +11,7 @@ from myst_nb.sphinx_ import HideCodeCellNode
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-SETUP = "Setup"
+SETUP, SOLUTION = "Setup", "Solution"
 LONG = 12  # lines; longer code is folded, but for what belongs into a file that its first line names
 
 
@@ -36,10 +36,14 @@ class NameFolds(SphinxPostTransform):
             elif prepares(cell):
                 fold_setup(cell)
             elif cell.get("hide_mode") or long(cell):
-                cell["hide_mode"] = cell.get("hide_mode") or "input"
+                cell["hide_mode"] = (
+                    cell.get("hide_mode") or "input"
+                )  # all: an exercise's answer, which the build works out
                 cell["prompt_show"] = cell["prompt_hide"] = self.name(cell)
 
     def name(self, cell: nodes.container) -> str:
+        if cell["hide_mode"] == "all":
+            return SOLUTION
         for kind, node in (("figure", nodes.figure), ("table", nodes.table)):
             for made in cell.findall(node):
                 for numbered in self.env.toc_fignumbers.values():

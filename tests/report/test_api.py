@@ -18,7 +18,7 @@ SHOWN = yaml.safe_load((project_root() / "_config.yml").read_text(encoding="utf-
 @pytest.mark.parametrize(
     ("block", "expected"),
     [
-        (["Half of *x*, in `x_`."], ["Half of \\*x\\*, in ``x_``."]),
+        (["Half of *x*, in `x_`."], ["Half of *x*, in ``x_``."]),
         ([">>> f(x)", "1"], [">>> f(x)", "1"]),
         (["    y = x * x"], ["::", "", "        y = x * x"]),
         (
@@ -55,6 +55,8 @@ def test_the_reference_is_built_without_a_warning(tmp_path: Path) -> None:
     assert "0.5833" in ranking  # its example
     assert "Raises ValueError" in ranking
     assert "[source]" in ranking
+    assert "logits: Tensor | ArrayLike, labels: Tensor | ArrayLike)" in page.get_text()
+    assert "is a match, everything else" in " ".join(page.get_text().split())
     settings = page.find(id="reidkit.systems.joint_loss.RunConfig").parent.get_text()
     assert "the highest learning rate (unless given, 0.00035)" in settings
     embedding = page.find(id="reidkit.embedding.Embedding").parent.get_text()

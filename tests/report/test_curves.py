@@ -71,3 +71,14 @@ def test_values_of_different_size_are_drawn_on_a_logarithmic_axis() -> None:
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear"]
     assert list(figure.axes[0].lines[0].get_ydata()) == [8, 4, 2, 1]
     assert "A, one: 8 to 1" in alt
+
+
+def test_of_many_lines_no_two_look_alike_and_none_is_faint() -> None:
+    rows = {f"row {i}": histories()[:1] for i in range(24)}
+    figure, _ = curves.training_curves({"A": rows}, "loss")
+    lines = figure.axes[0].lines
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 24
+    for line in lines:
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in line.get_color()]
+        luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+        assert 1.05 / (luminance + 0.05) > 2  # WCAG's contrast with a white page

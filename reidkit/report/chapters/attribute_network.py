@@ -195,7 +195,8 @@ def what_was_learned(scores: pd.DataFrame, where: str) -> str:
         f"{'above' if balanced > 0 else 'below'} that of a constant answer. "
     )
     better, rest = list(people["attribute"][over]), list(people["attribute"][~over])
-    text += f"It is ahead of the majority class in {'all' if len(better) == len(people) else f'{len(better)} of'} {len(people)} groups"
+    share = f"{len(better)} of" if rest else "all"
+    text += f"It is ahead of the majority class in {share} {len(people)} groups"
     if better and rest:
         text += f", and not in {a_few(rest)}"
     return text + "."

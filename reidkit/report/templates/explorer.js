@@ -403,7 +403,7 @@
       text([(width + MARGIN.left) / 2, height - 6], xLabel, "middle"),
       drawing("text", { transform: `translate(11 ${(height - MARGIN.bottom + MARGIN.top) / 2}) rotate(-90)`, "text-anchor": "middle" }, yLabel));
     const cursor = drawing("path", { class: "rx-cursor" });
-    const reading = element("output", { class: "rx-reading", "aria-live": "polite" }, "Values: point at the chart, or focus it and use ← →.");
+    const reading = element("output", { class: "rx-reading", "aria-live": "polite" }, "Values: point at the chart, or focus it and use ←\u00a0→.");
     let at = null;
     function move(place) {
       at = Math.min(Math.max(place, 0), xs.length - 1);
