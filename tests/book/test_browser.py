@@ -89,7 +89,7 @@ def test_the_page_of_every_run_is_whole_without_a_network(reader: Reader) -> Non
 
 
 def check_whole(page: Page) -> None:
-    """Its mathematics is typeset, every picture is there and has a text, and it fits a telephone."""
+    """Its mathematics is typeset, every picture is there and has a text, and it fits a telephone, equations too."""
     assert page.locator("mjx-merror").count() == 0
     for kind, whole in (
         ("img", "i.complete && i.naturalWidth && i.alt.trim()"),
@@ -107,6 +107,15 @@ def check_whole(page: Page) -> None:
     }""")
     assert wide == []
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    cut = "all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.parentElement.id)"
+    assert page.locator("div.math mjx-container").evaluate_all(cut) == []
+    broken = """all => all.filter(cell => {
+        const text = document.createRange();
+        text.selectNodeContents(cell);
+        return text.getBoundingClientRect().height > 1.9 * parseFloat(getComputedStyle(cell).lineHeight);
+    }).map(cell => cell.textContent)"""
+    short = page.locator("table.table td.short:not(:first-child)")  # which would make its row tall, out of sight
+    assert short.evaluate_all(broken) == []
 
 
 # What Sphinx and its extensions write themselves: the roles of a list of references.
@@ -372,6 +381,14 @@ def test_on_a_telephone_only_tables_and_queries_scroll(reader: Reader) -> None:
     page.wait_for_function(
         "() => ['html', '.rx-explorer'].map(e => document.querySelector(e)).every(e => e.scrollWidth <= e.clientWidth)"
     )
+
+
+def test_a_query_and_its_first_results_stand_in_one_line_beside_a_sidebar(reader: Reader) -> None:
+    reader.page.set_viewport_size({"width": 1280, "height": 900})
+    row = explorer(reader, "#a=none/ce&b=ID+attrAttention").locator(".rx-row").first
+    tops = row.locator(".rx-thumb").evaluate_all("all => all.map(e => Math.round(e.getBoundingClientRect().top))")
+    assert len(tops) == 9
+    assert len({*tops}) == 1
 
 
 def test_the_tables_say_the_same_as_the_explorer(reader: Reader) -> None:
