@@ -94,13 +94,15 @@ def counted(claims: Sequence[Claim], runs: Runs, data: str) -> str:
     if not tested:
         return f"None of the {len(claims)} claims has been tested on {data} yet."
     counts = {verdict: tested.count(verdict) for verdict in FARED if verdict in tested}
-    told = listed([f"{in_words(count)} {FARED[verdict][count > 1]}" for verdict, count in counts.items()])
-    if len(counts) == 1 < len(tested):
+    if len(tested) == 1:
+        told = f"it {FARED[tested[0]][0]}"
+    elif len(counts) == 1:
         told = f"they {FARED[tested[0]][1]}"
-    many = (
-        f"All {len(claims)}" if len(tested) == len(claims) else f"{in_words(len(tested)).capitalize()} of {len(claims)}"
-    )
-    return f"{many} claims {'was' if len(tested) == 1 else 'were'} tested on {data}: {told}."
+    else:
+        told = listed([f"{in_words(count)} {FARED[verdict][count > 1]}" for verdict, count in counts.items()])
+    many = f"{in_words(len(tested)).capitalize()} of" if len(tested) < len(claims) else "All"
+    were = "was" if len(tested) == 1 else "were"
+    return f"{many} {len(claims)} claims {were} tested on {data}: {told}."
 
 
 def covered(data: Mapping[str, Runs]) -> str:
