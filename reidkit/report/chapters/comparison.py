@@ -190,6 +190,19 @@ def answer(runs: Runs) -> str:
     return text
 
 
+def osnet_in_words(profile: Profile, runs: Runs) -> str:
+    """What OSNet reaches and costs beside the plain baseline with triplet loss, in a sentence."""
+    gain = difference(runs, "osnet", "none/ce+tri")
+    if math.isnan(gain.ours):
+        return "OSNet has not been run yet."
+    work = {row: cost(profile, row)[1] for row in ("osnet", "none/ce+tri")}
+    return (
+        f"OSNet, in which a gate weighs four scales in every block, has {with_interval(gain)} points of mAP over a "
+        f"ResNet-50 with triplet loss, and {work['osnet']:.0f} million multiply-adds an image instead of "
+        f"{work['none/ce+tri']:.0f}."
+    )
+
+
 def ianet_in_words(runs: Runs) -> str:
     """How far the spatial weights of IANet, as published, are from uniform, and what it is worth."""
     records = [record for record in runs.get("ianet", ()) if "attention" in record.tables]

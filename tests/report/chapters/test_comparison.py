@@ -1,5 +1,7 @@
 """The compared systems as their chapter shows them."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -101,3 +103,12 @@ def test_ianets_weights_are_told_as_they_were_measured(make_record: MakeRecord) 
     assert told.endswith("adds +0.00 [+0.0 to +0.0].")
     assert "; the sum in place" in shown.ianet_in_words(runs | {"ianet/normalised": [make_record("eca")]})
     assert shown.ianet_in_words({}) == "IANet has not been run yet."
+
+
+def test_osnet_is_told_with_what_it_costs(make_record: MakeRecord) -> None:
+    profile = Profile.read("synthped-compared")
+    runs = {"osnet": [make_record("se", quality=0.8)], "none/ce+tri": [make_record(loss="ce+tri")]}
+    told = shown.osnet_in_words(profile, runs)
+    assert re.search(r"has \+[\d.]+ \[.*\] points of mAP over a ResNet-50", told)
+    assert told.endswith("5 million multiply-adds an image instead of 17.")
+    assert shown.osnet_in_words(profile, {}) == "OSNet has not been run yet."
