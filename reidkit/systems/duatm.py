@@ -5,11 +5,13 @@ of its own picture that are like it; inter-sequence attention makes, of the othe
 should be compared with. The distance of two pictures is the mean distance of the two, from both sides.
 
 The row that SAN-GAL quotes is of DenseNet-121 with ImageNet weights. No code is public, and we know the equations from
-a summary, so much is a reading: ResNet-50; a place is reduced to 128 numbers as PCB's stripes are; the layer that makes
-what attention asks with is linear, with batch norm and ReLU; the dot products are not scaled; the classifier sees the
-mean of the refined places; what is decorrelated are these 128 numbers, over all places of a batch; triplets are the
-hardest of the batch, with the recipe's margin; the three losses have equal weights. The distance is the article's, and
-not one between vectors: every query is attended to by the whole gallery.
+a summary, so much is a reading: ResNet-50; a place is reduced to 128 numbers by a linear layer with batch norm, and
+what it asks with is made of these by another, with ReLU; dot products are not scaled; the classifier sees the mean of
+the refined places behind a BNNeck; what is decorrelated are the 128 numbers, over all places of a batch; triplets are
+the hardest of the batch, with the recipe's margin; the three losses have equal weights. Without the BNNeck, and with
+ReLU on the reduced places too, from random weights all places went to one point, where no loss falls.
+
+The distance is the article's, and not one between vectors: each query meets the whole gallery.
 """
 
 import functools
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 from reidkit.evaluation.ranking import Metric
 from reidkit.losses import batch_hard, pair_masks
 from reidkit.models.backbone import ResNet50, scaled
-from reidkit.models.heads import LinearClassifier
+from reidkit.models.heads import BNNeck, LinearClassifier
 from reidkit.settings import Configuration
 from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
 
@@ -121,12 +123,10 @@ class DuATM(Model):
         self.label_smoothing, self.margin = config.label_smoothing, config.triplet_margin
         self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
         few = length(config.width_multiplier)
-
-        def layer(channels: int) -> nn.Sequential:
-            return nn.Sequential(nn.Conv1d(channels, few, 1, bias=False), nn.BatchNorm1d(few), nn.ReLU())
-
-        self.reduce, self.transform = layer(self.backbone.out_channels), layer(few)
-        self.classifier = LinearClassifier(few, identities, bias=True)
+        self.reduce = nn.Sequential(nn.Conv1d(self.backbone.out_channels, few, 1, bias=False), nn.BatchNorm1d(few))
+        self.transform = nn.Sequential(nn.Conv1d(few, few, 1, bias=False), nn.BatchNorm1d(few), nn.ReLU())
+        self.bnneck = BNNeck(few)
+        self.classifier = LinearClassifier(few, identities)
 
     def forward(self, images: Tensor) -> Output | Tensor:
         maps = self.backbone(images)  # (N, C, h, w)
@@ -136,7 +136,7 @@ class DuATM(Model):
         if not self.training:
             return torch.cat([values, queries], 2).flatten(1)
         sequences = refine(values, queries)
-        return Output(sequences, self.classifier(sequences.refined.mean(1)))
+        return Output(sequences, self.classifier(self.bnneck(sequences.refined.mean(1))))
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         output, labels = self(batch.images), batch.labels
