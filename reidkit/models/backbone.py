@@ -18,6 +18,15 @@ def scaled(channels: int, multiplier: float) -> int:
     return max(8, round(channels * multiplier / 8) * 8)
 
 
+def scaled_dropout(rate: float, multiplier: float) -> float:
+    """The rate of a dropout of narrower features: as many of them are kept as at full width, all of them at the most.
+
+    >>> scaled_dropout(0.9, 0.5), scaled_dropout(0.5, 0.25)  # 205 of 1024 features as of 2048, and all 512
+    (0.8, 0.0)
+    """
+    return max(0.0, round(1 - (1 - rate) / multiplier, 6))
+
+
 def convolution(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """A convolution without bias, "same" padding, initialised for ReLU (He et al., ICCV 2015)."""
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.models.backbone import ResNet50, load_initial_weights
+from reidkit.models.backbone import ResNet50, load_initial_weights, scaled_dropout
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import average
 from reidkit.settings import Configuration
@@ -53,6 +53,7 @@ class DPFL(Model):
     def __init__(self, identities: int, config: DPFLConfig) -> None:
         super().__init__()
         self.label_smoothing, self.consensus_weight = config.label_smoothing, config.consensus_weight
+        self.dropout = scaled_dropout(0.5, config.width_multiplier)
         self.backbone, self.backbone_half = (
             ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale) for _ in range(2)
         )
@@ -67,7 +68,7 @@ class DPFL(Model):
         if not self.training:
             return both
         logits = [classify(feature) for classify, feature in zip(self.classifiers, features, strict=True)]
-        return Output(torch.stack(logits, 1), self.classify_both(F.dropout(both, 0.5)))
+        return Output(torch.stack(logits, 1), self.classify_both(F.dropout(both, self.dropout)))
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         output, labels = self(batch.images), batch.labels

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.models.backbone import ResNet50, scaled
+from reidkit.models.backbone import ResNet50, scaled, scaled_dropout
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import average
 from reidkit.settings import Configuration
@@ -48,6 +48,7 @@ class PAN(Model):
     def __init__(self, identities: int, config: PANConfig) -> None:
         super().__init__()
         self.label_smoothing, self.grid_factor = config.label_smoothing, config.grid_factor
+        self.dropout, self.dropout_aligned = (scaled_dropout(rate, config.width_multiplier) for rate in (0.75, 0.9))
         base, other = (
             ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale) for _ in range(2)
         )
@@ -71,10 +72,10 @@ class PAN(Model):
         middle = self.backbone.layer3(self.backbone.layer2(early))  # (N, 1024, H/16, W/16)
         base = pooled(self.backbone.layer4(middle))  # (N, 2048)
         if not self.aligning:
-            return Output(self.classifier(F.dropout(base, 0.75))) if self.training else F.normalize(base)
+            return Output(self.classifier(F.dropout(base, self.dropout))) if self.training else F.normalize(base)
         aligned = pooled(self.align(sample(early, self.theta(middle))))  # (N, 2048)
         if self.training:
-            return Output(self.classify_aligned(F.dropout(aligned, 0.9)))
+            return Output(self.classify_aligned(F.dropout(aligned, self.dropout_aligned)))
         return torch.cat([F.normalize(base), F.normalize(aligned)], 1)  # so that both cosines count alike
 
     def focus(self, images: Tensor) -> Tensor:

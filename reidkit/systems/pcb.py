@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.models.backbone import ResNet50, scaled
+from reidkit.models.backbone import ResNet50, scaled, scaled_dropout
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import average, stripe_shares, stripes
 from reidkit.settings import Configuration
@@ -52,9 +52,9 @@ class PCBConfig(Configuration):
 class PartClassifier(nn.Module):
     """The share of each part in every place: maps (N, C, h, w) -> (N, parts, h, w), float32, which add up to 1."""
 
-    def __init__(self, channels: int, parts: int) -> None:
+    def __init__(self, channels: int, parts: int, dropout: float) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(0.5)
+        self.dropout = nn.Dropout(dropout)
         self.classify = nn.Conv2d(channels // 8, parts, 1)
         for parameter in self.classify.parameters():
             nn.init.normal_(parameter, std=0.001)  # all parts nearly alike at first
@@ -89,11 +89,11 @@ class PCB(Model):
         self.stripes, self.label_smoothing = config.stripes, config.label_smoothing
         self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
         channels, reduced = self.backbone.out_channels, scaled(256, config.width_multiplier)
-        self.dropout = nn.Dropout(0.5)
+        self.dropout = nn.Dropout(scaled_dropout(0.5, config.width_multiplier))
         shared = nn.Conv1d(channels, reduced, 1, bias=False)
         nn.init.kaiming_normal_(shared.weight, mode="fan_out")
         self.reduce = nn.Sequential(shared, nn.BatchNorm1d(reduced), nn.ReLU())
-        self.refine = PartClassifier(channels, config.stripes) if config.refined else None
+        self.refine = PartClassifier(channels, config.stripes, self.dropout.p) if config.refined else None
         self.refining = config.refined
         self.classifiers = nn.ModuleList(
             LinearClassifier(reduced, identities, bias=True) for _ in range(config.stripes)

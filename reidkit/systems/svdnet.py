@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.models.backbone import ResNet50, scaled
+from reidkit.models.backbone import ResNet50, scaled, scaled_dropout
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import average
 from reidkit.settings import Configuration
@@ -78,6 +78,7 @@ class SVDNet(Model):
         super().__init__()
         self.iterations, self.label_smoothing = config.iterations, config.label_smoothing
         self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.dropout = scaled_dropout(0.5, config.width_multiplier)
         length = scaled(1024, config.width_multiplier)
         self.eigenlayer = nn.Linear(self.backbone.out_channels, length, bias=False)
         nn.init.normal_(self.eigenlayer.weight, std=0.01)
@@ -87,7 +88,7 @@ class SVDNet(Model):
         maps = self.backbone(images)  # (N, 2048, h, w)
         pooled = average(maps, 2, 3, dtype=torch.float32).flatten(1)  # (N, 2048)
         embedding = self.eigenlayer(pooled).float()  # (N, 1024)
-        return Output(self.classifier(F.dropout(embedding, 0.5))) if self.training else embedding
+        return Output(self.classifier(F.dropout(embedding, self.dropout))) if self.training else embedding
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         logits = self(batch.images).logits

@@ -329,6 +329,16 @@ def test_svdnets_new_vectors_stand_where_the_old_ones_they_are_like_stood() -> N
     torch.testing.assert_close(torch.pdist(inputs @ new.T), torch.pdist(inputs @ weight.T))
 
 
+@pytest.mark.parametrize(("row", "full"), [("pcb", 0.5), ("svdnet", 0.5), ("dpfl", 0.5), ("pan", 0.75)])
+def test_a_narrow_network_drops_no_more_than_leaves_it_what_a_wide_one_has(row: str, full: float) -> None:
+    def rate(width: float) -> float:
+        dropout = small(row, width_multiplier=width).dropout
+        return dropout.p if isinstance(dropout, nn.Dropout) else dropout
+
+    assert rate(1.0) == full
+    assert rate(0.25) == 0
+
+
 def test_pan_sees_the_middle_at_first_and_the_whole_map_under_the_identity() -> None:
     maps = torch.randn(2, 3, 8, 4)
     identity = torch.tensor([[1.0, 0, 0], [0, 1, 0]]).expand(2, -1, -1)
