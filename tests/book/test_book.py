@@ -168,7 +168,19 @@ def test_every_figure_of_a_run_leads_to_its_page(site: Path) -> None:
 
 def test_published_records_hold_no_picture_and_no_weights() -> None:
     files = [path for folder in ("records", "screening") for path in (BOOK / folder).rglob("*") if path.is_file()]
-    names = ("history", "steps", "queries", "attributes", "attention", "frozen", "looks", "localisation", "examples")
+    names = (
+        "history",
+        "steps",
+        "queries",
+        "attributes",
+        "attention",
+        "frozen",
+        "looks",
+        "localisation",
+        "examples",
+        "focus",
+        "shares",
+    )
     tables = {f"{name}.csv" for name in names}
     assert {path.name for path in files} <= {"record.json", *tables}
     for path in files:
