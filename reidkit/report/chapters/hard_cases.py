@@ -62,7 +62,7 @@ def conditions_table(found: pd.DataFrame, runs: Runs) -> pd.DataFrame:
     for name, meaning in CONDITIONS.items():
         there, elsewhere = (baseline(runs, among) for among in sides(found, name))
         line = {"Condition": name, "Meaning": meaning, "Queries": int(found[name].sum())}
-        line |= {"mAP there": number(there.mean(), 1), "elsewhere": number(elsewhere.mean(), 1)}
+        line |= {"mAP there": number(there.mean(), 1), "mAP elsewhere": number(elsewhere.mean(), 1)}
         lines.append(line | {"Difference": with_interval(apart(there, elsewhere))})
     return pd.DataFrame(lines)
 

@@ -57,7 +57,7 @@ def test_a_condition_costs_what_the_baseline_lacks_there(make_record: MakeRecord
     precision = 100 * runs["none/ce"][0].queries["average_precision"]
     assert table.loc["occluded", "Queries"] == 100
     assert table.loc["occluded", "mAP there"] == f"{precision[1:100].mean():.1f}"
-    assert table.loc["occluded", "elsewhere"] == f"{precision[100:].mean():.1f}"
+    assert table.loc["occluded", "mAP elsewhere"] == f"{precision[100:].mean():.1f}"
     assert table.loc["occluded", "Difference"].startswith("−2")
     assert table.loc["dark", ["Queries", "mAP there", "Difference"]].tolist() == [0, "–", "–"]
 
