@@ -6,9 +6,7 @@ training only: the global feature is the embedding.
 
 The row that the joint-loss paper quotes is of ResNet50-X on four data sets merged, with mutual learning: no comparison.
 Readings: ResNet-50, one data set and one network. The local branch is that of its authors' later code (AlignedReID++):
-batch norm, ReLU, the maximum over the width, 128 channels, each row of length 1; the article says less. From random
-weights and without a batch norm before its losses, the network maps everybody to one point at once and stays there, so
-that our profiles let it classify for some epochs before the triplets count.
+batch norm, ReLU, the maximum over the width, 128 channels, each row of length 1; the article says less.
 
 Other people's code: Huang's re-production takes the mean over the width and puts batch norm and ReLU behind the
 reduction. AlignedReID++ ranks by local distances too, of rows before the reduction, which the loss never saw.
@@ -36,11 +34,6 @@ class AlignedReIDConfig(Configuration):
     system = "aligned-reid"
 
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="of the cross-entropy")
-    triplets_from: float = Field(0.0, ge=0, description="the epoch from which on the triplet losses count")
-
-    @property
-    def phases(self) -> tuple[float, ...]:
-        return (self.triplets_from,) if self.triplets_from else ()
 
     @property
     def compares(self) -> bool:
@@ -84,7 +77,6 @@ class AlignedReID(Model):
     def __init__(self, identities: int, config: AlignedReIDConfig) -> None:
         super().__init__()
         self.label_smoothing, self.margin = config.label_smoothing, config.triplet_margin
-        self.triplets_from = config.triplets_from
         self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
         channels = self.backbone.out_channels
         self.norm = nn.BatchNorm2d(channels)
@@ -115,8 +107,8 @@ class AlignedReID(Model):
             ),
             "local triplet": triplet(*(aligned_distances(rows, rows[i]) for i in (positive, negative))),
         }
-        counted = list(terms.values())[: None if batch.progress >= self.triplets_from else 1]
-        return {**terms, "total": torch.stack(counted).sum(), "accuracy": accuracy(output.logits, labels)}
+        total = torch.stack(list(terms.values())).sum()
+        return {**terms, "total": total, "accuracy": accuracy(output.logits, labels)}
 
 
 SYSTEM = System(

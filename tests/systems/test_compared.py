@@ -1,6 +1,5 @@
 """The compared systems: what all of them must do, and what each one's article or its authors' code says it is."""
 
-import dataclasses
 import itertools
 from collections.abc import Mapping
 from pathlib import Path
@@ -383,17 +382,6 @@ def test_vpms_cut_pictures_know_what_they_show() -> None:
     assert ((4 * seen).long() == region)[clear].all()
     whole = region_of_rows(torch.zeros(1), torch.ones(1), 4, 8)
     assert whole.tolist() == [[0, 0, 1, 1, 2, 2, 3, 3]]
-
-
-@pytest.mark.usefixtures("one_block_a_stage")
-def test_aligned_reids_triplets_count_from_an_epoch_on() -> None:
-    network = small("aligned-reid", triplets_from=2.0)
-    assert ROWS["aligned-reid"].configuration.model_validate({"triplets_from": 2.0}).phases == (2.0,)
-    early = batch(torch.randn(8, 3, 72, 40), LABELS)
-    late = dataclasses.replace(early, step=dataclasses.replace(early.step, progress=2.0))
-    for given, names in ((early, {"cross-entropy"}), (late, {"cross-entropy", "triplet", "local triplet"})):
-        losses = network.losses(given)
-        torch.testing.assert_close(losses["total"], torch.stack([losses[name] for name in names]).sum())
 
 
 def test_aligned_reids_shortest_path_by_hand_and_against_all_paths() -> None:
