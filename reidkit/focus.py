@@ -5,10 +5,9 @@ choice is measured as heat maps are, see `reidkit.evaluation.localisation`.
 """
 
 import pandas as pd
-import torch
 from torch import nn
 
-from reidkit.data.part_maps import BODY, PERSON, has_part_maps, part_map, showing
+from reidkit.data.part_maps import BODY, PERSON, has_part_maps, read_part_maps, showing
 from reidkit.evaluation.localisation import evaluate_localisation
 from reidkit.settings import Configuration
 from reidkit.systems.system import Focused, Material
@@ -28,7 +27,7 @@ def tables(network: nn.Module, material: Material, config: Configuration) -> dic
         return {}
     paths = material.dataset.query.paths
     maps = extract_features(network, material.images["query"], config, see=network.focus)  # (N, K, h, w)
-    shown = torch.stack([part_map(path) for path in paths])  # (N, H, W)
+    shown = read_part_maps(paths)  # (N, H, W)
     rows = [
         {"feature": feature, "segment": segment} | row
         for segment, parts in SEGMENTS.items()

@@ -12,7 +12,7 @@ from torch import Tensor
 from reidkit.data.decoding import read_image
 from reidkit.data.errors import DatasetError
 from reidkit.data.layouts import Dataset
-from reidkit.data.part_maps import PERSON, part_map, showing
+from reidkit.data.part_maps import PERSON, read_part_maps, showing
 from reidkit.data.synthped import Preset, Shot, plan
 from reidkit.data.synthped.cameras import camera
 from reidkit.data.synthped.dataset import rendered_with
@@ -36,7 +36,7 @@ def conditions(dataset: Dataset) -> pd.DataFrame:
     Raises DatasetError for a data set that was not rendered.
     """
     paths = dataset.query.paths
-    parts = torch.stack([part_map(path) for path in paths])  # (N, H, W)
+    parts = read_part_maps(paths)  # (N, H, W)
     brightness = np.array([float(read_image(path).float().mean()) for path in paths])
     person = showing(parts, PERSON)
     shots, seed = _shots(dataset)

@@ -35,6 +35,12 @@ def part_map(image: Path) -> Tensor:
     return read_image(part_map_file(image))[0]
 
 
+def read_part_maps(images: Sequence[Path]) -> Tensor:
+    """The part maps (N, H, W) uint8 of N images, as of `part_map`."""
+    with ThreadPoolExecutor() as pool:
+        return torch.stack(list(pool.map(part_map, images)))
+
+
 def showing(maps: Tensor, parts: Iterable[str]) -> Tensor:
     """Which pixels of part maps (N, H, W) show one of some parts, bool (N, H, W)."""
     return torch.isin(maps, torch.tensor([PARTS[part] for part in parts], dtype=maps.dtype))
@@ -58,9 +64,7 @@ class PartMaps:
                 f"{missing[0]}: no part map here ({len(missing)} of {len(images)} are missing); this run needs to know "
                 "which part of a person each pixel shows, as SynthPed does and no real data set"
             )
-        with ThreadPoolExecutor() as pool:
-            maps = list(pool.map(part_map, images))
-        self.labels = torch.stack(maps).to(device)  # uint8 (N, H, W)
+        self.labels = read_part_maps(images).to(device)  # uint8 (N, H, W)
 
     def __len__(self) -> int:
         return len(self.labels)

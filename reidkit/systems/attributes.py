@@ -15,7 +15,7 @@ from torch import Tensor
 
 from reidkit.cells import to_cells
 from reidkit.data import Attributes
-from reidkit.data.part_maps import has_part_maps, part_map, showing
+from reidkit.data.part_maps import has_part_maps, read_part_maps, showing
 from reidkit.data.resident import normalise, resize
 from reidkit.data.synthped import ATTRIBUTE_PARTS
 from reidkit.evaluation.attributes import evaluate_attributes
@@ -196,7 +196,7 @@ def localisation(network: AttributeNetwork, material: Material, config: Attribut
         for indexes, pixels in zip(batches, images.batches(batches), strict=True)
     ]
     maps = {stage: torch.cat([batch[stage].cpu() for batch in made]) for stage in STAGES}  # (N, K, h, w)
-    parts = torch.stack([part_map(path) for path in paths])  # (N, H, W)
+    parts = read_part_maps(paths)  # (N, H, W)
     rows = []
     for k, (field, attribute) in enumerate(zip(attribute_names(attributes), network.attributes, strict=True)):
         inside = showing(parts, ATTRIBUTE_PARTS[field])

@@ -5,13 +5,12 @@ from collections.abc import Collection, Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 import torch.nn.functional as F
 from matplotlib.patches import Patch
 
 from reidkit.data import Dataset
 from reidkit.data.conditions import CONDITIONS, conditions
-from reidkit.data.part_maps import BODY, part_map, showing
+from reidkit.data.part_maps import BODY, read_part_maps, showing
 from reidkit.evaluation.bootstrap import bounds, resampled_means
 from reidkit.profile import Profile
 from reidkit.records import Record
@@ -248,7 +247,7 @@ def visibility_table(found: Mapping[str, Record], dataset: Dataset | None) -> pd
 def hidden_stripes(dataset: Dataset, stripes: int) -> pd.DataFrame:
     """Of each of so many equal stripes of every query, the share that an occluder covers; columns from "1"."""
     paths = dataset.query.paths
-    covered = showing(torch.stack([part_map(path) for path in paths]), ["occluder"])  # (N, H, W)
+    covered = showing(read_part_maps(paths), ["occluder"])  # (N, H, W)
     shares = F.adaptive_avg_pool2d(covered[:, None].float(), (stripes, 1)).flatten(1)
     names = pd.Index([path.name for path in paths], name="query")
     return pd.DataFrame(shares.numpy(), index=names, columns=[str(stripe + 1) for stripe in range(stripes)])
