@@ -108,12 +108,16 @@ class Box:
 
 
 class Chart:
-    """Boxes in rows, and arrows between them; the alternative text repeats row by row what is written in them."""
+    """Boxes in rows, and arrows between them; the alternative text repeats row by row what is written in them.
 
-    def __init__(self, rows: float) -> None:
+    At a `scale` below 1 all is smaller, and there is more room: `width` inches of what is drawn.
+    """
+
+    def __init__(self, rows: float, scale: float = 1.0) -> None:
+        self.scale, self.width = scale, WIDTH / scale
         with style():
-            self.figure = plt.figure(figsize=(WIDTH, rows * ROW), layout="none")
-        self.axes = self.figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(rows * ROW, 0))
+            self.figure = plt.figure(figsize=(WIDTH, rows * ROW * scale), layout="none")
+        self.axes = self.figure.add_axes((0, 0, 1, 1), xlim=(0, self.width), ylim=(rows * ROW, 0))
         self.axes.axis("off")
         self.said: list[tuple[float, float, str]] = []  # row, x, text
 
@@ -137,7 +141,8 @@ class Chart:
         for i, line in enumerate(lines):
             y = box.y + LINE * (i - (len(lines) - 1) / 2)
             weight = "normal" if i else "bold"
-            self.axes.text(x, y, line, ha="center", va="center_baseline", fontsize=11, fontweight=weight)
+            letters: dict[str, Any] = {"fontsize": 11 * self.scale, "fontweight": weight}
+            self.axes.text(x, y, line, ha="center", va="center_baseline", **letters)
         name = {"+": "sum", "×": "product"}.get(title, title)
         self.said.append((row, x, f"{name} ({', '.join(lines[1:])})" if detail else name))
         return box
