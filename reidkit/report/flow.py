@@ -22,7 +22,7 @@ from reidkit.report.style import WIDTH, Drawing
 from reidkit.systems.system import Batch, Model
 
 REPORTED = ("total", "accuracy")  # of the losses: their sum, and what is no loss
-SPREAD = 1.2  # rows are so much further apart than in other drawings
+SPREAD = 1.15  # rows are so much further apart than in other drawings
 LANE, GAP, LETTER = 0.25, 0.12, 0.105  # inches: the room of an arrow that passes a row, between boxes, of a letter
 Place = tuple[str, int]  # a box or an arrow that passes, and its row
 
@@ -206,7 +206,7 @@ def draw(network: Model, batch: Batch, lead: str) -> Drawing:
         for name, row in places
     }
     needed = max(sum(width for (_, r), width in widths.items() if r == row) for row in rows.values())
-    chart = Chart((max(rows.values()) + 1) * SPREAD, scale=min(0.8, WIDTH / needed))
+    chart = Chart((max(rows.values()) + 1) * SPREAD, scale=min(0.75, WIDTH / needed))
     at = arranged(arrows, widths, chart.width)
     boxes = {}
     for name, node in nodes.items():

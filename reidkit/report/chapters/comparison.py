@@ -65,6 +65,7 @@ NAMES = {
     "cbam/ce+tri+cir": "Li and Wang",
     SAN_GAL_OURS: "SAN-GAL",
     **OTHERS,
+    "aligned-reid": "AlignedReID",
     "pcb/one-stripe": "PCB, one stripe",
     "circle": "ResNet-50, circle loss",
 }  # of the rows that are compared

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reidkit.profile import Profile
-from reidkit.report.chapters.comparison import OTHERS
+from reidkit.report.chapters.comparison import NAMES, OTHERS
 from reidkit.report.chapters.systems import drawn
 
 BOOK = Path(__file__).parents[3] / "book"
@@ -21,7 +21,7 @@ def test_every_system_is_drawn_once() -> None:
 def test_a_system_is_traced_from_its_pictures_to_its_embedding(row: str) -> None:
     figure = drawn(Profile.read("synthped-compared"), row, identities=5)
     text = str(figure)
-    assert OTHERS[row] in text
+    assert NAMES[row] in text
     html = figure.html()
     assert "images (3×64×32)" in html
     assert "loss" in html
