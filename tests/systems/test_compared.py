@@ -110,7 +110,7 @@ def test_four_people_are_learnt_by_heart(row: str) -> None:
 
 
 @pytest.mark.usefixtures("one_block_a_stage")
-@pytest.mark.parametrize("row", ["pcb+rpp", "svdnet", "pan", "gp-reid"])
+@pytest.mark.parametrize("row", ["pcb+rpp", "svdnet", "pan", "gp-reid", "spreid/predicted"])
 def test_a_run_is_resumed_across_the_border_of_a_stage(row: str, tmp_path: Path) -> None:
     settings = Settings(image_height=32, image_width=16, epochs=10, batch_size=8, learning_rate=1e-3, warmup_epochs=1)
     labels = torch.arange(16) // 4
@@ -125,7 +125,7 @@ def test_a_run_is_resumed_across_the_border_of_a_stage(row: str, tmp_path: Path)
             if steps == until:
                 raise InterruptedError
             steps += 1
-            return network.losses(Batch(step.images, step.labels, None, {}, step))
+            return network.losses(Batch(step.images, step.labels, None, part_maps(len(step.images)), step))
 
         done = train(network, losses, images, labels, IdentitySampler(labels, 2, 4), settings, seed=1, identity={},
                      directory=directory, stages=network.stages(), checkpoint_seconds=0, progress=False)  # fmt: skip
@@ -409,6 +409,35 @@ def test_spreids_means_under_masks_by_hand() -> None:
     finer = masks.repeat_interleave(2, 2).repeat_interleave(2, 3)
     torch.testing.assert_close(pool_masks(maps, finer), pool_masks(maps, masks))
     assert {part for mask in MASKS.values() for part in mask} == set(PARTS) - {"background", "occluder"}
+
+
+def test_spreids_parser_learns_the_parts_and_then_draws_the_masks_by_itself() -> None:
+    network = small("spreid/predicted")
+    where = torch.tensor([[0, 8], [2, 6]])  # parts by place: in the pictures, each has a colour
+    colours = torch.randn(len(PARTS), 3, generator=torch.Generator().manual_seed(1))
+    layouts = torch.stack([where, where.flip(0), where.flip(1), where.mT])
+    images = F.interpolate(colours[layouts].permute(0, 3, 1, 2), (64, 32)).repeat_interleave(2, 0)
+    shares = F.one_hot(layouts, len(PARTS)).permute(0, 3, 1, 2).float()
+    maps = {"parts": F.interpolate(shares, (16, 8)).repeat_interleave(2, 0)}
+    given = batch(images, LABELS)
+    given = Batch(given.images, given.labels, None, maps, given.step)
+    parse, identify = network.stages()
+    parse.enter()
+    parse.set_modes(network)
+    optimizer = torch.optim.Adam(network.parser.parameters(), 3e-3)
+    for _ in range(60):
+        terms = network.losses(given)
+        optimizer.zero_grad()
+        terms["total"].backward()
+        optimizer.step()
+    assert terms["accuracy"] > 0.9
+    identify.enter()
+    assert set(identify.learns) == {network.backbone, network.classifier}
+    network.eval()
+    with torch.no_grad():
+        drawn, true = network.focus(images), network.masks(F.interpolate(maps["parts"], (8, 4), mode="area"))
+        assert (drawn - true).abs().mean() < 0.1
+        assert torch.equal(network(images), network(images, part_maps(8)))
 
 
 def test_part_maps_are_shares_of_the_stored_pixels(synthped: Path) -> None:

@@ -66,9 +66,12 @@ NAMES = {
     SAN_GAL_OURS: "SAN-GAL",
     **OTHERS,
     "aligned-reid": "AlignedReID",
+    "spreid/predicted": "SPReID, its own parser",
     "pcb/one-stripe": "PCB, one stripe",
     "circle": "ResNet-50, circle loss",
 }  # of the rows that are compared
+
+LABELS = {"attributes": "attributes", "heat maps": "attributes", "parts": "part maps"}  # which those are that it needs
 
 
 def variants() -> pd.DataFrame:
@@ -108,18 +111,25 @@ def _parameters(network: nn.Module) -> int:
 
 
 def costs(profile: Profile, rows: Iterable[str] = tuple(NAMES)) -> pd.DataFrame:
-    """A line per row: its parameters and multiply-adds in millions, and the length of its embedding."""
-    lines = [(NAMES[row], row, *cost(profile, row)) for row in rows]
-    return pd.DataFrame(lines, columns=["system", "row", "parameters", "multiply-adds", "embedding"])
+    """A line per row: its parameters and multiply-adds in millions, the length of its embedding, and what it is told.
+
+    That is what it learns from, beside who is on a picture.
+    """
+    lines = [
+        (NAMES[row], row, *cost(profile, row), ", ".join({LABELS[need] for need in profile.config(row).needs}) or "–")
+        for row in rows
+    ]
+    return pd.DataFrame(lines, columns=["system", "row", "parameters", "multiply-adds", "embedding", "labels"])
 
 
 def ranking_table(found: pd.DataFrame, data: Mapping[str, Runs]) -> pd.DataFrame:
     """`costs` for display, with the mAP of each row by data set, its interval and its runs; the best known first."""
     lines = []
-    for system, row, parameters, work, length in found.itertuples(index=False):
+    for system, row, parameters, work, length, also in found.itertuples(index=False):
         scores = {title: score(runs, row) for title, runs in data.items()}
         line = {"System": system, "Weights (M)": number(parameters, 1), "Multiply-adds (M)": number(work, 0)}
-        line |= {"Embedding": length, "order": -np.nan_to_num(next(iter(scores.values())).ours)}
+        line |= {"Embedding": length, "Learns from": also}
+        line["order"] = -np.nan_to_num(next(iter(scores.values())).ours)
         for title, of_row in scores.items():
             line |= {title: score_cell(of_row), "Runs" + " " * len(line): seed_links(data[title].get(row, ()))}
         lines.append(line)

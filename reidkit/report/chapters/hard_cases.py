@@ -22,7 +22,7 @@ from reidkit.report.words import listed, number, signed
 from reidkit.runs import check_data, open_dataset
 
 BASE = "none/ce"
-PARTS = ("pcb", "pcb+rpp", "vpm")  # the systems that divide a picture
+PARTS = ("pcb", "pcb+rpp", "vpm", "spreid/predicted")  # the systems that divide a picture
 MADE_FOR = (
     ("pan", "badly framed"),
     ("aligned-reid", "badly framed"),

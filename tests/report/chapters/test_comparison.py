@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from reidkit.profile import Profile
-from reidkit.published import JOINT_LOSS, SAN_GAL_TABLE_2
+from reidkit.published import JOINT_LOSS, SAN_GAL_OURS, SAN_GAL_TABLE_2
 from reidkit.records import Record
 from reidkit.report.chapters import comparison as shown
 from reidkit.report.rows import Estimate, records_behind
@@ -37,6 +37,12 @@ def test_the_cost_is_that_of_the_network(row: str) -> None:
     assert parameters * 1e6 == pytest.approx(sum(p.numel() for p in network.parameters()))
     assert length > 0
     assert 1 < work < 100
+
+
+def test_the_table_says_what_else_a_system_learns_from() -> None:
+    rows = ["none/ce", "aanet", "spreid", SAN_GAL_OURS]
+    found = shown.costs(Profile.read("synthped-compared"), rows).set_index("row")["labels"]
+    assert found.to_dict() == dict(zip(rows, ["–", "attributes", "part maps", "attributes"], strict=True))
 
 
 def test_guided_attention_costs_what_draws_its_maps() -> None:
