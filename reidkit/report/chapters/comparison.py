@@ -113,13 +113,13 @@ def _parameters(network: nn.Module) -> int:
 def costs(profile: Profile, rows: Iterable[str] = tuple(NAMES)) -> pd.DataFrame:
     """A line per row: its parameters and multiply-adds in millions, the length of its embedding, and what it is told.
 
-    That is what it learns from, beside who is on a picture.
+    That is what else its training, or SPReID's test, is told of a picture than who is on it.
     """
     lines = [
-        (NAMES[row], row, *cost(profile, row), ", ".join({LABELS[need] for need in profile.config(row).needs}) or "–")
+        (NAMES[row], row, *cost(profile, row), ", ".join({LABELS[need] for need in profile.config(row).needs}))
         for row in rows
     ]
-    return pd.DataFrame(lines, columns=["system", "row", "parameters", "multiply-adds", "embedding", "labels"])
+    return pd.DataFrame(lines, columns=["system", "row", "parameters", "multiply-adds", "embedding", "told"])
 
 
 def ranking_table(found: pd.DataFrame, data: Mapping[str, Runs]) -> pd.DataFrame:
@@ -127,8 +127,12 @@ def ranking_table(found: pd.DataFrame, data: Mapping[str, Runs]) -> pd.DataFrame
     lines = []
     for system, row, parameters, work, length, also in found.itertuples(index=False):
         scores = {title: score(runs, row) for title, runs in data.items()}
-        line = {"System": system, "Weights (M)": number(parameters, 1), "Multiply-adds (M)": number(work, 0)}
-        line |= {"Embedding": length, "Learns from": also}
+        line = {
+            "System": f"{system} ({also})" if also else system,
+            "Weights (M)": number(parameters, 1),
+            "Cost (M)": number(work, 0),
+        }
+        line |= {"Length": length}
         line["order"] = -np.nan_to_num(next(iter(scores.values())).ours)
         for title, of_row in scores.items():
             line |= {title: score_cell(of_row), "Runs" + " " * len(line): seed_links(data[title].get(row, ()))}

@@ -41,8 +41,8 @@ def test_the_cost_is_that_of_the_network(row: str) -> None:
 
 def test_the_table_says_what_else_a_system_learns_from() -> None:
     rows = ["none/ce", "aanet", "spreid", SAN_GAL_OURS]
-    found = shown.costs(Profile.read("synthped-compared"), rows).set_index("row")["labels"]
-    assert found.to_dict() == dict(zip(rows, ["–", "attributes", "part maps", "attributes"], strict=True))
+    found = shown.costs(Profile.read("synthped-compared"), rows).set_index("row")["told"]
+    assert found.to_dict() == dict(zip(rows, ["", "attributes", "part maps", "attributes"], strict=True))
 
 
 def test_guided_attention_costs_what_draws_its_maps() -> None:
