@@ -84,6 +84,12 @@ HEADERS = {page: Path(f"book/{page}.md").read_text(encoding="utf-8").split("\n--
 CHAPTERS = [page for page in PAGES if "kernelspec:" in HEADERS[page]]
 PLAIN = [page for page in PAGES if page not in CHAPTERS]
 
+onstart:
+    from reidkit.report import warm
+
+    warm.start()  # chapters import the same; on another machine of a cluster, where it is not found, each for itself
+
+
 localrules:  # on a cluster: what takes seconds, or the network, stays on the machine that snakemake runs on
     book, zip, pdf, run_pages, plain_page, bibliography, scripts,
 
@@ -270,7 +276,7 @@ rule notebook:
     log:
         BUILD / "logs" / "{page}.log",
     shell:
-        "OMP_NUM_THREADS=1 python -m reidkit.report.execute {input.chapter:q} {input.parameters:q} {output:q} > {log:q} 2>&1"
+        "OMP_NUM_THREADS=1 python -m reidkit.report.warm execute {input.chapter:q} {input.parameters:q} {output:q} > {log:q} 2>&1"
         " || {{ tail -n 30 {log:q}; exit 1; }}"
 
 

@@ -93,8 +93,12 @@ def execute_chapter(chapter: Path, parameter_file: Path, output: Path, *, progre
     return output
 
 
-if __name__ == "__main__":
+def main(chapter: str, parameter_file: str, output: str) -> None:
     try:
-        execute_chapter(*map(Path, sys.argv[1:]))
+        execute_chapter(Path(chapter), Path(parameter_file), Path(output))
     except NotebookError as error:
         sys.exit(f"reidkit: {error}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
