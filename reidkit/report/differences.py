@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 
 from reidkit.report.rows import Estimate, Runs, difference
-from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, notice, style
+from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, notice, styled
 from reidkit.report.words import interval, signed
 
 GREEN = "#009e73"
 
 
+@styled
 def difference_chart(
     found: Mapping[str, Mapping[str, Estimate]], paper: Mapping[str, float | None], label: str = "difference in mAP"
 ) -> Drawing:
@@ -27,27 +28,26 @@ def difference_chart(
         return notice("None of these rows has been run yet.")
     run_on = {title for by_data in drawn.values() for title, e in by_data.items() if not math.isnan(e.ours)}
     data = [title for title in next(iter(drawn.values())) if title in run_on]
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.55 * len(drawn)), layout="constrained")
-        axes.axvline(0, color="0.3", linewidth=1)
-        shifts = (-0.12, 0.12) if len(data) > 1 else (0.0,)
-        for title, shift, colour, marker in zip(data, shifts, (BLUE, GREEN), "os", strict=False):
-            run = [
-                (y + shift, e)
-                for y, by_data in enumerate(drawn.values())
-                if (e := by_data.get(title)) and not math.isnan(e.ours)
-            ]
-            for y, estimate in run:
-                axes.hlines(y, estimate.low, estimate.high, color=colour, linewidth=4, alpha=0.45)
-            places = [e.ours for _, e in run], [y for y, _ in run]
-            axes.plot(*places, marker, color=colour, label=title if run else None)
-        printed = [(x, y) for y, name in enumerate(drawn) if (x := paper.get(name)) is not None]
-        axes.plot([x for x, _ in printed], [y for _, y in printed], "D", color=ORANGE, fillstyle="none", label="paper")
-        axes.set_yticks(range(len(drawn)), [textwrap.fill(name, 26) for name in drawn])
-        axes.set_ylim(len(drawn) - 0.5, -0.5)
-        axes.grid(axis="y", visible=False)
-        axes.set(xlabel=f"{label} (points)")
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.55 * len(drawn)), layout="constrained")
+    axes.axvline(0, color="0.3", linewidth=1)
+    shifts = (-0.12, 0.12) if len(data) > 1 else (0.0,)
+    for title, shift, colour, marker in zip(data, shifts, (BLUE, GREEN), "os", strict=False):
+        run = [
+            (y + shift, e)
+            for y, by_data in enumerate(drawn.values())
+            if (e := by_data.get(title)) and not math.isnan(e.ours)
+        ]
+        for y, estimate in run:
+            axes.hlines(y, estimate.low, estimate.high, color=colour, linewidth=4, alpha=0.45)
+        places = [e.ours for _, e in run], [y for y, _ in run]
+        axes.plot(*places, marker, color=colour, label=title if run else None)
+    printed = [(x, y) for y, name in enumerate(drawn) if (x := paper.get(name)) is not None]
+    axes.plot([x for x, _ in printed], [y for _, y in printed], "D", color=ORANGE, fillstyle="none", label="paper")
+    axes.set_yticks(range(len(drawn)), [textwrap.fill(name, 26) for name in drawn])
+    axes.set_ylim(len(drawn) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+    axes.set(xlabel=f"{label} (points)")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     told = "; ".join(
         f"{name}: paper {signed(paper.get(name))}, "
         + ", ".join(f"{title} {with_interval(e)}" for title, e in by_data.items())

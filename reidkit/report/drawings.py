@@ -18,7 +18,7 @@ from matplotlib.patches import Circle, FancyBboxPatch
 from torch import Tensor, nn
 
 from reidkit.models.attention import ATTENTION
-from reidkit.report.style import WIDTH, Drawing, style
+from reidkit.report.style import WIDTH, Drawing, styled
 
 Shape = tuple[int, ...]
 Point = tuple[float, float]
@@ -110,9 +110,9 @@ class Box:
 class Chart:
     """Boxes in rows, and arrows between them; the alternative text repeats row by row what is written in them."""
 
+    @styled
     def __init__(self, rows: float) -> None:
-        with style():
-            self.figure = plt.figure(figsize=(WIDTH, rows * ROW), layout="none")
+        self.figure = plt.figure(figsize=(WIDTH, rows * ROW), layout="none")
         self.axes = self.figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(rows * ROW, 0))
         self.axes.axis("off")
         self.said: list[tuple[float, float, str]] = []  # row, x, text

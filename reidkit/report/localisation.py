@@ -15,13 +15,14 @@ from matplotlib.figure import Figure
 from reidkit.data import AttributeGroup
 from reidkit.evaluation.bootstrap import bootstrap
 from reidkit.models.backbone import STAGES
-from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, style
+from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, styled
 from reidkit.report.words import a_few, field_title, interval, listed, signed
 
 MEASURES = {"pointing": "pointing game", "energy": "energy", "iou": "IoU"}
 BY = {"pointing": "the pointing game", "energy": "energy", "iou": "IoU"}
 
 
+@styled
 def over_centre_grid(localisation: pd.DataFrame) -> Drawing:
     """What the maps have over the centre, in points, per attribute, stage and measure; in bold where it is certain."""
     found = localisation.query("images > 0")
@@ -31,30 +32,29 @@ def over_centre_grid(localisation: pd.DataFrame) -> Drawing:
     values = np.array([[100 * cells[field, *column]["over centre"] for column in columns] for field in order])
     certain = [[sign_of(cells[field, *column]) != 0 for column in columns] for field in order]
     reach = max(1.0, float(np.abs(values).max()))
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 1.0 + 0.29 * len(order)), layout="constrained")
-        axes.imshow(values, cmap="PuOr", norm=TwoSlopeNorm(0, -reach, reach), aspect="auto")
-        for (row, column), value in np.ndenumerate(values):
-            axes.text(
-                column,
-                row,
-                (f"{value:+.0f}" if abs(value) >= 0.95 else f"{value:+.1f}").replace("-", "−"),
-                ha="center",
-                va="center",
-                fontsize=10,
-                color="white" if abs(value) > 0.62 * reach else "black",
-                weight="bold" if certain[row][column] else "normal",
-                alpha=1 if certain[row][column] else 0.65,
-            )
-        for edge in (2.5, 5.5):
-            axes.axvline(edge, color="white", lw=4)
-        axes.set_yticks(range(len(order)), [field_title(field) for field in order], fontsize=10.5)
-        axes.set_xticks(range(len(columns)), [stage.removeprefix("layer") for _, stage in columns])
-        axes.set_xlabel("layer")
-        for place, words in zip((1, 4, 7), MEASURES.values(), strict=True):
-            axes.text(place, -0.75, words, ha="center", va="bottom", fontsize=11)
-        axes.grid(visible=False)
-        axes.tick_params(length=0)
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.0 + 0.29 * len(order)), layout="constrained")
+    axes.imshow(values, cmap="PuOr", norm=TwoSlopeNorm(0, -reach, reach), aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        axes.text(
+            column,
+            row,
+            (f"{value:+.0f}" if abs(value) >= 0.95 else f"{value:+.1f}").replace("-", "−"),
+            ha="center",
+            va="center",
+            fontsize=10,
+            color="white" if abs(value) > 0.62 * reach else "black",
+            weight="bold" if certain[row][column] else "normal",
+            alpha=1 if certain[row][column] else 0.65,
+        )
+    for edge in (2.5, 5.5):
+        axes.axvline(edge, color="white", lw=4)
+    axes.set_yticks(range(len(order)), [field_title(field) for field in order], fontsize=10.5)
+    axes.set_xticks(range(len(columns)), [stage.removeprefix("layer") for _, stage in columns])
+    axes.set_xlabel("layer")
+    for place, words in zip((1, 4, 7), MEASURES.values(), strict=True):
+        axes.text(place, -0.75, words, ha="center", va="bottom", fontsize=11)
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
     told = "; ".join(
         f"{field_title(field)} "
         + ", ".join(f"{v:+.0f}{'' if sure else ' (uncertain)'}" for v, sure in zip(row, s, strict=True))
@@ -174,6 +174,7 @@ def blanks_in_words(localisation: pd.DataFrame) -> str:
     return f"Of the {found['images'].max():,} maps of a stage {listed(told)} are blank, which scores 0."
 
 
+@styled
 def learned_and_found(
     scores: pd.DataFrame,
     localisation: pd.DataFrame,
@@ -197,17 +198,16 @@ def learned_and_found(
     correlation = float(frame["learned"].corr(frame["found"], method="spearman")) if varied else float("nan")
     titles = {"learned": "learned:\nbalanced accuracy", "found": f"found after {stage}:\n{MEASURES[measure]}"}
     labels = {"learned": "over a constant\nanswer", "found": "over the\ncentre"}
-    with style():
-        size = (WIDTH, 1.2 + 0.3 * len(frame))
-        figure, panels = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
-        places = np.arange(len(frame))
-        for axes, column, colour in zip(panels, titles, (BLUE, ORANGE), strict=True):
-            axes.axvline(0, color="0.3", lw=1)
-            axes.hlines(places, 0, frame[column], color=colour, lw=4, alpha=0.4)
-            axes.plot(frame[column], places, "o", color=colour, markersize=8)
-            axes.set(title=titles[column], xlabel=f"{labels[column]} (points)", ylim=(len(frame) - 0.5, -0.5))
-            axes.grid(axis="y", visible=False)
-        panels[0].set_yticks(places, list(frame.index))
+    size = (WIDTH, 1.2 + 0.3 * len(frame))
+    figure, panels = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
+    places = np.arange(len(frame))
+    for axes, column, colour in zip(panels, titles, (BLUE, ORANGE), strict=True):
+        axes.axvline(0, color="0.3", lw=1)
+        axes.hlines(places, 0, frame[column], color=colour, lw=4, alpha=0.4)
+        axes.plot(frame[column], places, "o", color=colour, markersize=8)
+        axes.set(title=titles[column], xlabel=f"{labels[column]} (points)", ylim=(len(frame) - 0.5, -0.5))
+        axes.grid(axis="y", visible=False)
+    panels[0].set_yticks(places, list(frame.index))
     told = "; ".join(f"{name} {row['learned']:+.1f} and {row['found']:+.1f}" for name, row in frame.iterrows())
     return figure, f"Two charts side by side, points learned and points over the centre: {told}.", correlation
 

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from reidkit.data import Dataset, Split
 from reidkit.records import Record
-from reidkit.report.style import WIDTH, Drawing, notice, style
+from reidkit.report.style import WIDTH, Drawing, notice, styled
 from reidkit.runs import check_data, find_record, open_dataset
 from reidkit.systems.joint_loss import RunConfig
 
@@ -51,6 +51,7 @@ def first_results(record: Record) -> Tensor | None:
     return pad_sequence(lists, batch_first=True, padding_value=-1).long()
 
 
+@styled
 def ranked_lists(dataset: Dataset, top: Tensor, queries: Sequence[int], k: int = 8) -> Drawing:
     """The paper's Fig. 6: each query at the left, its first k results, and beneath them its ground truth.
 
@@ -64,33 +65,32 @@ def ranked_lists(dataset: Dataset, top: Tensor, queries: Sequence[int], k: int =
     k = min(k, top.shape[1])
     query, gallery = dataset.query, dataset.gallery
     described = []
-    with style():
-        cell = WIDTH / (k + 1.6)
-        figure = plt.figure(figsize=(WIDTH, 4.5 * cell * len(queries) + 0.3), layout="none")
-        rows = figure.subfigures(len(queries), 1, squeeze=False)[:, 0]
-        for panel, index in zip(rows, queries, strict=True):
-            axes = panel.subplots(2, k + 1, width_ratios=[1.25] + [1] * k, gridspec_kw={"wspace": 0.12, "hspace": 0.12})
-            panel.subplots_adjust(0.01, 0.03, 0.99, 0.90)
-            results = [i for i in top[index, :k].tolist() if i >= 0]
-            right = [bool(gallery.ids[i] == query.ids[index]) for i in results]
-            truth = (gallery.ids == query.ids[index]) & (gallery.cameras != query.cameras[index])
-            _show(axes[0, 0], query, index, None)
-            axes[0, 0].set_title("query", pad=5)
-            axes[1, 0].text(0.5, 0.5, "ground\ntruth", ha="center", va="center", transform=axes[1, 0].transAxes)
-            for ax, i, good in zip(axes[0, 1:], results, right, strict=False):
-                _show(ax, gallery, i, RIGHT if good else WRONG)
-            for rank, ax in enumerate(axes[0, 1:], start=1):
-                ax.set_title(str(rank), pad=5)
-            for ax, i in zip(axes[1, 1:], truth.nonzero()[:, 0].tolist(), strict=False):
-                _show(ax, gallery, i, None)
-            for ax in axes.flat:
-                ax.axis("off")
-            ranks = [str(rank) for rank, good in enumerate(right, start=1) if good]
-            described.append(
-                f"Query {query.paths[index].name}: {len(ranks)} of the first {len(results)} results are right"
-                + (f" (ranks {', '.join(ranks)})" if ranks else "")
-                + f"; the gallery holds {int(truth.sum())} right images."
-            )
+    cell = WIDTH / (k + 1.6)
+    figure = plt.figure(figsize=(WIDTH, 4.5 * cell * len(queries) + 0.3), layout="none")
+    rows = figure.subfigures(len(queries), 1, squeeze=False)[:, 0]
+    for panel, index in zip(rows, queries, strict=True):
+        axes = panel.subplots(2, k + 1, width_ratios=[1.25] + [1] * k, gridspec_kw={"wspace": 0.12, "hspace": 0.12})
+        panel.subplots_adjust(0.01, 0.03, 0.99, 0.90)
+        results = [i for i in top[index, :k].tolist() if i >= 0]
+        right = [bool(gallery.ids[i] == query.ids[index]) for i in results]
+        truth = (gallery.ids == query.ids[index]) & (gallery.cameras != query.cameras[index])
+        _show(axes[0, 0], query, index, None)
+        axes[0, 0].set_title("query", pad=5)
+        axes[1, 0].text(0.5, 0.5, "ground\ntruth", ha="center", va="center", transform=axes[1, 0].transAxes)
+        for ax, i, good in zip(axes[0, 1:], results, right, strict=False):
+            _show(ax, gallery, i, RIGHT if good else WRONG)
+        for rank, ax in enumerate(axes[0, 1:], start=1):
+            ax.set_title(str(rank), pad=5)
+        for ax, i in zip(axes[1, 1:], truth.nonzero()[:, 0].tolist(), strict=False):
+            _show(ax, gallery, i, None)
+        for ax in axes.flat:
+            ax.axis("off")
+        ranks = [str(rank) for rank, good in enumerate(right, start=1) if good]
+        described.append(
+            f"Query {query.paths[index].name}: {len(ranks)} of the first {len(results)} results are right"
+            + (f" (ranks {', '.join(ranks)})" if ranks else "")
+            + f"; the gallery holds {int(truth.sum())} right images."
+        )
     return figure, "Ranked lists, right results framed red and wrong ones blue. " + " ".join(described)
 
 

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from reidkit.report.style import ORANGE, WIDTH, style
+from reidkit.report.style import ORANGE, WIDTH, styled
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
 GAP = 4  # pixels between the pictures of a sheet
 WIDEST = 0.62  # inches of one picture
 
 
+@styled
 def sheet(
     pictures: Sequence[Sequence[Picture | None]],
     rows: Sequence[str],
@@ -46,19 +47,18 @@ def sheet(
                 y, x = i * (height + GAP), j * (width + GAP)
                 canvas[y : y + height, x : x + width, :3] = picture
                 canvas[y : y + height, x : x + width, 3] = 255
-    with style():
-        left, edge = 0.12 + 0.085 * max(map(len, rows)), 0.04  # inches; names stand at the left and the top
-        across = min(WIDTH - left - edge, WIDEST * len(columns))
-        down = across * canvas.shape[0] / canvas.shape[1]
-        wide, tall = max(narrowest, left + across + edge), 0.28 + down + edge + below
-        figure = plt.figure(figsize=(wide, tall))
-        axes = figure.add_axes((left / wide, (edge + below) / tall, across / wide, down / tall))
-        axes.imshow(canvas)
-        axes.set_xticks([j * (width + GAP) + width / 2 for j in range(len(columns))], columns)
-        axes.set_yticks([i * (height + GAP) + height / 2 for i in range(len(rows))], rows)
-        axes.tick_params(length=0, pad=3, labelsize=10.5, labeltop=True, labelbottom=False)
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
+    left, edge = 0.12 + 0.085 * max(map(len, rows)), 0.04  # inches; names stand at the left and the top
+    across = min(WIDTH - left - edge, WIDEST * len(columns))
+    down = across * canvas.shape[0] / canvas.shape[1]
+    wide, tall = max(narrowest, left + across + edge), 0.28 + down + edge + below
+    figure = plt.figure(figsize=(wide, tall))
+    axes = figure.add_axes((left / wide, (edge + below) / tall, across / wide, down / tall))
+    axes.imshow(canvas)
+    axes.set_xticks([j * (width + GAP) + width / 2 for j in range(len(columns))], columns)
+    axes.set_yticks([i * (height + GAP) + height / 2 for i in range(len(rows))], rows)
+    axes.tick_params(length=0, pad=3, labelsize=10.5, labeltop=True, labelbottom=False)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
     return figure
 
 
@@ -93,6 +93,7 @@ class Cell:
     wrong: bool = False  # whether the caption says something that is not so
 
 
+@styled
 def mosaic(
     blocks: Sequence[Sequence[Sequence[Cell]]],
     rows: Sequence[Sequence[str]],
@@ -121,32 +122,31 @@ def mosaic(
     heights = [len(names) * (height + gap) * inch for names in rows]
     below = 0.75
     tall = sum(tops) + sum(heights) + below
-    with style():
-        figure = plt.figure(figsize=(wide, tall))
-        y = tall
-        for block, names, titles, top, down in zip(blocks, rows, columns, tops, heights, strict=True):
-            y -= top + down
-            axes = figure.add_axes((left / wide, y / tall, total * inch / wide, down / tall))
-            axes.set(xlim=(-0.5, total - 0.5), ylim=(len(names) * (height + gap) - 0.5, -0.5))
-            middles = []
-            for i, row in enumerate(block):
-                for j, cell in enumerate(row):
-                    x = j * (width + GAP) + j * groups // across * apart
-                    _draw(axes, cell, x, i * (height + gap), (height, width))
-                    if i == 0:
-                        middles.append(x + width / 2 - 0.5)
-            axes.set_xticks(middles, titles)
-            axes.set_yticks([i * (height + gap) + height / 2 for i in range(len(names))], names)
-            axes.tick_params(length=0, pad=3, labelsize=10, labeltop=True, labelbottom=False)
-            axes.grid(visible=False)
-            axes.spines[:].set_visible(False)
-            axes.set_facecolor("none")
-        place = figure.add_axes((0.25, 0.47 / tall, 0.5, 0.14 / tall))
-        colours = (1 - OPACITY) * 0.6 + OPACITY * HEAT(np.linspace(0, 1, 256))[:, :3]  # as on a grey of the middle
-        shown = ScalarMappable(cmap=ListedColormap(colours))
-        figure.colorbar(shown, cax=place, orientation="horizontal", label=bar, ticks=[0, 0.5, 1])
-        place.tick_params(labelsize=10)
-        place.xaxis.label.set_fontsize(10.5)
+    figure = plt.figure(figsize=(wide, tall))
+    y = tall
+    for block, names, titles, top, down in zip(blocks, rows, columns, tops, heights, strict=True):
+        y -= top + down
+        axes = figure.add_axes((left / wide, y / tall, total * inch / wide, down / tall))
+        axes.set(xlim=(-0.5, total - 0.5), ylim=(len(names) * (height + gap) - 0.5, -0.5))
+        middles = []
+        for i, row in enumerate(block):
+            for j, cell in enumerate(row):
+                x = j * (width + GAP) + j * groups // across * apart
+                _draw(axes, cell, x, i * (height + gap), (height, width))
+                if i == 0:
+                    middles.append(x + width / 2 - 0.5)
+        axes.set_xticks(middles, titles)
+        axes.set_yticks([i * (height + gap) + height / 2 for i in range(len(names))], names)
+        axes.tick_params(length=0, pad=3, labelsize=10, labeltop=True, labelbottom=False)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        axes.set_facecolor("none")
+    place = figure.add_axes((0.25, 0.47 / tall, 0.5, 0.14 / tall))
+    colours = (1 - OPACITY) * 0.6 + OPACITY * HEAT(np.linspace(0, 1, 256))[:, :3]  # as on a grey of the middle
+    shown = ScalarMappable(cmap=ListedColormap(colours))
+    figure.colorbar(shown, cax=place, orientation="horizontal", label=bar, ticks=[0, 0.5, 1])
+    place.tick_params(labelsize=10)
+    place.xaxis.label.set_fontsize(10.5)
     return figure
 
 

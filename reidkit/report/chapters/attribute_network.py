@@ -12,7 +12,7 @@ from torch import Tensor
 from reidkit.data import AttributeGroup, Attributes, DatasetError
 from reidkit.data.attributes import GROUPS
 from reidkit.report.drawings import observe, shape
-from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, style
+from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, styled
 from reidkit.report.words import a_few, number
 from reidkit.runs import attributes_of, open_dataset
 from reidkit.systems.attributes import AttributeConfig, AttributeNetwork
@@ -37,35 +37,33 @@ def class_table() -> pd.DataFrame:
     return pd.DataFrame({"Group": list(names), **rows})
 
 
+@styled
 def class_balance(groups: Sequence[AttributeGroup], labels: Tensor) -> Drawing:
     """How often each class occurs: a bar per group, its classes from the most to the least frequent.
 
     labels: (I, G), one row per identity, -1 where missing, which is left out. Colours are drawn in their own colour.
     """
     told = []
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 0.7 + 0.42 * len(groups)), layout="constrained")
-        for row, (group, column) in enumerate(zip(groups, labels.unbind(1), strict=True)):
-            counts = column[column >= 0].bincount(minlength=len(group.classes)).double()
-            shares = (100 * counts / counts.sum()).tolist()
-            order = sorted(range(len(shares)), key=lambda k: -shares[k])
-            left = 0.0
-            for place, k in enumerate(order):
-                colour, hatch = _face(group, k, place)
-                ink = "black" if np.dot(to_rgb(colour), (0.3, 0.59, 0.11)) > 0.5 else "white"
-                axes.barh(row, shares[k], left=left, height=0.72, color=colour, edgecolor="0.35", lw=0.6, hatch=hatch)
-                texts = (f"{group.classes[k]} {shares[k]:.0f} %", f"{shares[k]:.0f} %", f"{shares[k]:.0f}")
-                if text := next((text for text in texts if shares[k] > 2.9 * len(text)), ""):  # the first that fits
-                    box = {"facecolor": "white", "edgecolor": "none", "pad": 1} if hatch else None
-                    axes.text(
-                        left + shares[k] / 2, row, text, ha="center", va="center", color=ink, fontsize=10, bbox=box
-                    )
-                left += shares[k]
-            told.append(f"{group.name}: " + ", ".join(f"{group.classes[k]} {shares[k]:.1f}" for k in order))
-        axes.set_yticks(range(len(groups)), [group.name for group in groups])
-        axes.set(xlim=(0, 100), ylim=(len(groups) - 0.4, -0.6), xlabel="share of the training identities (%)")
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.7 + 0.42 * len(groups)), layout="constrained")
+    for row, (group, column) in enumerate(zip(groups, labels.unbind(1), strict=True)):
+        counts = column[column >= 0].bincount(minlength=len(group.classes)).double()
+        shares = (100 * counts / counts.sum()).tolist()
+        order = sorted(range(len(shares)), key=lambda k: -shares[k])
+        left = 0.0
+        for place, k in enumerate(order):
+            colour, hatch = _face(group, k, place)
+            ink = "black" if np.dot(to_rgb(colour), (0.3, 0.59, 0.11)) > 0.5 else "white"
+            axes.barh(row, shares[k], left=left, height=0.72, color=colour, edgecolor="0.35", lw=0.6, hatch=hatch)
+            texts = (f"{group.classes[k]} {shares[k]:.0f} %", f"{shares[k]:.0f} %", f"{shares[k]:.0f}")
+            if text := next((text for text in texts if shares[k] > 2.9 * len(text)), ""):  # the first that fits
+                box = {"facecolor": "white", "edgecolor": "none", "pad": 1} if hatch else None
+                axes.text(left + shares[k] / 2, row, text, ha="center", va="center", color=ink, fontsize=10, bbox=box)
+            left += shares[k]
+        told.append(f"{group.name}: " + ", ".join(f"{group.classes[k]} {shares[k]:.1f}" for k in order))
+    axes.set_yticks(range(len(groups)), [group.name for group in groups])
+    axes.set(xlim=(0, 100), ylim=(len(groups) - 0.4, -0.6), xlabel="share of the training identities (%)")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
     return figure, f"Bar chart, per cent of {len(labels)} training identities. {'; '.join(told)}."
 
 
@@ -202,6 +200,7 @@ def what_was_learned(scores: pd.DataFrame, where: str) -> str:
     return text + "."
 
 
+@styled
 def balanced_chart(scores: pd.DataFrame) -> Drawing:
     """Balanced accuracy of each group, people and images, beside that of a constant answer."""
     people, images = (scores.query("level == @level").set_index("attribute") for level in LEVELS)
@@ -209,19 +208,18 @@ def balanced_chart(scores: pd.DataFrame) -> Drawing:
     people, images = people.loc[order], images.loc[order]
     places = np.arange(len(order))
     chance = 100 * people["majority balanced accuracy"]
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 1.1 + 0.36 * len(order)), layout="constrained")
-        axes.hlines(places, chance, 100 * people["balanced accuracy"], color=BLUE, lw=4, alpha=0.35)
-        axes.plot(chance, places, "|", color="black", markersize=15, mew=2.5, label="a constant answer")
-        axes.plot(100 * people["balanced accuracy"], places, "o", color=BLUE, markersize=8, label="people")
-        axes.plot(
-            100 * images["balanced accuracy"], places, "D", color=ORANGE, markersize=6, fillstyle="none", label="images"
-        )
-        axes.set_yticks(places, list(order))
-        axes.set(xlim=(0, 103), xlabel="balanced accuracy (%)")
-        axes.invert_yaxis()
-        axes.grid(axis="y", visible=False)
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.1 + 0.36 * len(order)), layout="constrained")
+    axes.hlines(places, chance, 100 * people["balanced accuracy"], color=BLUE, lw=4, alpha=0.35)
+    axes.plot(chance, places, "|", color="black", markersize=15, mew=2.5, label="a constant answer")
+    axes.plot(100 * people["balanced accuracy"], places, "o", color=BLUE, markersize=8, label="people")
+    axes.plot(
+        100 * images["balanced accuracy"], places, "D", color=ORANGE, markersize=6, fillstyle="none", label="images"
+    )
+    axes.set_yticks(places, list(order))
+    axes.set(xlim=(0, 103), xlabel="balanced accuracy (%)")
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     told = "; ".join(
         f"{name}: people {100 * people['balanced accuracy'][name]:.1f}, images "
         f"{100 * images['balanced accuracy'][name]:.1f}, a constant answer {chance[name]:.1f}"

@@ -20,7 +20,7 @@ from reidkit.records import Record
 from reidkit.report.chapters.looking import frozen_gain
 from reidkit.report.differences import with_interval
 from reidkit.report.rows import QUERIES, Estimate, Runs, difference, runs_of, score
-from reidkit.report.style import BLUE, WIDTH, Drawing, style
+from reidkit.report.style import BLUE, WIDTH, Drawing, styled
 from reidkit.report.tables import score_cell, seed_links
 from reidkit.report.words import listed, number
 from reidkit.systems import ROWS, SYSTEMS
@@ -125,6 +125,7 @@ def ranking_table(found: pd.DataFrame, data: Mapping[str, Runs]) -> pd.DataFrame
     return pd.DataFrame(lines).sort_values("order", kind="stable").drop(columns="order").reset_index(drop=True)
 
 
+@styled
 def cost_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
     """mAP with its interval over the multiply-adds of an image, a point per row that was run.
 
@@ -137,19 +138,18 @@ def cost_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
     ]
     if not points:
         raise ValueError("none of the compared systems has been run")
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
-        for _, work, of_row in points:
-            axes.plot([work, work], [of_row.low, of_row.high], color=BLUE, linewidth=4, alpha=0.35)
-            axes.plot(work, of_row.ours, "o", color=BLUE)
-        axes.set(xscale="log", xlabel="multiply-adds of an image (millions, logarithmic)", ylabel="mAP (%)")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.margins(x=0.35)
-        low, high = axes.get_ylim()
-        for (system, work, _), height in zip(points, label_heights(points, (high - low) / 25), strict=True):
-            axes.annotate(system, (work, height), (7, 0), textcoords="offset points", va="center", fontsize="small")
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
+    for _, work, of_row in points:
+        axes.plot([work, work], [of_row.low, of_row.high], color=BLUE, linewidth=4, alpha=0.35)
+        axes.plot(work, of_row.ours, "o", color=BLUE)
+    axes.set(xscale="log", xlabel="multiply-adds of an image (millions, logarithmic)", ylabel="mAP (%)")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.margins(x=0.35)
+    low, high = axes.get_ylim()
+    for (system, work, _), height in zip(points, label_heights(points, (high - low) / 25), strict=True):
+        axes.annotate(system, (work, height), (7, 0), textcoords="offset points", va="center", fontsize="small")
     told = "; ".join(f"{system} {of_row.ours:.1f} at {work:.0f}" for system, work, of_row in points)
     return figure, f"Scatter of mAP over multiply-adds in millions. {told}."
 

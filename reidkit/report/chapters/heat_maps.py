@@ -31,7 +31,7 @@ from reidkit.report import localisation
 from reidkit.report.display import run_link
 from reidkit.report.rows import record_of
 from reidkit.report.sheets import Cell, Mask, mosaic, overlay
-from reidkit.report.style import WIDTH, Drawing, notice, style
+from reidkit.report.style import WIDTH, Drawing, notice, styled
 from reidkit.report.words import field_title
 from reidkit.runs import (
     attributes_of,
@@ -349,35 +349,35 @@ def energy_by_region(explained: Explained, stage: str) -> pd.DataFrame:
     return pd.DataFrame({name: row.tolist() for name, row in rows.items()}, index=list(REGIONS)).T
 
 
+@styled
 def region_chart(shares: pd.DataFrame) -> Drawing:
     """What `energy_by_region` returns, as a bar per attribute group, the area on top."""
     colours = {"head": "#f0c75e", "upper": "#0072b2", "lower": "#d55e00", "carried": "#5b3a75", "elsewhere": "#dddddd"}
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 1.1 + 0.38 * len(shares)), layout="constrained")
-        for row, (_, values) in enumerate(shares.iterrows()):
-            left = 0.0
-            for region, share in (100 * values).items():
-                colour = colours[str(region)]
-                axes.barh(row, share, left=left, height=0.72, color=colour, edgecolor="white", lw=0.8)
-                if share >= 6:
-                    ink = "white" if region in ("upper", "carried") else "black"
-                    axes.text(left + share / 2, row, f"{share:.0f}", ha="center", va="center", color=ink, fontsize=10)
-                left += share
-        axes.axhline(0.5, color="0.3", lw=1)
-        axes.set_yticks(range(len(shares)), ["area of the picture", *shares.index[1:]])
-        axes.set(xlim=(0, 100), ylim=(len(shares) - 0.5, -0.5), xlabel="share of the heat maps' energy (%)")
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
-        handles = [Patch(color=colours[str(region)], label=str(region)) for region in shares]
-        figure.legend(
-            handles=handles,
-            loc="outside lower center",
-            ncols=5,
-            frameon=False,
-            fontsize=10.5,
-            handlelength=0.8,
-            columnspacing=1,
-        )
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.1 + 0.38 * len(shares)), layout="constrained")
+    for row, (_, values) in enumerate(shares.iterrows()):
+        left = 0.0
+        for region, share in (100 * values).items():
+            colour = colours[str(region)]
+            axes.barh(row, share, left=left, height=0.72, color=colour, edgecolor="white", lw=0.8)
+            if share >= 6:
+                ink = "white" if region in ("upper", "carried") else "black"
+                axes.text(left + share / 2, row, f"{share:.0f}", ha="center", va="center", color=ink, fontsize=10)
+            left += share
+    axes.axhline(0.5, color="0.3", lw=1)
+    axes.set_yticks(range(len(shares)), ["area of the picture", *shares.index[1:]])
+    axes.set(xlim=(0, 100), ylim=(len(shares) - 0.5, -0.5), xlabel="share of the heat maps' energy (%)")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    handles = [Patch(color=colours[str(region)], label=str(region)) for region in shares]
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=5,
+        frameon=False,
+        fontsize=10.5,
+        handlelength=0.8,
+        columnspacing=1,
+    )
     told = "; ".join(
         f"{name}: " + ", ".join(f"{region} {100 * share:.0f}" for region, share in row.items())
         for name, row in shares.iterrows()

@@ -18,7 +18,7 @@ from reidkit.report.differences import with_interval
 from reidkit.report.drawings import STAGES
 from reidkit.report.rows import QUERIES, Estimate, Runs
 from reidkit.report.sheets import Cell, mosaic, overlay, picture
-from reidkit.report.style import WIDTH, Drawing, notice, style
+from reidkit.report.style import WIDTH, Drawing, notice, styled
 from reidkit.report.words import DATASETS, listed, number
 from reidkit.runs import check_data, configuration_of, open_dataset
 from reidkit.systems.joint_loss import LOSSES
@@ -111,6 +111,7 @@ def measured(runs: Runs, row: str) -> list[Record]:
     return [record for record in runs.get(row, ()) if "attention" in record.tables]
 
 
+@styled
 def decay_chart(steps: int = 400, rate: float = 3e-3, start: float = 0.1) -> Drawing:
     """What an optimiser makes of a weight that the loss does not ask for: its size over the steps, live.
 
@@ -124,12 +125,11 @@ def decay_chart(steps: int = 400, rate: float = 3e-3, start: float = 0.1) -> Dra
         f"SGD, penalty {penalty:g}": (torch.optim.SGD, {"weight_decay": penalty, "momentum": 0.9}),
     }
     paths = {name: _alone(kind, steps, start, lr=rate, **given) for name, (kind, given) in optimisers.items()}
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 3), layout="constrained")
-        for (name, path), dash in zip(paths.items(), ["-", (0, (1, 2)), "--", "-."], strict=True):
-            axes.plot(path, linestyle=dash, lw=2.2, label=name)
-        axes.set(xlabel="steps", ylabel="weight", ylim=(0, 1.15 * start))
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+    figure, axes = plt.subplots(figsize=(WIDTH, 3), layout="constrained")
+    for (name, path), dash in zip(paths.items(), ["-", (0, (1, 2)), "--", "-."], strict=True):
+        axes.plot(path, linestyle=dash, lw=2.2, label=name)
+    axes.set(xlabel="steps", ylabel="weight", ylim=(0, 1.15 * start))
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     gone = next(step for step, value in enumerate(next(iter(paths.values()))) if value < start / 100)
     told = "; ".join(f"{name}: {path[-1]:.3g}" for name, path in paths.items())
     return (

@@ -14,7 +14,7 @@ from reidkit.models.backbone import ResNet50
 from reidkit.places import project_root, record_roots
 from reidkit.records import Record, read_records
 from reidkit.report.display import run_link
-from reidkit.report.style import WIDTH, Drawing, style
+from reidkit.report.style import WIDTH, Drawing, styled
 from reidkit.report.words import signed
 from reidkit.systems.joint_loss import CONTROLS, GRID, LOSSES, SYSTEM, attends
 from reidkit.systems.system import seeded
@@ -88,6 +88,7 @@ def decayed(record: Record) -> bool:
     return bool(SYSTEM.complete(record.config)["decay_attention"])
 
 
+@styled
 def screening_chart(records: Mapping[str, Record]) -> Drawing:
     """mAP on held-out identities over the scale at which residual branches start: a line per row and data set.
 
@@ -101,16 +102,15 @@ def screening_chart(records: Mapping[str, Record]) -> Drawing:
     lines = {title: dict(sorted(found.items())) for title, found in sorted(lines.items()) if len(found) > 1}
     if not lines:
         raise ValueError("no row was screened at two scales")
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
-        palette = sns.color_palette("colorblind", len(lines))
-        for (title, found), colour, dash in zip(lines.items(), palette, ["-", "--", ":", "-."] * 4, strict=False):
-            axes.plot(list(found), list(found.values()), dash, marker="o", color=colour, lw=2, label=title)
-        axes.set(xlabel="γ of a residual branch at the start", ylabel="mAP on held-out people")
-        axes.xaxis.set_major_locator(FixedLocator(list(SCALES)))
-        axes.xaxis.set_major_formatter(FixedFormatter(list(SCALES.values())))
-        axes.xaxis.set_minor_locator(NullLocator())
-        figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize="small")
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
+    palette = sns.color_palette("colorblind", len(lines))
+    for (title, found), colour, dash in zip(lines.items(), palette, ["-", "--", ":", "-."] * 4, strict=False):
+        axes.plot(list(found), list(found.values()), dash, marker="o", color=colour, lw=2, label=title)
+    axes.set(xlabel="γ of a residual branch at the start", ylabel="mAP on held-out people")
+    axes.xaxis.set_major_locator(FixedLocator(list(SCALES)))
+    axes.xaxis.set_major_formatter(FixedFormatter(list(SCALES.values())))
+    axes.xaxis.set_minor_locator(NullLocator())
+    figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize="small")
     told = "; ".join(
         f"{title}: " + ", ".join(f"{score:.1f} at {SCALES[scale]}" for scale, score in found.items())
         for title, found in lines.items()

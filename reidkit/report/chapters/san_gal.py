@@ -18,7 +18,7 @@ from reidkit.gradcam import attribute_heat_maps
 from reidkit.models.backbone import STAGES
 from reidkit.report import drawings
 from reidkit.report.drawings import ROW, TIMES, Call, Chart, Shape, Text, observe, shape
-from reidkit.report.style import PALETTE, WIDTH, Drawing, style
+from reidkit.report.style import PALETTE, WIDTH, Drawing, styled
 from reidkit.settings import Settings
 from reidkit.systems.attributes import AttributeNetwork
 from reidkit.systems.san_gal import AttributeSpatialAttention, SanGalNetwork
@@ -182,87 +182,87 @@ def shares(maps: int, channels: int) -> Tensor:
     return moved / moved.sum(0)
 
 
+@styled
 def blocks(*sizes: tuple[int, int]) -> Drawing:
     """Which maps serve which channels, a panel for each (maps, channels)."""
     said = []
-    with style():
-        heights = [maps + 2.4 for maps, _ in sizes]  # in cells
-        side = (WIDTH - 1.1) / max(channels for _, channels in sizes)
-        side = min(side, 0.45)
-        figure, grid = plt.subplots(
-            len(sizes), figsize=(WIDTH, side * sum(heights)), height_ratios=heights, squeeze=False, layout="none"
+    heights = [maps + 2.4 for maps, _ in sizes]  # in cells
+    side = (WIDTH - 1.1) / max(channels for _, channels in sizes)
+    side = min(side, 0.45)
+    figure, grid = plt.subplots(
+        len(sizes), figsize=(WIDTH, side * sum(heights)), height_ratios=heights, squeeze=False, layout="none"
+    )
+    figure.subplots_adjust(0, 0, 1, 1, 0, 0)
+    for axes, (maps, channels), height in zip(grid[:, 0], sizes, heights, strict=True):
+        table = shares(maps, channels)
+        colours = sns.color_palette("colorblind", maps)
+        wide = WIDTH / side
+        start = (wide - channels) / 2 + 1
+        axes.set(xlim=(0, wide), ylim=(height - 1.2, -1.2))
+        axes.axis("off")
+        axes.text(
+            start + channels / 2, -0.6, f"{maps} maps, {channels} channels", ha="center", va="center", weight="bold"
         )
-        figure.subplots_adjust(0, 0, 1, 1, 0, 0)
-        for axes, (maps, channels), height in zip(grid[:, 0], sizes, heights, strict=True):
-            table = shares(maps, channels)
-            colours = sns.color_palette("colorblind", maps)
-            wide = WIDTH / side
-            start = (wide - channels) / 2 + 1
-            axes.set(xlim=(0, wide), ylim=(height - 1.2, -1.2))
-            axes.axis("off")
-            axes.text(
-                start + channels / 2, -0.6, f"{maps} maps, {channels} channels", ha="center", va="center", weight="bold"
-            )
-            for k in range(maps):
-                axes.text(start - 0.3, k + 0.5, f"map {k}", ha="right", va="center", fontsize=11)
-                for c in range(channels):
-                    share = table[k, c].item()
-                    colour = (*colours[k], 0.45) if share else "white"
-                    axes.add_patch(Rectangle((start + c, k), 1, 1, facecolor=colour, edgecolor="0.6"))
-                    if share:
-                        written = "1" if share == 1 else f"1/{round(1 / share)}"
-                        axes.text(start + c + 0.5, k + 0.5, written, ha="center", va="center", fontsize=11)
+        for k in range(maps):
+            axes.text(start - 0.3, k + 0.5, f"map {k}", ha="right", va="center", fontsize=11)
             for c in range(channels):
-                axes.text(start + c + 0.5, maps + 0.45, str(c), ha="center", va="center", fontsize=11)
-            axes.text(start - 0.3, maps + 0.45, "channel", ha="right", va="center", fontsize=11)
-            of_channel = [", ".join(str(k) for k in table[:, c].nonzero().flatten().tolist()) for c in range(channels)]
-            listed = "; ".join(f"channel {c}: {found}" for c, found in enumerate(of_channel))
-            said.append(f"{maps} maps and {channels} channels, {listed}")
+                share = table[k, c].item()
+                colour = (*colours[k], 0.45) if share else "white"
+                axes.add_patch(Rectangle((start + c, k), 1, 1, facecolor=colour, edgecolor="0.6"))
+                if share:
+                    written = "1" if share == 1 else f"1/{round(1 / share)}"
+                    axes.text(start + c + 0.5, k + 0.5, written, ha="center", va="center", fontsize=11)
+        for c in range(channels):
+            axes.text(start + c + 0.5, maps + 0.45, str(c), ha="center", va="center", fontsize=11)
+        axes.text(start - 0.3, maps + 0.45, "channel", ha="right", va="center", fontsize=11)
+        of_channel = [", ".join(str(k) for k in table[:, c].nonzero().flatten().tolist()) for c in range(channels)]
+        listed = "; ".join(f"channel {c}: {found}" for c, found in enumerate(of_channel))
+        said.append(f"{maps} maps and {channels} channels, {listed}")
     return figure, f"Grids of which maps serve which attended channel. {'. '.join(said)}."
 
 
+@styled
 def attention_over_heat(heat: Tensor, curves: Mapping[int, tuple[Tensor, Tensor]]) -> Drawing:
     """Attention over the heat value (N,), by the number of sigmoids: of a place that alone is warm, and of many."""
     names, one = {2: "two sigmoids", 1: "one sigmoid"}, int((heat <= 1).sum()) - 1  # min-max-scaled maps end at 1
     said = []
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
-        axes.axvspan(0, 1, color="0.92", lw=0)
-        axes.text(0.5, 0.86, "scaled to 0–1", ha="center", va="center", rotation=90)
-        for (sigmoids, (alone, among)), colour, dash in zip(curves.items(), PALETTE, ("-", "--"), strict=False):
-            axes.fill_between(heat, alone, among, color=colour, alpha=0.25, lw=0)
-            label = names[sigmoids] + (", literal" if sigmoids == 2 else "")
-            axes.plot(heat, alone, dash, color=colour, lw=2.5, label=label)
-            axes.plot(heat, among, dash, color=colour, lw=1.2)
-            ends = (f"{alone[i]:.3f} to {among[i]:.3f} at {heat[i]:g}" for i in (one, -1))
-            said.append(f"{names[sigmoids]}: {alone[0]:.3f} at 0, {', '.join(ends)}")
-        axes.set(xlabel="heat value L", ylabel="attention", xlim=(0, 8), ylim=(0.48, 1.02))
-        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
+    axes.axvspan(0, 1, color="0.92", lw=0)
+    axes.text(0.5, 0.86, "scaled to 0–1", ha="center", va="center", rotation=90)
+    for (sigmoids, (alone, among)), colour, dash in zip(curves.items(), PALETTE, ("-", "--"), strict=False):
+        axes.fill_between(heat, alone, among, color=colour, alpha=0.25, lw=0)
+        label = names[sigmoids] + (", literal" if sigmoids == 2 else "")
+        axes.plot(heat, alone, dash, color=colour, lw=2.5, label=label)
+        axes.plot(heat, among, dash, color=colour, lw=1.2)
+        ends = (f"{alone[i]:.3f} to {among[i]:.3f} at {heat[i]:g}" for i in (one, -1))
+        said.append(f"{names[sigmoids]}: {alone[0]:.3f} at 0, {', '.join(ends)}")
+    axes.set(xlabel="heat value L", ylabel="attention", xlim=(0, 8), ylim=(0.48, 1.02))
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure, f"Line chart of attention over the heat value from 0 to 8. {'; '.join(said)}."
 
 
+@styled
 def schedules(configs: Mapping[str, Settings]) -> Drawing:
     """The learning rate over the epochs, a panel for each of some runs by their names."""
     said = []
-    with style():
-        size = (WIDTH, 2.5 * len(configs) + 0.5)
-        figure, grid = plt.subplots(len(configs), figsize=size, sharex=True, squeeze=False, layout="constrained")
-        for axes, (label, config), colour in zip(grid[:, 0], configs.items(), PALETTE, strict=False):
-            epochs = torch.linspace(0, config.epochs, 100 * config.epochs + 1).tolist()[:-1]
-            rates = [config.learning_rate_at(epoch) for epoch in epochs]
-            axes.plot(epochs, rates, color=colour, lw=2.5)
-            falls = config.milestones if config.schedule == "milestones" else ()  # a cosine has no steps to name
-            turns = [e for e in (0, config.warmup_epochs, *falls) if e < config.epochs]
-            for epoch in turns:
-                rate = f"{config.learning_rate_at(epoch):.0e}".replace("e-0", "e−")
-                at = (epoch, config.learning_rate_at(epoch))
-                axes.annotate(rate, at, (3, 4), textcoords="offset points", va="bottom")
-            optimiser = {"sgd": "SGD", "adam": "Adam"}[config.optimizer]
-            axes.set(title=f"{label}, {optimiser}", ylabel="learning rate", yscale="log")
-            lowest = max(min(rates), max(rates) / 1000)  # a cosine ends at zero
-            axes.set_ylim(0.7 * lowest, 2 * max(rates) * (max(rates) / lowest) ** 0.15)
-            values = ", ".join(f"{config.learning_rate_at(e):.2g} at {e:g}" for e in turns)
-            said.append(f"{label}: {values}, until {config.epochs}")
-        last = max(config.epochs for config in configs.values())
-        axes.set(xlabel="epochs done", xlim=(0, 1.025 * last), xticks=range(0, last + 1, 5))
+    size = (WIDTH, 2.5 * len(configs) + 0.5)
+    figure, grid = plt.subplots(len(configs), figsize=size, sharex=True, squeeze=False, layout="constrained")
+    for axes, (label, config), colour in zip(grid[:, 0], configs.items(), PALETTE, strict=False):
+        epochs = torch.linspace(0, config.epochs, 100 * config.epochs + 1).tolist()[:-1]
+        rates = [config.learning_rate_at(epoch) for epoch in epochs]
+        axes.plot(epochs, rates, color=colour, lw=2.5)
+        falls = config.milestones if config.schedule == "milestones" else ()  # a cosine has no steps to name
+        turns = [e for e in (0, config.warmup_epochs, *falls) if e < config.epochs]
+        for epoch in turns:
+            rate = f"{config.learning_rate_at(epoch):.0e}".replace("e-0", "e−")
+            at = (epoch, config.learning_rate_at(epoch))
+            axes.annotate(rate, at, (3, 4), textcoords="offset points", va="bottom")
+        optimiser = {"sgd": "SGD", "adam": "Adam"}[config.optimizer]
+        axes.set(title=f"{label}, {optimiser}", ylabel="learning rate", yscale="log")
+        lowest = max(min(rates), max(rates) / 1000)  # a cosine ends at zero
+        axes.set_ylim(0.7 * lowest, 2 * max(rates) * (max(rates) / lowest) ** 0.15)
+        values = ", ".join(f"{config.learning_rate_at(e):.2g} at {e:g}" for e in turns)
+        said.append(f"{label}: {values}, until {config.epochs}")
+    last = max(config.epochs for config in configs.values())
+    axes.set(xlabel="epochs done", xlim=(0, 1.025 * last), xticks=range(0, last + 1, 5))
     return figure, f"Line chart of the learning rate over the epochs done. {'; '.join(said)}."
