@@ -98,7 +98,7 @@ def page(record: Record, title: str) -> str:
         "In per cent.",
         Written(pd.DataFrame(scores)).markdown(),
         "## Curves",
-        markup("figures.html", style=markup("style.css"), figures=training_charts([record])),
+        markup("figures.html", style=markup("style.css"), figures=training_charts(record)),
         "## Where it was made",
         Written(pd.DataFrame({"What": list(made), "This run": list(made.values())})).markdown(),
         "## How to make it again",
