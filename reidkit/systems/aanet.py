@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from reidkit.losses import attribute_loss
 from reidkit.models.backbone import ResNet50, load_initial_weights, scaled
 from reidkit.models.heads import LinearClassifier
-from reidkit.models.pooling import average, stripes
+from reidkit.models.pooling import average, pool, stripes
 from reidkit.settings import Configuration
 from reidkit.systems.system import Batch, Classes, Model, System, accuracy, seeded
 
@@ -68,7 +68,7 @@ class AANet(Model):
 
     def forward(self, images: Tensor) -> Output | Tensor:
         maps = self.backbone(images)  # (N, C, h, w)
-        whole = average(maps, 2, 3, dtype=torch.float32).flatten(1)  # (N, C)
+        whole = pool(maps)  # (N, C)
         parts = self.reduce(stripes(maps, self.stripes)).float()  # (N, C/8, stripes)
         attributes = [classify(whole) for classify in self.classify_attributes]
         attention = self.attention(maps, attributes).to(maps.dtype)
@@ -85,7 +85,7 @@ class AANet(Model):
     def focus(self, images: Tensor) -> Tensor:
         """The AAM, (N, 1, h, w)."""
         maps = self.backbone(images)
-        whole = average(maps, 2, 3, dtype=torch.float32).flatten(1)
+        whole = pool(maps)
         return self.attention(maps, [classify(whole) for classify in self.classify_attributes])
 
     @torch.no_grad()

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from reidkit.losses import hardest_pairs, mean_over
 from reidkit.models.backbone import ResNet50, scaled
 from reidkit.models.heads import LinearClassifier
-from reidkit.models.pooling import average, maximum
+from reidkit.models.pooling import maximum, pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
+from reidkit.systems.system import Batch, Model, System, accuracy, initialised
 
 
 class AlignedReIDConfig(Configuration):
@@ -85,7 +85,7 @@ class AlignedReID(Model):
 
     def forward(self, images: Tensor) -> Output | Tensor:
         maps = self.backbone(images)  # (N, C, h, w)
-        features = average(maps, 2, 3, dtype=torch.float32).flatten(1)  # (N, C)
+        features = pool(maps)  # (N, C)
         if not self.training:
             return features
         highest = maximum(F.relu(self.norm(maps)), 3).squeeze(3)  # (N, C, h)
@@ -117,5 +117,5 @@ SYSTEM = System(
     article="zhang2017alignedreid",
     configuration=AlignedReIDConfig,
     rows={"aligned-reid": {}},
-    build=with_backbone(AlignedReID),
+    build=initialised(AlignedReID),
 )

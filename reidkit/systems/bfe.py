@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from reidkit.losses import BatchHardTripletLoss
 from reidkit.models.backbone import Bottleneck, ResNet50, scaled
-from reidkit.models.pooling import average, maximum
+from reidkit.models.pooling import maximum, pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
+from reidkit.systems.system import Batch, Model, System, accuracy, initialised
 
 
 class BFEConfig(Configuration):
@@ -78,7 +78,7 @@ class BFE(Model):
 
     def forward(self, images: Tensor) -> tuple[Branch, Branch] | Tensor:
         maps = self.backbone(images)  # (N, 2048, h, w)
-        pooled = average(maps, 2, 3, dtype=torch.float32).flatten(1)  # (N, 2048)
+        pooled = pool(maps)  # (N, 2048)
         whole = self.reduce_global(pooled).float()  # (N, 512)
 
         rest = self.block(maps)  # (N, 2048, h, w)
@@ -108,5 +108,5 @@ SYSTEM = System(
     article="dai2019bdb",
     configuration=BFEConfig,
     rows={"bfe": {}},
-    build=with_backbone(BFE),
+    build=initialised(BFE),
 )

@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.models.backbone import ResNet50, load_initial_weights, scaled_dropout
+from reidkit.models.backbone import ResNet50, scaled_dropout
 from reidkit.models.heads import LinearClassifier
-from reidkit.models.pooling import average
+from reidkit.models.pooling import pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Classes, Model, System, accuracy, seeded
+from reidkit.systems.system import Batch, Model, System, accuracy, initialised
 
 
 class DPFLConfig(Configuration):
@@ -63,7 +63,7 @@ class DPFL(Model):
 
     def forward(self, images: Tensor) -> Output | Tensor:
         maps = self.backbone(images), self.backbone_half(F.avg_pool2d(images, 2))  # (N, 2048, h, w) and half of h, w
-        features = [average(x, 2, 3, dtype=torch.float32).flatten(1) for x in maps]  # two of (N, 2048)
+        features = [pool(x) for x in maps]  # two of (N, 2048)
         both = torch.cat(features, 1)
         if not self.training:
             return both
@@ -85,20 +85,11 @@ class DPFL(Model):
         return {**terms, "total": total, "accuracy": accuracy(output.consensus, labels)}
 
 
-def build(config: DPFLConfig, classes: Classes) -> DPFL:
-    """The network of a run, freshly initialised from its seed."""
-    with seeded(config.seed):
-        network = DPFL(classes.identities, config)
-    for backbone in (network.backbone, network.backbone_half):
-        load_initial_weights(backbone, config.weights)
-    return network
-
-
 SYSTEM = System(
     name="dpfl",
     title="DPFL",
     article="chen2017dpfl",
     configuration=DPFLConfig,
     rows={"dpfl": {}},
-    build=build,
+    build=initialised(DPFL),
 )

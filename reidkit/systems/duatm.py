@@ -28,7 +28,7 @@ from reidkit.losses import batch_hard, pair_masks
 from reidkit.models.backbone import ResNet50, scaled
 from reidkit.models.heads import BNNeck, LinearClassifier
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
+from reidkit.systems.system import Batch, Model, System, accuracy, initialised
 
 _AT_ONCE = 2**22  # numbers of aligned places that a ranking holds: 16 MB
 
@@ -156,5 +156,5 @@ SYSTEM = System(
     article="si2018duatm",
     configuration=DuATMConfig,
     rows={"duatm": {}},
-    build=with_backbone(DuATM),
+    build=initialised(DuATM),
 )

@@ -27,7 +27,7 @@ from reidkit.models.backbone import ResNet50
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import maximum
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, with_backbone
+from reidkit.systems.system import Batch, Model, System, initialised
 from reidkit.training import Stage
 
 
@@ -98,5 +98,5 @@ SYSTEM = System(
     article="almazan2018gpreid",
     configuration=GPReIDConfig,
     rows={"gp-reid": {}},
-    build=with_backbone(GPReID),
+    build=initialised(GPReID),
 )

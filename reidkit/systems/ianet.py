@@ -27,9 +27,9 @@ from reidkit.losses import hardest_distances, mean_over
 from reidkit.models.attention import Attention
 from reidkit.models.backbone import ResNet50
 from reidkit.models.heads import LinearClassifier
-from reidkit.models.pooling import average
+from reidkit.models.pooling import pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
+from reidkit.systems.system import Batch, Model, System, accuracy, initialised
 
 Interaction = Literal["softmax", "normalised"]
 
@@ -50,15 +50,19 @@ class IANetConfig(Configuration):
         return True
 
 
-class SpatialIA(Attention):
-    """Every place gathers from all places: x (N, C, h, w) -> x + BN(F x)."""
-
-    weighs = "places"
+class Aggregation(Attention):
+    """What is gathered goes through a batch norm that is silent at first, and is added."""
 
     def __init__(self, channels: int, interaction: Interaction) -> None:
         super().__init__()
         self.interaction = interaction
         self.norm = silent_norm(channels)
+
+
+class SpatialIA(Aggregation):
+    """Every place gathers from all places: x (N, C, h, w) -> x + BN(F x)."""
+
+    weighs = "places"
 
     def weigh(self, x: Tensor, weights: Tensor) -> Tensor:
         places = x.flatten(2)  # (N, C, hw)
@@ -73,15 +77,10 @@ class SpatialIA(Attention):
         return product.softmax(2) if self.interaction == "softmax" else F.normalize(product, p=1, dim=2)
 
 
-class ChannelIA(Attention):
+class ChannelIA(Aggregation):
     """Every channel gathers from all channels: x (N, C, h, w) -> x + BN(G x)."""
 
     weighs = "channels"
-
-    def __init__(self, channels: int, interaction: Interaction) -> None:
-        super().__init__()
-        self.interaction = interaction
-        self.norm = silent_norm(channels)
 
     def weigh(self, x: Tensor, weights: Tensor) -> Tensor:
         channels = x.flatten(2)  # (N, C, hw)
@@ -143,7 +142,7 @@ class IANet(Model):
         maps = self.interact2(self.backbone.layer2(maps))  # (N, 512, H/8, W/8)
         maps = self.interact3(self.backbone.layer3(maps))  # (N, 1024, H/16, W/16)
         maps = self.backbone.layer4(maps)  # (N, 2048, H/16, W/16)
-        embedding: Tensor = self.norm(average(maps, 2, 3, dtype=torch.float32).flatten(1))  # (N, C)
+        embedding: Tensor = self.norm(pool(maps))  # (N, C)
         return Output(embedding, self.classifier(embedding)) if self.training else embedding
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
@@ -165,5 +164,5 @@ SYSTEM = System(
     article="hou2019ianet",
     configuration=IANetConfig,
     rows={"ianet": {}, "ianet/normalised": {"interaction": "normalised"}},
-    build=with_backbone(IANet),
+    build=initialised(IANet),
 )

@@ -11,7 +11,6 @@ background. The features are not enlarged to the masks' size; the masks are aver
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +21,9 @@ from reidkit.data.part_maps import BODY, PERSON
 from reidkit.data.synthped import PARTS
 from reidkit.models.backbone import ResNet50
 from reidkit.models.heads import LinearClassifier
-from reidkit.models.pooling import average
+from reidkit.models.pooling import pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
+from reidkit.systems.system import Batch, Model, System, accuracy, initialised
 
 MASKS: dict[str, tuple[str, ...]] = {"foreground": PERSON, **BODY}
 """The parts of SynthPed that each mask is made of."""
@@ -49,14 +48,8 @@ def pool_masks(maps: Tensor, masks: Tensor) -> Tensor:
         return masks @ maps.flatten(2).float().mT / masks.sum(2, keepdim=True).clamp_min(1e-6)
 
 
-class Output(NamedTuple):
-    """What the losses need from a batch of N images."""
-
-    logits: Tensor  # (N, identities)
-
-
 class SPReID(Model):
-    """In training mode a call returns an `Output`, in evaluation mode the embedding (N, 3 C), float32."""
+    """In training mode a call returns logits (N, identities), in evaluation mode the embedding (N, 3 C), float32."""
 
     def __init__(self, identities: int, config: SPReIDConfig) -> None:
         super().__init__()
@@ -66,17 +59,17 @@ class SPReID(Model):
         self.register_buffer("members", members, persistent=False)  # (masks, P)
         self.classifier = LinearClassifier(3 * self.backbone.out_channels, identities, bias=True)
 
-    def forward(self, images: Tensor, maps: Mapping[str, Tensor]) -> Output | Tensor:
+    def forward(self, images: Tensor, maps: Mapping[str, Tensor]) -> Tensor:
         """Images (N, 3, H, W), and by the name "parts" the shares (N, P, h, w) of SynthPed's parts."""
         features = self.backbone(images)  # (N, C, h, w)
         masks = (self.get_buffer("members")[:, :, None, None] * maps["parts"].unsqueeze(1)).sum(2)  # (N, masks, …)
         foreground, *parts = pool_masks(features, masks).unbind(1)  # each (N, C)
-        whole = average(features, 2, 3, dtype=torch.float32).flatten(1)
+        whole = pool(features)
         embedding = torch.cat([foreground, torch.stack(parts).amax(0), whole], 1)  # (N, 3 C)
-        return Output(self.classifier(embedding)) if self.training else embedding
+        return self.classifier(embedding) if self.training else embedding
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        logits = self(batch.images, batch.maps).logits
+        logits = self(batch.images, batch.maps)
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         return {"total": loss, "accuracy": accuracy(logits, batch.labels)}
 
@@ -87,5 +80,5 @@ SYSTEM = System(
     article="kalayeh2018spreid",
     configuration=SPReIDConfig,
     rows={"spreid": {}},
-    build=with_backbone(SPReID),
+    build=initialised(SPReID),
 )

@@ -23,7 +23,7 @@ from reidkit.losses import batch_hard, pair_masks
 from reidkit.models.backbone import ResNet50, scaled
 from reidkit.models.heads import LinearClassifier
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
+from reidkit.systems.system import Batch, Model, System, accuracy, initialised
 
 
 class VPMConfig(Configuration):
@@ -159,5 +159,5 @@ SYSTEM = System(
     article="sun2019vpm",
     configuration=VPMConfig,
     rows={"vpm": {}},
-    build=with_backbone(VPM),
+    build=initialised(VPM),
 )
