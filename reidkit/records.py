@@ -64,6 +64,18 @@ class Record:
         return self.directory.name
 
 
+def flat(config: Mapping[str, Any], of: str = "") -> dict[str, Any]:
+    """A configuration with the settings of a run within as `guide.setting`.
+
+    >>> flat({"epochs": 3, "guide": {"epochs": 5}})
+    {'epochs': 3, 'guide.epochs': 5}
+    """
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found |= flat(value, f"{of}{key}.") if isinstance(value, Mapping) else {of + key: value}
+    return found
+
+
 def origin() -> dict[str, Any]:
     """The `commit` that this code is of, and whether it is `dirty`, changed since; None where nobody says.
 

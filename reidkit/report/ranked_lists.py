@@ -18,10 +18,7 @@ from reidkit.report.style import WIDTH, Drawing, notice, styled
 from reidkit.runs import check_data, find_record, open_dataset
 from reidkit.systems.joint_loss import RunConfig
 
-RIGHT, WRONG = (
-    "#d62728",
-    "#1f5fd0",
-)  # red frames for right matches and blue ones for wrong, as in the paper's Fig. 6
+RIGHT, WRONG = "#d62728", "#1f5fd0"  # frames of matches, red and blue as in the paper's Fig. 6
 
 
 def ranked_lists_of(config: RunConfig, quantiles: Sequence[float] = (0.9, 0.5, 0.1), k: int = 8) -> Drawing:

@@ -15,6 +15,7 @@ points. The rule of the intervals:
 """
 
 import functools
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -44,6 +45,11 @@ class Estimate(NamedTuple):
     low: float = np.nan
     high: float = np.nan
     covers: str = ""  # WIDENED, QUERIES, or nothing to be said: several seeds of its own
+
+    @property
+    def known(self) -> bool:
+        """Whether all runs are there that it is of."""
+        return not math.isnan(self.ours)
 
     @property
     def clear(self) -> bool:
@@ -244,10 +250,16 @@ def score(runs: Runs, row: str, among: Queries = None) -> Estimate:
 
 
 def difference(runs: Runs, row: str, over: str | None, among: Queries = None) -> Estimate:
-    """What a row has over another in mAP, in points; nan where one of them was not run."""
-    if over is None or not runs.get(row) or not runs.get(over):
+    """What a row has over another in mAP, in points; nan where one of them was not run, and among no queries."""
+    ours, base = (runs.get(name or "", ()) for name in (row, over))
+    if not ours or not base or (among is not None and not among):
         return Estimate()
-    return gain(runs[row], runs[over], Spread.of(runs.values(), among), among)["mAP"]
+    return gain(ours, base, Spread.of(runs.values(), among), among)["mAP"]
+
+
+def differences(data: Mapping[str, Runs], row: str, over: str | None) -> dict[str, Estimate]:
+    """The same by data set."""
+    return {title: difference(runs, row, over) for title, runs in data.items()}
 
 
 def of_data(dataset: str, records: Iterable[Record]) -> list[Record]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from reidkit.data.resident import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Draw
 from reidkit.report.style import ORANGE, WIDTH, styled
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
@@ -65,6 +67,13 @@ def sheet(
 def picture(path: Path) -> Picture:
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def augmented(augmentation: Augmentation, image: Tensor, draw: Draw) -> list[Picture]:
+    """An image (1, 3, H, W) uint8 as a network sees it after each of some draws."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    seen = augmentation(image.expand(len(draw.flip), -1, -1, -1), draw) * std + mean  # (draws, 3, H, W)
+    return [one.permute(1, 2, 0).numpy() for one in (seen * 255).round().clamp(0, 255).byte()]
 
 
 HEAT = plt.get_cmap("inferno")

@@ -1,13 +1,14 @@
 """How every figure looks: narrow and with large type, to be read on a telephone; on white, or dark for dark pages."""
 
 import colorsys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.collections import Collection
 from matplotlib.colors import to_rgb, to_rgba, to_rgba_array
 from matplotlib.figure import Figure
@@ -33,6 +34,13 @@ _LOOK = sns.axes_style("whitegrid") | _SIZES | {"axes.titlesize": 11}
 def styled(draw: Draw) -> Draw:
     """A function that draws, in the book's style."""
     return mpl.rc_context(_LOOK)(draw)
+
+
+def name_rows(axes: Axes, names: Sequence[str], **look: Any) -> None:
+    """The rows of a chart from the top, one at each whole number, by their names."""
+    axes.set_yticks(range(len(names)), names, **look)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
 
 
 @styled

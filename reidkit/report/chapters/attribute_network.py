@@ -7,17 +7,23 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.colors import to_rgb
-from torch import Tensor
+from torch import Tensor, nn
 
 from reidkit.data import AttributeGroup, Attributes, DatasetError
 from reidkit.data.attributes import GROUPS
 from reidkit.report.drawings import observe, shape
-from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, styled
+from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, name_rows, styled
 from reidkit.report.words import a_few, number
 from reidkit.runs import attributes_of, open_dataset
 from reidkit.systems.attributes import AttributeConfig, AttributeNetwork
 
 LEVELS = {"identity": "people", "image": "images"}
+SCORES = {
+    "accuracy": "accuracy",
+    "majority accuracy": "majority",
+    "balanced accuracy": "balanced",
+    "majority balanced accuracy": "chance",
+}  # the columns of a record's `attributes` table, as tables here call them
 
 
 def attributes_at_hand(config: AttributeConfig) -> Attributes | None:
@@ -87,30 +93,22 @@ def constant_loss(labels: Tensor) -> float:
 def head_table(network: AttributeNetwork, groups: Sequence[AttributeGroup], height: int, width: int) -> pd.DataFrame:
     """The heads of a network as they are: what each was given and gave in one forward pass, and what it holds."""
     calls = observe(network, torch.zeros(2, 3, height, width))
-    rows = []
-    for index, (group, head) in enumerate(zip(groups, network.heads, strict=True)):
-        call = calls[f"heads.{index}"][0]
-        rows.append(
-            {
-                "Group": group.name,
-                "Given": shape(call.inputs),
-                "Logits": shape(call.output),
-                "Heat maps": str(sum(attribute.group == index for attribute in network.attributes)),
-                "Parameters": f"{sum(p.numel() for p in head.parameters()):,}",
-            }
+    rows = [
+        (
+            group.name,
+            *(shape(calls[f"heads.{index}"][0].inputs), shape(calls[f"heads.{index}"][0].output)),
+            str(sum(attribute.group == index for attribute in network.attributes)),
+            _parameters(head),
         )
-    total = sum(p.numel() for p in network.heads.parameters())
+        for index, (group, head) in enumerate(zip(groups, network.heads, strict=True))
+    ]
     outputs = sum(len(group.classes) for group in groups)
-    rows.append(
-        {
-            "Group": "all heads",
-            "Given": shape(calls["heads.0"][0].inputs),
-            "Logits": str(outputs),
-            "Heat maps": str(len(network.attributes)),
-            "Parameters": f"{total:,}",
-        }
-    )
-    return pd.DataFrame(rows)
+    rows.append(("all heads", rows[0][1], str(outputs), str(len(network.attributes)), _parameters(network.heads)))
+    return pd.DataFrame(rows, columns=["Group", "Given", "Logits", "Heat maps", "Parameters"])
+
+
+def _parameters(module: nn.Module) -> str:
+    return f"{sum(p.numel() for p in module.parameters()):,}"
 
 
 def guessed(labels: Tensor, groups: Sequence[AttributeGroup], of: str, by: str) -> tuple[float, float]:
@@ -128,22 +126,18 @@ def guessed(labels: Tensor, groups: Sequence[AttributeGroup], of: str, by: str) 
 
 def means(scores: pd.DataFrame, level: str = "identity") -> dict[str, float]:
     """The means over the groups of a record's `attributes` table, in per cent."""
-    columns = ["accuracy", "majority accuracy", "balanced accuracy", "majority balanced accuracy"]
     found = scores.query("level == @level")
-    return {name: 100 * float(found[name].mean()) for name in columns}
+    return {column: 100 * float(found[column].mean()) for column in SCORES}
 
 
 def score_table(scores: pd.DataFrame) -> pd.DataFrame:
     """A record's `attributes` table for display, in per cent: people, then images, and the mean over the groups."""
     shown: dict[str, list[str]] = {"Attribute": [*scores["attribute"].unique(), "mean"]}
-    columns = {"accuracy": "accuracy", "majority accuracy": "majority", "balanced accuracy": "balanced"}
-    columns["majority balanced accuracy"] = "chance"
     for level, words in LEVELS.items():
-        found = scores[scores["level"] == level]
-        for column, title in columns.items():
-            shown[f"{words.capitalize()}: {title}"] = [
-                f"{100 * value:.1f}" for value in (*found[column], found[column].mean())
-            ]
+        found = 100 * scores[scores["level"] == level][list(SCORES)]
+        for column, title in SCORES.items():
+            values = [*found[column], found[column].mean()]
+            shown[f"{words.capitalize()}: {title}"] = [f"{value:.1f}" for value in values]
     return pd.DataFrame(shown)
 
 
@@ -153,16 +147,8 @@ def mean_table(scores: Mapping[str, pd.DataFrame | None]) -> pd.DataFrame:
     for data, found in scores.items():
         for level, words in LEVELS.items() if found is not None else [("", "not run")]:
             mean = means(found, level) if found is not None else {}
-            rows.append(
-                {
-                    "Data": data,
-                    "Counted": words,
-                    "Accuracy": number(mean.get("accuracy"), 1),
-                    "Majority": number(mean.get("majority accuracy"), 1),
-                    "Balanced": number(mean.get("balanced accuracy"), 1),
-                    "Chance": number(mean.get("majority balanced accuracy"), 1),
-                }
-            )
+            told = {title.capitalize(): number(mean.get(column), 1) for column, title in SCORES.items()}
+            rows.append({"Data": data, "Counted": words} | told)
     return pd.DataFrame(rows)
 
 
@@ -215,10 +201,8 @@ def balanced_chart(scores: pd.DataFrame) -> Drawing:
     axes.plot(
         100 * images["balanced accuracy"], places, "D", color=ORANGE, markersize=6, fillstyle="none", label="images"
     )
-    axes.set_yticks(places, list(order))
+    name_rows(axes, list(order))
     axes.set(xlim=(0, 103), xlabel="balanced accuracy (%)")
-    axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     told = "; ".join(
         f"{name}: people {100 * people['balanced accuracy'][name]:.1f}, images "

@@ -1,6 +1,5 @@
 """What book/comparison.md shows of the systems that the papers set themselves beside: what they are, cost and reach."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -193,7 +192,7 @@ def answer(runs: Runs) -> str:
 def osnet_in_words(profile: Profile, runs: Runs) -> str:
     """What OSNet reaches and costs beside the plain baseline with triplet loss, in a sentence."""
     gain = difference(runs, "osnet", "none/ce+tri")
-    if math.isnan(gain.ours):
+    if not gain.known:
         return "OSNet has not been run yet."
     work = {row: cost(profile, row)[1] for row in ("osnet", "none/ce+tri")}
     return (
@@ -218,7 +217,7 @@ def ianet_in_words(runs: Runs) -> str:
         f"channels, at their means adds {with_interval(frozen_gain(records))}"
     )
     normalised = difference(runs, "ianet/normalised", "ianet")
-    if math.isnan(normalised.ours):
+    if not normalised.known:
         return text + "."
     return text + f"; the sum in place of the second softmax changes {with_interval(normalised)}."
 

@@ -13,7 +13,7 @@ from reidkit.profile import Profile
 from reidkit.published import OURS, TABLE_1
 from reidkit.records import Record, read_records
 from reidkit.report.curves import training_curves
-from reidkit.report.differences import gain_chart, with_interval
+from reidkit.report.differences import gain_chart, in_lines, with_interval
 from reidkit.report.rows import QUERIES, Rows, Runs, difference, score
 from reidkit.report.style import WIDTH, Drawing, notice, styled
 from reidkit.report.tables import beside_runs
@@ -44,17 +44,17 @@ def ablation_chart(data: Mapping[str, Runs]) -> Drawing:
 def answer(runs: Runs, data: str) -> str:
     """What came of the paper's method and of its modules on some data, in two sentences or so."""
     base, whole, losses = score(runs, BASE), difference(runs, OURS, BASE), difference(runs, "none/ce+tri+cir", BASE)
-    if np.isnan(base.ours):
+    if not base.known:
         return f"On {data} the baseline has not been run yet."
     text = f"On {data} the baseline reaches {base.ours:.1f} % mAP."
-    if not np.isnan(losses.ours):
+    if losses.known:
         text += f" The joint loss without attention differs from it by {with_interval(losses)} points."
-    if not np.isnan(whole.ours):
+    if whole.known:
         text += f" The paper's whole method differs from it by {with_interval(whole)}."
     modules = {
         SHOWN[row]: difference(runs, row, BASE) for row in ("se/ce", "eca/ce", "danet/ce", "nonlocal/ce", "cbam/ce")
     }
-    run = {name: gain for name, gain in modules.items() if not np.isnan(gain.ours)}
+    run = {name: gain for name, gain in modules.items() if gain.known}
     if run:
         gains = sorted(gain.ours for gain in run.values())
         span = f"{signed(gains[0], 1)} to {signed(gains[-1], 1)} points"
@@ -76,8 +76,7 @@ def controls(runs: Runs, data: str) -> list[str]:
         ("none/ce/identities", BASE): "batches of P×K, without the triplet loss",
         ("none/ce+tri", "none/ce/identities"): "the triplet loss over its batches",
     }
-    found = {words: difference(runs, row, over) for (row, over), words in said.items()}
-    return [f"{data}: {words}: {with_interval(gain)}." for words, gain in found.items() if not np.isnan(gain.ours)]
+    return in_lines({words: difference(runs, row, over) for (row, over), words in said.items()}, data)
 
 
 # ------------------------------------------------------------------------------------------------------------- budgets

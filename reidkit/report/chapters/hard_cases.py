@@ -17,7 +17,7 @@ from reidkit.records import Record
 from reidkit.report.chapters.comparison import NAMES
 from reidkit.report.differences import with_interval
 from reidkit.report.rows import QUERIES, Estimate, Runs, difference, query_scores, same_seeds, score
-from reidkit.report.style import BLUE, PALETTE, WIDTH, Drawing, notice, styled
+from reidkit.report.style import BLUE, PALETTE, WIDTH, Drawing, name_rows, notice, styled
 from reidkit.report.words import listed, number, signed
 from reidkit.runs import check_data, open_dataset
 
@@ -93,11 +93,6 @@ def run_rows(runs: Runs) -> list[str]:
     return sorted(rows, key=lambda row: -score(runs, row).ours)
 
 
-def gain(runs: Runs, row: str, among: Collection[str]) -> Estimate:
-    """What a row has over the baseline in some queries; nan where there are none."""
-    return difference(runs, row, BASE, among) if among else Estimate()
-
-
 @styled
 def gains_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
     """What each system has over the baseline where a condition holds, beside what it has elsewhere: a panel each."""
@@ -112,15 +107,13 @@ def gains_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
     for axes, name in zip(panels.flat, CONDITIONS, strict=True):
         axes.axvline(0, color="0.3", linewidth=1)
         for y, row in enumerate(rows):
-            there, elsewhere = (gain(runs, row, among) for among in sides(found, name))
+            there, elsewhere = (difference(runs, row, BASE, among) for among in sides(found, name))
             axes.hlines(y, there.low, there.high, color=BLUE, linewidth=3, alpha=0.4)
             axes.plot(elsewhere.ours, y, "o", color="0.45", fillstyle="none", label="elsewhere" if not y else None)
             axes.plot(there.ours, y, "o", color=BLUE, label="where it holds" if not y else None)
             told.append(f"{NAMES[row]}, {name} {with_interval(there)}, elsewhere {signed(elsewhere.ours)}")
-        axes.set(title=f"{name} ({int(found[name].sum())})", ylim=(len(rows) - 0.5, -0.5))
-        axes.grid(axis="y", visible=False)
-    panels[0, 0].set_yticks(range(len(rows)), [NAMES[row] for row in rows], fontsize="small")
-    panels[1, 0].tick_params("y", labelsize="small")
+        axes.set(title=f"{name} ({int(found[name].sum())})")
+        name_rows(axes, [NAMES[row] for row in rows], fontsize="small")
     figure.supxlabel("gain in mAP over the plain baseline (points)", fontsize="medium")
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize="small")
@@ -147,7 +140,7 @@ def purpose_table(found: pd.DataFrame, runs: Runs) -> pd.DataFrame:
     """A line per system and the condition that it was made for: its gain over the baseline there, and elsewhere."""
     lines = []
     for row, name in MADE_FOR:
-        there, elsewhere = (gain(runs, row, among) for among in sides(found, name))
+        there, elsewhere = (difference(runs, row, BASE, among) for among in sides(found, name))
         more = apart(*(query_gains(runs, row, among) for among in sides(found, name)))
         line = {"System": NAMES[row], "Made for": name, "Gain there": signed(there.ours)}
         lines.append(line | {"Elsewhere": signed(elsewhere.ours), "More there": with_interval(more)})

@@ -11,7 +11,6 @@ from itertools import pairwise
 import matplotlib.pyplot as plt
 import seaborn as sns
 import torch
-from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from reidkit.gradcam import attribute_heat_maps
@@ -186,35 +185,21 @@ def shares(maps: int, channels: int) -> Tensor:
 def blocks(*sizes: tuple[int, int]) -> Drawing:
     """Which maps serve which channels, a panel for each (maps, channels)."""
     said = []
-    heights = [maps + 2.4 for maps, _ in sizes]  # in cells
-    side = (WIDTH - 1.1) / max(channels for _, channels in sizes)
-    side = min(side, 0.45)
-    figure, grid = plt.subplots(
-        len(sizes), figsize=(WIDTH, side * sum(heights)), height_ratios=heights, squeeze=False, layout="none"
-    )
-    figure.subplots_adjust(0, 0, 1, 1, 0, 0)
-    for axes, (maps, channels), height in zip(grid[:, 0], sizes, heights, strict=True):
+    heights = [maps for maps, _ in sizes]
+    size = (WIDTH, 0.45 * sum(heights) + 1.2 * len(sizes))
+    figure, grid = plt.subplots(len(sizes), figsize=size, height_ratios=heights, squeeze=False, layout="constrained")
+    for axes, (maps, channels) in zip(grid[:, 0], sizes, strict=True):
         table = shares(maps, channels)
-        colours = sns.color_palette("colorblind", maps)
-        wide = WIDTH / side
-        start = (wide - channels) / 2 + 1
-        axes.set(xlim=(0, wide), ylim=(height - 1.2, -1.2))
-        axes.axis("off")
-        axes.text(
-            start + channels / 2, -0.6, f"{maps} maps, {channels} channels", ha="center", va="center", weight="bold"
-        )
-        for k in range(maps):
-            axes.text(start - 0.3, k + 0.5, f"map {k}", ha="right", va="center", fontsize=11)
-            for c in range(channels):
-                share = table[k, c].item()
-                colour = (*colours[k], 0.45) if share else "white"
-                axes.add_patch(Rectangle((start + c, k), 1, 1, facecolor=colour, edgecolor="0.6"))
-                if share:
-                    written = "1" if share == 1 else f"1/{round(1 / share)}"
-                    axes.text(start + c + 0.5, k + 0.5, written, ha="center", va="center", fontsize=11)
-        for c in range(channels):
-            axes.text(start + c + 0.5, maps + 0.45, str(c), ha="center", va="center", fontsize=11)
-        axes.text(start - 0.3, maps + 0.45, "channel", ha="right", va="center", fontsize=11)
+        written = [
+            ["1" if share == 1 else f"1/{round(1 / share)}" if share else "" for share in row] for row in table.tolist()
+        ]
+        shown = torch.where(table > 0, torch.arange(1, maps + 1)[:, None], 0)  # by its number the colour of a map
+        colours = sns.blend_palette(["white", *sns.color_palette("pastel", maps)], maps + 1)
+        look = {"fmt": "", "annot_kws": {"color": "black", "fontsize": 11}, "linewidths": 1, "linecolor": "0.6"}
+        names = [f"map {k}" for k in range(maps)]
+        sns.heatmap(shown, annot=written, cmap=colours, cbar=False, square=True, yticklabels=names, ax=axes, **look)
+        axes.set(title=f"{maps} maps, {channels} channels", xlabel="channel")
+        axes.tick_params(length=0, rotation=0)
         of_channel = [", ".join(str(k) for k in table[:, c].nonzero().flatten().tolist()) for c in range(channels)]
         listed = "; ".join(f"channel {c}: {found}" for c, found in enumerate(of_channel))
         said.append(f"{maps} maps and {channels} channels, {listed}")

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 import pandas as pd
 
 from reidkit.models.backbone import STAGES
 from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1, Table
 from reidkit.records import Record
-from reidkit.report.differences import gain_chart, with_interval
+from reidkit.report.differences import gain_chart, in_lines, with_interval
 from reidkit.report.rows import Estimate, Rows, Runs, difference, of_data
 from reidkit.report.style import Drawing
 from reidkit.report.tables import beside_runs, interval_cells
@@ -42,7 +41,7 @@ def ablation_chart(data: Mapping[str, Runs]) -> Drawing:
 def answer(runs: Runs, data: str) -> str:
     """What attributes brought on some data, as labels and as attention, in a sentence or two."""
     labels, attention = difference(runs, "ID+attr", BASE), difference(runs, SAN_GAL_OURS, "ID+attr")
-    if np.isnan(labels.ours) or np.isnan(attention.ours):
+    if not (labels.known and attention.known):
         return f"On {data} its rows have not all been run yet."
     return (
         f"On {data} attribute labels change mAP by {with_interval(labels)} points over *IDonly*, and the attention, "
@@ -52,12 +51,9 @@ def answer(runs: Runs, data: str) -> str:
 
 def controls(runs: Runs, data: str) -> list[str]:
     """What the true maps have over each control, a line each; of those that were run."""
-    found = {name: difference(runs, SELECTS, row) for row, name in SHOWN.items() if "(control)" in name}
-    return [
-        f"{data}: the true maps over {name.removesuffix(' (control)')}: {with_interval(gain)}."
-        for name, gain in found.items()
-        if not np.isnan(gain.ours)
-    ]
+    controls = {row: name.removesuffix(" (control)") for row, name in SHOWN.items() if "(control)" in name}
+    found = {f"the true maps over {name}": difference(runs, SELECTS, row) for row, name in controls.items()}
+    return in_lines(found, data)
 
 
 def readings(table: Table, records: Iterable[Record], metric: str = "mAP") -> pd.DataFrame:
