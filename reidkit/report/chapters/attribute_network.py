@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from reidkit.data import AttributeGroup, Attributes, DatasetError
 from reidkit.data.attributes import GROUPS
-from reidkit.report.drawings import observe, shape
+from reidkit.report.drawings import observe
 from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, name_rows, styled
 from reidkit.report.words import a_few, number
 from reidkit.runs import attributes_of, open_dataset
@@ -96,7 +96,7 @@ def head_table(network: AttributeNetwork, groups: Sequence[AttributeGroup], heig
     rows = [
         (
             group.name,
-            *(shape(calls[f"heads.{index}"][0].inputs), shape(calls[f"heads.{index}"][0].output)),
+            *(calls.into(f"heads.{index}"), calls.out_of(f"heads.{index}")),
             str(sum(attribute.group == index for attribute in network.attributes)),
             _parameters(head),
         )

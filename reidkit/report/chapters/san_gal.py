@@ -4,19 +4,19 @@ As in `drawings`: shapes come from a forward pass that is listened to, and the s
 that a drawing cannot say what the code does not do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import seaborn as sns
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.models.backbone import STAGES
 from reidkit.report import drawings
-from reidkit.report.drawings import ROW, TIMES, Call, Chart, Shape, Text, observe, shape
+from reidkit.report.drawings import ROW, TIMES, Chart, Shape, Text, Trace, observe, shape
 from reidkit.report.style import PALETTE, WIDTH, Drawing, styled
 from reidkit.settings import Settings
 from reidkit.systems.attributes import AttributeNetwork
@@ -27,16 +27,9 @@ from reidkit.systems.san_gal import AttributeSpatialAttention, SanGalNetwork
 class DualTraced:
     """Both networks, and what passed through them in one go: the calls of their modules, and the heat maps."""
 
-    attributes: AttributeNetwork
-    reid: SanGalNetwork
-    of_attributes: Mapping[str, Sequence[Call]]
-    of_reid: Mapping[str, Sequence[Call]]
+    of_attributes: Trace
+    of_reid: Trace
     heat_maps: Mapping[str, Shape]  # (K, h, w) by stage
-
-    def attention(self, stage: str) -> AttributeSpatialAttention:
-        module: nn.Module = self.reid.attention[stage]
-        assert isinstance(module, AttributeSpatialAttention)
-        return module
 
 
 def trace(attributes: AttributeNetwork, reid: SanGalNetwork, height: int = 256, width: int = 128) -> DualTraced:
@@ -45,8 +38,6 @@ def trace(attributes: AttributeNetwork, reid: SanGalNetwork, height: int = 256, 
     of_one = attribute_heat_maps(attributes, images[:1])
     maps = {stage: of_stage.expand(2, -1, -1, -1) for stage, of_stage in of_one.items()}
     return DualTraced(
-        attributes,
-        reid,
         observe(attributes, images),
         observe(reid, images, maps, torch.tensor([0, 1])),
         {stage: tuple(of_stage.shape[1:]) for stage, of_stage in maps.items()},
@@ -58,19 +49,19 @@ def dual_trace(traced: DualTraced) -> Drawing:
 
     Raises ValueError for a re-ID network without attention, or with attribute heads: the row ID+attrAttention is drawn.
     """
-    if not len(traced.reid.attention) or len(traced.reid.heads):
+    if not len(traced.of_reid.network.attention) or len(traced.of_reid.network.heads):
         raise ValueError("this drawing is of the row ID+attrAttention: with attention, and without attribute heads")
     left, middle, right = 0.86, 2.6, 4.34  # the three columns
     wide, narrow, lane = 1.56, 1.18, 1.8  # the lane is where the gradients go up
     backbone, seen = traced.of_attributes, traced.of_reid
     chart = Chart(12)
 
-    def stem(calls: Mapping[str, Sequence[Call]]) -> Text:
-        return "Conv1, Conv2_x", shape(calls["backbone.layer1"][0].output), "layer"
+    def stem(calls: Trace) -> Text:
+        return "Conv1, Conv2_x", calls.out_of("backbone.layer1"), "layer"
 
     chart.label(left, 0.13, "attribute network")
     chart.label(right, 0.13, "re-ID network")
-    image = chart.box(middle, 0, "image", shape(seen["backbone.conv1"][0].inputs), "data", width=1.5)
+    image = chart.box(middle, 0, "image", seen.into("backbone.conv1"), "data", width=1.5)
     trunk = [chart.box(left, 1, *stem(backbone), width=wide)]
     guided = [chart.box(right, 1, *stem(seen), width=wide)]
     chart.arrow(image.left, (left, image.y), trunk[0].top)
@@ -78,26 +69,26 @@ def dual_trace(traced: DualTraced) -> Drawing:
     maps = []
     for i, stage in enumerate(STAGES):
         row, title, name = 2 + 2 * i, drawings.STAGES[stage], f"backbone.{stage}"
-        trunk.append(chart.box(left, row, title, shape(backbone[name][0].output), "layer", width=wide))
-        guided.append(chart.box(right, row, title, shape(seen[name][0].output), "layer", width=wide))
+        trunk.append(chart.box(left, row, title, backbone.out_of(name), "layer", width=wide))
+        guided.append(chart.box(right, row, title, seen.out_of(name), "layer", width=wide))
         maps.append(chart.box(middle, row + 1, "heat maps", shape(traced.heat_maps[stage]), "data", width=narrow))
-        asam = shape(seen[f"attention.{stage}"][0].output)
+        asam = seen.out_of(f"attention.{stage}")
         guided.append(chart.box(right, row + 1, "ASAM", asam, "attention", width=wide))
         chart.arrow(trunk[-1].right, (middle, trunk[-1].y), maps[-1].top)
         chart.arrow(maps[-1].right, guided[-1].left)
-    groups = len(traced.attributes.heads)
+    groups = len(traced.of_attributes.network.heads)
     logits = sum(backbone[f"heads.{group}"][0].output[0] for group in range(groups))
     ends: list[Text] = [
-        ("avg. pooling", shape(backbone["heads.0"][0].inputs), "layer"),
+        ("avg. pooling", backbone.into("heads.0"), "layer"),
         (f"{groups} × BN, FC", f"{logits} logits", "layer"),
         ("softmax", f"{logits} probabilities", "layer"),
         ("attribute loss", "", "loss"),
     ]
     trunk += [chart.box(left, 8 + i, *text, width=wide) for i, text in enumerate(ends)]
     ends = [
-        ("avg. pooling", shape(seen["neck"][0].inputs), "layer"),
-        (drawings.words(traced.reid.neck), shape(seen["neck"][0].output), "layer"),
-        ("classifier", f"{shape(seen['classifier'][0].output)} logits", "layer"),
+        ("avg. pooling", seen.into("neck"), "layer"),
+        (drawings.words(seen.network.neck), seen.out_of("neck"), "layer"),
+        ("classifier", f"{seen.out_of('classifier')} logits", "layer"),
         ("cross-entropy", "", "loss"),
     ]
     guided += [chart.box(right, 8 + i, *text, width=wide) for i, text in enumerate(ends)]
@@ -120,7 +111,8 @@ def dual_trace(traced: DualTraced) -> Drawing:
 
 def attention_module(traced: DualTraced, stage: str = "layer2") -> Drawing:
     """Fig. 3: the Attribute Spatial Attention Module after a stage, in the reading that its options choose."""
-    module, features = traced.attention(stage), traced.of_reid[f"attention.{stage}"][0].inputs
+    name, seen = f"attention.{stage}", traced.of_reid
+    module, features = seen.module(name, AttributeSpatialAttention), seen[name][0].inputs
     heat, height_width = traced.heat_maps[stage], features[1:]
     given = torch.zeros(1, *features), torch.zeros(1, *heat)
     blocks = tuple(module.block_attention(*given).shape[1:])
@@ -154,7 +146,7 @@ def attention_module(traced: DualTraced, stage: str = "layer2") -> Drawing:
     keeps = chart.box(2 * left - attended, 1, f"{kept} half", shape(rest), "data", width=narrow)
     weighed = chart.box(attended, 1, f"{other} half", shape(half), "data", width=narrow)
     times = chart.box(attended, path[-1].row, *TIMES, width=narrow)
-    output = shape(traced.of_reid[f"attention.{stage}"][0].output)
+    output = seen.out_of(name)
     both = chart.box(left, path[-1].row + 1, "both halves", output, "data", width=1.9)
     for box in (keeps, weighed):
         chart.arrow((box.x, whole.bottom[1]), box.top)

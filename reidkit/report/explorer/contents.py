@@ -169,13 +169,13 @@ def cmc(record: Record, ranks: int = RANKS) -> NDArray[np.float64]:
 
 def varied(records: Iterable[Record]) -> dict[str, dict[str, str]]:
     """By record, the settings in which it differs from any other of them, but for its seed."""
-    flat = {record.name: flat(SYSTEMS[record.system].complete(record.config)) for record in records}
-    keys = dict.fromkeys(key for settings in flat.values() for key in settings)
-    told = [key for key in keys if len({repr(settings.get(key)) for settings in flat.values()}) > 1]
+    found = {record.name: flat(SYSTEMS[record.system].complete(record.config)) for record in records}
+    keys = dict.fromkeys(key for settings in found.values() for key in settings)
+    told = [key for key in keys if len({repr(settings.get(key)) for settings in found.values()}) > 1]
     left_out = ("seed", "revision", "renderer")
     return {
         name: {key: str(settings[key]) for key in told if key in settings and key.rpartition(".")[2] not in left_out}
-        for name, settings in flat.items()
+        for name, settings in found.items()
     }
 
 
