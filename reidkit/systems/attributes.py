@@ -49,12 +49,9 @@ class AttributeConfig(SanGalTraining):
 
     system = "attributes"
     told_by_hash = False
+    takes = frozenset({"attributes"})
 
     epochs: int = Field(10, ge=1, description="the epochs for which the paper keeps its pre-training head")
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"attributes"})
 
 
 class AttributeNetwork(Model):

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from reidkit.losses import BatchHardTripletLoss
-from reidkit.models.backbone import ResNet50, scaled
+from reidkit.models.backbone import scaled
 from reidkit.models.pooling import pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, initialised
+from reidkit.systems.system import Batch, Model, System, backbone, initialised
 
 
 class DaReConfig(Configuration):
@@ -26,10 +26,7 @@ class DaReConfig(Configuration):
 
     system = "dare"
     ranked_by = "euclidean"
-
-    @property
-    def compares(self) -> bool:
-        return True
+    compares_images = True
 
 
 class DaRe(Model):
@@ -41,7 +38,7 @@ class DaRe(Model):
     def __init__(self, config: DaReConfig) -> None:
         super().__init__()
         self.triplet = BatchHardTripletLoss(margin=None)  # the soft margin
-        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.backbone = backbone(config)
         channels = self.backbone.out_channels
         wide, length = scaled(1024, config.width_multiplier), scaled(128, config.width_multiplier)
         self.embed = nn.ModuleList(

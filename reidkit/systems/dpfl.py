@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.models.backbone import ResNet50, scaled_dropout
+from reidkit.models.backbone import scaled_dropout
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, initialised
+from reidkit.systems.system import Batch, Model, System, accuracy, backbone, initialised
 
 
 class DPFLConfig(Configuration):
@@ -54,9 +54,7 @@ class DPFL(Model):
         super().__init__()
         self.label_smoothing, self.consensus_weight = config.label_smoothing, config.consensus_weight
         self.dropout = scaled_dropout(0.5, config.width_multiplier)
-        self.backbone, self.backbone_half = (
-            ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale) for _ in range(2)
-        )
+        self.backbone, self.backbone_half = backbone(config), backbone(config)
         channels = self.backbone.out_channels
         self.classifiers = nn.ModuleList(LinearClassifier(channels, identities, bias=True) for _ in range(2))
         self.classify_both = LinearClassifier(2 * channels, identities, bias=True)

@@ -25,11 +25,10 @@ from torch import Tensor, nn
 
 from reidkit.losses import hardest_distances, mean_over
 from reidkit.models.attention import Attention
-from reidkit.models.backbone import ResNet50
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, initialised
+from reidkit.systems.system import Batch, Model, System, accuracy, backbone, initialised
 
 Interaction = Literal["softmax", "normalised"]
 
@@ -38,16 +37,13 @@ class IANetConfig(Configuration):
     """One run of IANet."""
 
     system = "ianet"
+    compares_images = True
 
     interaction: Interaction = Field("softmax", description="how affinities become weights; softmax: the authors' code")
 
     @property
     def row_name(self) -> str:
         return "ianet" if self.interaction == "softmax" else f"ianet/{self.interaction}"
-
-    @property
-    def compares(self) -> bool:
-        return True
 
 
 class Aggregation(Attention):
@@ -128,7 +124,7 @@ class IANet(Model):
     def __init__(self, identities: int, config: IANetConfig) -> None:
         super().__init__()
         self.label_smoothing, self.margin = config.label_smoothing, config.triplet_margin
-        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.backbone = backbone(config)
         channels = self.backbone.out_channels
         self.interact2, self.interact3 = (
             nn.Sequential(SpatialIA(width, config.interaction), ChannelIA(width, config.interaction))

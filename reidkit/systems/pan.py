@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.models.backbone import ResNet50, scaled, scaled_dropout
+from reidkit.models.backbone import scaled, scaled_dropout
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, initialised
+from reidkit.systems.system import Batch, Model, System, accuracy, backbone, initialised
 from reidkit.training import Stage
 
 
@@ -45,14 +45,12 @@ class PAN(Model):
         super().__init__()
         self.label_smoothing, self.grid_factor = config.label_smoothing, config.grid_factor
         self.dropout, self.dropout_aligned = (scaled_dropout(rate, config.width_multiplier) for rate in (0.75, 0.9))
-        base, other = (
-            ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale) for _ in range(2)
-        )
+        base, other = backbone(config), backbone(config)
         channels = base.out_channels
         self.backbone = base
         self.classifier = LinearClassifier(channels, identities, bias=True)
 
-        last = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale).layer4
+        last = backbone(config).layer4
         few = scaled(128, config.width_multiplier)
         self.locate, self.reduce, self.transform = last, nn.Linear(channels, few), nn.Linear(few, 6)
         nn.init.zeros_(self.transform.weight)

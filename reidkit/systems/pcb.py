@@ -25,11 +25,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.models.backbone import ResNet50, scaled, scaled_dropout
+from reidkit.models.backbone import scaled, scaled_dropout
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import average, stripe_shares, stripes
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, initialised
+from reidkit.systems.system import Batch, Model, System, accuracy, backbone, initialised
 from reidkit.training import Stage
 
 
@@ -80,7 +80,7 @@ class PCB(Model):
     def __init__(self, identities: int, config: PCBConfig) -> None:
         super().__init__()
         self.stripes, self.label_smoothing = config.stripes, config.label_smoothing
-        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.backbone = backbone(config)
         channels, reduced = self.backbone.out_channels, scaled(256, config.width_multiplier)
         self.dropout = nn.Dropout(scaled_dropout(0.5, config.width_multiplier))
         shared = nn.Conv1d(channels, reduced, 1, bias=False)

@@ -19,11 +19,10 @@ from torch import Tensor
 
 from reidkit.data.part_maps import BODY, PERSON
 from reidkit.data.synthped import PARTS
-from reidkit.models.backbone import ResNet50
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, initialised
+from reidkit.systems.system import Batch, Model, System, accuracy, backbone, initialised
 
 MASKS: dict[str, tuple[str, ...]] = {"foreground": PERSON, **BODY}
 """The parts of SynthPed that each mask is made of."""
@@ -33,12 +32,9 @@ class SPReIDConfig(Configuration):
     """One run of SPReID."""
 
     system = "spreid"
+    takes = frozenset({"parts"})
 
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="of the cross-entropy")
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"parts"})
 
 
 def pool_masks(maps: Tensor, masks: Tensor) -> Tensor:
@@ -54,7 +50,7 @@ class SPReID(Model):
     def __init__(self, identities: int, config: SPReIDConfig) -> None:
         super().__init__()
         self.label_smoothing = config.label_smoothing
-        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.backbone = backbone(config)
         members = torch.tensor([[float(part in mask) for part in PARTS] for mask in MASKS.values()])
         self.register_buffer("members", members, persistent=False)  # (masks, P)
         self.classifier = LinearClassifier(3 * self.backbone.out_channels, identities, bias=True)

@@ -21,11 +21,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.models.backbone import ResNet50, scaled, scaled_dropout
+from reidkit.models.backbone import scaled, scaled_dropout
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, initialised
+from reidkit.systems.system import Batch, Model, System, accuracy, backbone, initialised
 from reidkit.training import Stage
 
 
@@ -70,7 +70,7 @@ class SVDNet(Model):
     def __init__(self, identities: int, config: SVDNetConfig) -> None:
         super().__init__()
         self.iterations, self.label_smoothing = config.iterations, config.label_smoothing
-        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.backbone = backbone(config)
         self.dropout = scaled_dropout(0.5, config.width_multiplier)
         length = scaled(1024, config.width_multiplier)
         self.eigenlayer = nn.Linear(self.backbone.out_channels, length, bias=False)

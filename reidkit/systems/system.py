@@ -210,6 +210,11 @@ def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.detach().argmax(1) == labels).float().mean()
 
 
+def backbone(config: Configuration) -> ResNet50:
+    """A ResNet-50 without attention, of the size that the settings say, and with random weights."""
+    return ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+
+
 def initialised(network: Callable[[int, Any], Model]) -> Callable[[Any, Classes], Model]:
     """The `build` of a network (identities, configuration): from its seed, ResNet-50s in it from `weights`."""
 
