@@ -1,7 +1,6 @@
 """A query, its first results and its ground truth: the joint-loss paper's Fig. 6."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,7 +20,7 @@ from reidkit.systems.joint_loss import RunConfig
 RIGHT, WRONG = "#d62728", "#1f5fd0"  # frames of matches, red and blue as in the paper's Fig. 6
 
 
-def ranked_lists_of(config: RunConfig, quantiles: Sequence[float] = (0.9, 0.5, 0.1), k: int = 8) -> Drawing:
+def ranked_lists_of(config: RunConfig, quantiles: Sequence[float] = (0.9, 0.5, 0.1)) -> Drawing:
     """`ranked_lists` of a finished run, for the queries at these quantiles of its average precision.
 
     Where the run has no record, or its pictures are not on this machine, the figure says what is missing instead.
@@ -37,7 +36,7 @@ def ranked_lists_of(config: RunConfig, quantiles: Sequence[float] = (0.9, 0.5, 0
         return notice(f"The record is here, but not the pictures that\n{config.name}\nranked.")
     dataset = open_dataset(config)
     check_data(record, dataset)
-    return ranked_lists(dataset, top, example_queries(record, quantiles), k)
+    return ranked_lists(dataset, top, example_queries(record, quantiles))
 
 
 def first_results(record: Record) -> Tensor | None:
@@ -92,16 +91,12 @@ def ranked_lists(dataset: Dataset, top: Tensor, queries: Sequence[int], k: int =
 
 
 def _show(axes: Axes, split: Split, index: int, frame: str | None) -> None:
-    picture = _thumbnail(split.paths[index])
+    with Image.open(split.paths[index]) as image:
+        picture = np.asarray(image.convert("RGB").resize((64, 128)))
     axes.imshow(picture)
     if frame:
         height, width = picture.shape[:2]
         axes.add_patch(Rectangle((-0.5, -0.5), width, height, fill=False, edgecolor=frame, linewidth=3, clip_on=False))
-
-
-def _thumbnail(path: Path, size: tuple[int, int] = (64, 128)) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB").resize(size))
 
 
 def example_queries(record: Record, quantiles: Sequence[float] = (0.9, 0.5, 0.1)) -> list[int]:

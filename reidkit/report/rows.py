@@ -242,11 +242,11 @@ def runs_of(profile: Profile, system: str) -> dict[str, list[Record]]:
     return found
 
 
-def score(runs: Runs, row: str, among: Queries = None) -> Estimate:
+def score(runs: Runs, row: str) -> Estimate:
     """A row's mAP, mean over its seeds; nan where it was not run."""
     if not (seeds := runs.get(row)):
         return Estimate()
-    return estimates(query_scores(seeds, among), Spread.of(runs.values(), among), [seeds])["mAP"]
+    return estimates(query_scores(seeds), Spread.of(runs.values()), [seeds])["mAP"]
 
 
 def difference(runs: Runs, row: str, over: str | None, among: Queries = None) -> Estimate:

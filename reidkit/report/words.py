@@ -55,9 +55,9 @@ def listed(words: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def a_few(words: Sequence[str], most: int = 4) -> str:
-    """The same of at most so many words, and how many more there are: *hat, bag, age, gender and 3 more*."""
-    return listed([*words[:most], f"{len(words) - most} more"] if len(words) > most else words)
+def a_few(words: Sequence[str]) -> str:
+    """The same of at most four words, and how many more there are: *hat, bag, age, gender and 3 more*."""
+    return listed([*words[:4], f"{len(words) - 4} more"] if len(words) > 4 else words)
 
 
 def counted(count: int) -> str:

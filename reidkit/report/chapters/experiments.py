@@ -123,18 +123,18 @@ def budget_chart(data: Mapping[str, Mapping[str, Mapping[int, Sequence[Record]]]
 # ---------------------------------------------------------------------------------------------------------------- grid
 
 
-def grid(records: Iterable[Record], metric: str = "mAP") -> pd.DataFrame:
-    """A metric of every cell of the ablation grid in per cent: attention down, loss across, nan where not run."""
+def grid(records: Iterable[Record]) -> pd.DataFrame:
+    """The mAP of every cell of the ablation grid in per cent: attention down, loss across, nan where not run."""
     modules = dict.fromkeys(cell.attention for cell in GRID.values())
     frame = pd.DataFrame(np.nan, index=list(modules), columns=list(LOSSES))
     for row, seeds in Rows(records).items():
         if row in GRID:
-            frame.loc[GRID[row].attention, GRID[row].loss] = 100 * np.mean([record.metrics[metric] for record in seeds])
+            frame.loc[GRID[row].attention, GRID[row].loss] = 100 * np.mean([record.metrics["mAP"] for record in seeds])
     return frame
 
 
 @styled
-def grid_heat_map(scores: Mapping[str, pd.DataFrame], metric: str = "mAP") -> Drawing:
+def grid_heat_map(scores: Mapping[str, pd.DataFrame]) -> Drawing:
     """The ablation grid in per cent, attention down and loss across, a panel per data set; –: not run."""
     told = []
     size = (WIDTH, 0.3 + 3.2 * len(scores))
@@ -162,4 +162,4 @@ def grid_heat_map(scores: Mapping[str, pd.DataFrame], metric: str = "mAP") -> Dr
         for attention, line in frame.iterrows():
             cells = (f"{LOSSES[str(loss)]} {'not run' if np.isnan(s) else f'{s:.1f}'}" for loss, s in line.items())
             told.append(f"{title}, {ATTENTION[str(attention)].title}: {', '.join(cells)}")
-    return figure, f"Heat map of {metric} in per cent, attention module by loss. {'; '.join(told)}."
+    return figure, f"Heat map of mAP in per cent, attention module by loss. {'; '.join(told)}."

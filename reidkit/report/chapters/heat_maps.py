@@ -233,15 +233,15 @@ def example_images(explained: Explained, k: int, quantiles: Sequence[float], sta
     return [order[round(q * (len(order) - 1))] for q in quantiles] if order else []
 
 
-def stage_sheet(explained: Explained, quantiles: Sequence[float] = (0.9, 0.5), by: str = "layer4") -> Drawing:
+def stage_sheet(explained: Explained) -> Drawing:
     """The three stages side by side: a row per attribute with a region of its own, two queries across.
 
-    Which attributes, `regional` says. The queries are those of `example_images`, chosen by the stage `by`.
+    Which attributes, `regional` says. The queries are those of `example_images`, chosen by the last stage.
     """
-    e = explained
+    e, quantiles = explained, (0.9, 0.5)
     block, names, told = [], [], []
     for k in regional(e):
-        images = example_images(e, k, quantiles, by)
+        images = example_images(e, k, quantiles)
         if not images:
             continue
         cells = []

@@ -112,19 +112,19 @@ def measured(runs: Runs, row: str) -> list[Record]:
 
 
 @styled
-def decay_chart(steps: int = 400, rate: float = 3e-3, start: float = 0.1) -> Drawing:
+def decay_chart() -> Drawing:
     """What an optimiser makes of a weight that the loss does not ask for: its size over the steps, live.
 
     Adam at two penalties, SGD with momentum, and Adam whose decay stands beside its gradient (AdamW).
     """
-    penalty = 5e-4
+    penalty, start = 5e-4, 0.1
     optimisers: Mapping[str, tuple[type[torch.optim.Optimizer], dict[str, float]]] = {
         f"Adam, penalty {penalty:g}": (torch.optim.Adam, {"weight_decay": penalty}),
         f"Adam, penalty {penalty / 100:g}": (torch.optim.Adam, {"weight_decay": penalty / 100}),
         f"AdamW, decay {penalty:g}": (torch.optim.AdamW, {"weight_decay": penalty}),
         f"SGD, penalty {penalty:g}": (torch.optim.SGD, {"weight_decay": penalty, "momentum": 0.9}),
     }
-    paths = {name: _alone(kind, steps, start, lr=rate, **given) for name, (kind, given) in optimisers.items()}
+    paths = {name: _alone(kind, start, lr=3e-3, **given) for name, (kind, given) in optimisers.items()}
     figure, axes = plt.subplots(figsize=(WIDTH, 3), layout="constrained")
     for (name, path), dash in zip(paths.items(), ["-", (0, (1, 2)), "--", "-."], strict=True):
         axes.plot(path, linestyle=dash, lw=2.2, label=name)
@@ -138,10 +138,10 @@ def decay_chart(steps: int = 400, rate: float = 3e-3, start: float = 0.1) -> Dra
     )
 
 
-def _alone(kind: type[torch.optim.Optimizer], steps: int, start: float, **options: float) -> list[float]:
+def _alone(kind: type[torch.optim.Optimizer], start: float, **options: float) -> list[float]:
     weight = torch.nn.Parameter(torch.tensor(start))
     optimiser, path = kind([weight], **options), [start]  # type: ignore[arg-type]
-    for _ in range(steps):
+    for _ in range(400):
         weight.grad = torch.zeros(())
         optimiser.step()
         path.append(weight.item())
