@@ -16,7 +16,7 @@ points. The rule of the intervals:
 
 import functools
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,7 +72,7 @@ class Spread(NamedTuple):
         return cls((squares / freedom) ** 0.5, freedom) if freedom >= KNOWN else cls()
 
 
-class Rows(Mapping[str, list[Record]]):
+class Rows(dict[str, list[Record]]):
     """The records of one experiment by their row: one system, one data set, one setting; they differ in row and seed.
 
     Raises RecordError for records that do not belong in one table: of other settings, of a seed twice, or of a system
@@ -80,7 +80,7 @@ class Rows(Mapping[str, list[Record]]):
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self.rows: dict[str, list[Record]] = {}
+        super().__init__()
         first: dict[str, Record] = {}  # the first record of all, and the first with a run of another system within
         for record in records:
             system = SYSTEMS[record.system]
@@ -99,32 +99,23 @@ class Rows(Mapping[str, list[Record]]):
                         f"{other.name} and {record.name} are of different settings ({', '.join(keys)}) and do not "
                         "belong in one table: pass the records of one profile and system, as `records_of` gives them"
                     )
-            seeds = self.rows.setdefault(system.row_of(record.config), [])
+            seeds = self.setdefault(system.row_of(record.config), [])
             if any(record.config["seed"] == other.config["seed"] for other in seeds):
                 raise RecordError(f"{record.name}: the same run and seed twice would count twice")
             seeds.append(record)
 
-    def __getitem__(self, row: str) -> list[Record]:
-        return self.rows[row]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
     @functools.cached_property
     def spread(self) -> Spread:
-        return Spread.of(self.rows.values())
+        return Spread.of(self.values())
 
     def score(self, row: str | None) -> dict[str, Estimate]:
         """A row's score by metric, mean over its seeds."""
-        seeds = self.rows.get(row or "", [])
+        seeds = self.get(row or "", [])
         return estimates(query_scores(seeds), self.spread, [seeds]) if seeds else dict.fromkeys(METRICS, Estimate())
 
     def gain(self, row: str | None, over: str | None) -> dict[str, Estimate]:
         """What a row has over another, by metric."""
-        ours, base = (self.rows.get(name or "", []) for name in (row, over))
+        ours, base = (self.get(name or "", []) for name in (row, over))
         return gain(ours, base, self.spread) if ours and base else dict.fromkeys(METRICS, Estimate())
 
 
