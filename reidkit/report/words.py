@@ -38,11 +38,8 @@ def interval(low: float, high: float, covers: str = "", *, digits: int = 1, sign
     """A 95 % interval, – where there is none; `covers` says in brackets what it covers, if that is to be said."""
     if np.isnan(low):
         return "–"
-    written = (
-        f"{signed(low, digits)} to {signed(high, digits)}"
-        if sign
-        else f"{number(low, digits)} to {number(high, digits)}"
-    )
+    write = signed if sign else number
+    written = f"{write(low, digits)} to {write(high, digits)}"
     return f"{written} ({covers})" if covers else written
 
 

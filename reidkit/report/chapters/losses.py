@@ -15,7 +15,7 @@ from reidkit.report.style import PALETTE, WIDTH, Drawing, styled
 
 @styled
 def lines(
-    x: Tensor,
+    x: Sequence[float] | Tensor,
     curves: Mapping[str, Any],
     x_label: str,
     *,
@@ -25,17 +25,20 @@ def lines(
     zero: bool = False,
     **axis: Any,
 ) -> Figure:
-    """Losses over one quantity, a line each by its name. lowest: with a dot where it is. zero: with a line there."""
+    """Losses over one quantity, a line each by its name. lowest: with a dot where it is. zero: with a line there.
+
+    axis: what is said of the axes, such as another `ylabel`.
+    """
     figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")
     if zero:
         axes.axhline(0, color="0.3", linewidth=1)
-    looks = zip(curves.items(), PALETTE, ("-", "--", ":"), cycle(widths), strict=False)
+    looks = zip(curves.items(), PALETTE, ("-", "--", ":", "-."), cycle(widths), strict=False)
     for (label, curve), colour, dash, width in looks:
         axes.plot(x, curve, dash, color=colour, linewidth=width, label=label)
         if lowest:
             at = int(curve.argmin())
             axes.plot(x[at], curve[at], "o", color=colour, markersize=9, clip_on=False)
-    axes.set(xlabel=x_label, ylabel="loss", **axis)
+    axes.set(xlabel=x_label, **{"ylabel": "loss"} | axis)
     axes.legend(facecolor="white", edgecolor="white", framealpha=1)
     return figure
 
