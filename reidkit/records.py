@@ -307,16 +307,11 @@ class Difference:
         return abs(self.first - self.second) <= self.tolerance
 
 
-def compare(first: Record, second: Record, tolerance: float = 0.0, ignore: Iterable[str] = ()) -> list[Difference]:
+def compare(first: Record, second: Record, tolerance: float = 0.0) -> list[Difference]:
     """The metrics of two records side by side. Raises RecordError where they are not of one configuration."""
-    skipped = set(ignore)
-    moved = {
-        key
-        for key in first.config.keys() | second.config.keys()
-        if key not in skipped and first.config.get(key) != second.config.get(key)
-    }
-    if moved:
-        described = ", ".join(f"{k}: {first.config.get(k)!r} / {second.config.get(k)!r}" for k in sorted(moved))
+    keys = sorted(first.config.keys() | second.config.keys())
+    if moved := [key for key in keys if first.config.get(key) != second.config.get(key)]:
+        described = ", ".join(f"{k}: {first.config.get(k)!r} / {second.config.get(k)!r}" for k in moved)
         raise RecordError(f"{first.name} and {second.name} are of different configurations ({described})")
     return [
         Difference(metric, first.metrics[metric], second.metrics[metric], tolerance)
