@@ -628,10 +628,10 @@ def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 class OnlyOne:
     """Lets one process at a time train a run; the others say who holds it and wait."""
 
-    def __init__(self, name: str, say: Callable[[str], None] = print) -> None:
+    def __init__(self, name: str) -> None:
         folder = build_root() / "runs"
         folder.mkdir(parents=True, exist_ok=True)
-        self.name, self.say = name, say
+        self.name = name
         self.lock, self.holder = filelock.FileLock(folder / f"{name}.lock", mode=LOCK_MODE), folder / f"{name}.holder"
 
     def __enter__(self) -> None:
@@ -639,7 +639,7 @@ class OnlyOne:
             self.lock.acquire(blocking=False)
         except filelock.Timeout:
             holder = self.holder.read_text(encoding="utf-8") if self.holder.exists() else "another process"
-            self.say(f"{self.name} is being trained by {holder}; waiting for its record")
+            print(f"{self.name} is being trained by {holder}; waiting for its record")
             self.lock.acquire()
         self.holder.unlink(missing_ok=True)  # left by a killed one, perhaps another user's
         self.holder.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
