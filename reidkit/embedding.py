@@ -29,7 +29,7 @@ from reidkit.data.resident import StreamedImages
 from reidkit.errors import UserError
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.places import build_root, record_roots
-from reidkit.runs import attributes_of, configuration_from, open_dataset, read_weights
+from reidkit.runs import attributes_of, configuration_from, on_device, open_dataset, read_weights
 from reidkit.settings import Configuration
 from reidkit.systems import SYSTEMS
 from reidkit.systems.system import Classes, Material
@@ -236,10 +236,7 @@ class TrainedNetwork:
         if (guide := config.guide) is not None:
             of = file.with_name(f"{guide.name}.safetensors")
             given = heat_maps(config, build(guide.name, of, data_root)[1].to(target))
-        network = network.to(target)
-        if config.channels_last:  # as in training
-            network = network.to(memory_format=torch.channels_last)
-        return cls(name, config, network, target, given)
+        return cls(name, config, on_device(network, config, target), target, given)
 
 
 def locate(weights: str | Path | None) -> tuple[str, Path]:

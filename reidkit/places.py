@@ -1,4 +1,4 @@
-"""Where things lie: the project, what can be made again, and the records of finished runs."""
+"""Where things lie: the project, what can be made again, and the records of finished runs; how a file comes there."""
 
 import os
 from pathlib import Path
@@ -20,3 +20,19 @@ def build_root() -> Path:
 def record_roots() -> tuple[Path, Path]:
     """Where records are looked for: working ones first, then the published ones."""
     return build_root() / "records", project_root() / "book" / "records"
+
+
+def replace_file(file: Path, content: bytes | memoryview) -> None:
+    """Writes a file whole or not at all: a process that is killed, or a full disk, leaves the one before.
+
+    One process at a time writes it: what a killed one has left beside it is replaced.
+    """
+    partial = file.with_suffix(".partial")
+    try:
+        with partial.open("wb") as written:
+            written.write(content)
+            written.flush()
+            os.fsync(written.fileno())
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -58,12 +58,6 @@ def _rows(metrics: tuple[str, ...], *printed: tuple[str, tuple[float, ...], str 
 LI_WANG = "Li & Wang 2021"
 OURS = "cbam/ce+tri+cir"  # the method that the paper proposes
 
-DATASETS = {
-    "market1501": "Market1501",
-    "dukemtmcreid": "DukeMTMC-ReID",
-    "msmt17": "MSMT17_V1",
-}  # as paper A spells them
-
 TABLE_1 = Table(
     LI_WANG,
     1,

@@ -64,6 +64,18 @@ class Record:
         return self.directory.name
 
 
+def flat(config: Mapping[str, Any], of: str = "") -> dict[str, Any]:
+    """A configuration with the settings of a run within as `guide.setting`.
+
+    >>> flat({"epochs": 3, "guide": {"epochs": 5}})
+    {'epochs': 3, 'guide.epochs': 5}
+    """
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found |= flat(value, f"{of}{key}.") if isinstance(value, Mapping) else {of + key: value}
+    return found
+
+
 def origin() -> dict[str, Any]:
     """The `commit` that this code is of, and whether it is `dirty`, changed since; None where nobody says.
 
@@ -295,16 +307,11 @@ class Difference:
         return abs(self.first - self.second) <= self.tolerance
 
 
-def compare(first: Record, second: Record, tolerance: float = 0.0, ignore: Iterable[str] = ()) -> list[Difference]:
+def compare(first: Record, second: Record, tolerance: float = 0.0) -> list[Difference]:
     """The metrics of two records side by side. Raises RecordError where they are not of one configuration."""
-    skipped = set(ignore)
-    moved = {
-        key
-        for key in first.config.keys() | second.config.keys()
-        if key not in skipped and first.config.get(key) != second.config.get(key)
-    }
-    if moved:
-        described = ", ".join(f"{k}: {first.config.get(k)!r} / {second.config.get(k)!r}" for k in sorted(moved))
+    keys = sorted(first.config.keys() | second.config.keys())
+    if moved := [key for key in keys if first.config.get(key) != second.config.get(key)]:
+        described = ", ".join(f"{k}: {first.config.get(k)!r} / {second.config.get(k)!r}" for k in moved)
         raise RecordError(f"{first.name} and {second.name} are of different configurations ({described})")
     return [
         Difference(metric, first.metrics[metric], second.metrics[metric], tolerance)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import filelock
 import pandas as pd
@@ -36,7 +36,7 @@ from reidkit.data.validation import hold_out
 from reidkit.evaluation.ranking import Metric
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.losses import complete_anchors
-from reidkit.places import LOCK_MODE, build_root, record_roots
+from reidkit.places import LOCK_MODE, build_root, record_roots, replace_file
 from reidkit.records import Record, RecordError, now, origin, provenance, read_record, replace_record, write_record
 from reidkit.settings import REVISION, Configuration, ParameterError, Settings, validate
 from reidkit.systems import SYSTEMS
@@ -49,6 +49,7 @@ SAME = 5e-4  # by how much a metric may be off that is measured again, with othe
 SPLITS = ("train", "query", "gallery")
 MapClasses = Literal["predicted", "labels"]
 MapsOf = Callable[..., Maps]  # called as `heat_maps`
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -145,10 +146,7 @@ def make(
     sampler = make_sampler(config, dataset.train.labels())
     data = file_list_checksum(dataset)
     material = gather(config, dataset, device, progress=progress, maps_of=maps_of)
-    network = system.build(config, material.classes)
-    network = network.to(device)
-    if config.channels_last:
-        network = network.to(memory_format=torch.channels_last)
+    network = on_device(system.build(config, material.classes), config, device)
     if config.compile:
         network.compile()
     build = build or build_root()
@@ -220,9 +218,7 @@ def measure_again(record: Record, data_root: Path | None = None, progress: bool 
     config = configuration_of(record, data_root)
     dataset, device = open_dataset(config, progress), choose_device(config.device)
     check_data(record, dataset)
-    network = load_network(config, dataset).to(device)
-    if config.channels_last:
-        network = network.to(memory_format=torch.channels_last)
+    network = on_device(load_network(config, dataset), config, device)
     measured = measured_whole(network, gather(config, dataset, device, progress=progress), config)
     if apart := [
         f"{name}: {record.metrics.get(name)} / {value}"
@@ -532,9 +528,7 @@ def features(config: Configuration, dataset: Dataset, splits: Sequence[str] = ("
     if not SYSTEMS[config.system].ranks:
         raise ParameterError(f"{config.row_name}: it ranks nothing; name a run that does")
     device = choose_device(config.device)
-    network = load_network(config, dataset).to(device)
-    if config.channels_last:  # as in training, so that every digit is the same
-        network = network.to(memory_format=torch.channels_last)
+    network = on_device(load_network(config, dataset), config, device)
     material = gather(config, dataset, device, splits, progress=False)
     return [embed(network, material, config, split) for split in splits]
 
@@ -551,6 +545,12 @@ def load_network(config: Configuration, dataset: Dataset) -> Any:
     network = system.build(config.from_scratch(), Material(dataset, {}, attributes).classes)
     load_weights(network, config, file_list_checksum(dataset))
     return network.eval()
+
+
+def on_device(network: Network, config: Configuration, device: torch.device) -> Network:
+    """The network on its device, in the memory format of its training, so that every digit is the same."""
+    network = network.to(device)
+    return network.to(memory_format=torch.channels_last) if config.channels_last else network
 
 
 def weights_path(config: Configuration, build: Path | None = None) -> Path:
@@ -574,7 +574,6 @@ def save_weights(path: Path, network: nn.Module, config: Configuration, classes:
     The header names the run and its data's checksum, and holds all that it takes to build the network anew.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")  # one process at a time makes a run: what a killed one left is replaced
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     told = {
         "run": config.name,
@@ -583,15 +582,8 @@ def save_weights(path: Path, network: nn.Module, config: Configuration, classes:
         "config": config.determinants,
         "classes": asdict(classes),
     }
-    try:
-        with partial.open("wb") as file:
-            # One text: safetensors would write several in any order, and the same network should make the same file.
-            file.write(safetensors.torch.save(state, metadata={"reidkit": json.dumps(told)}))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    # One text: safetensors would write several in any order, and the same network should make the same file.
+    replace_file(path, safetensors.torch.save(state, metadata={"reidkit": json.dumps(told)}))
 
 
 def load_weights(network: nn.Module, config: Configuration, data: str) -> None:
@@ -636,10 +628,10 @@ def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 class OnlyOne:
     """Lets one process at a time train a run; the others say who holds it and wait."""
 
-    def __init__(self, name: str, say: Callable[[str], None] = print) -> None:
+    def __init__(self, name: str) -> None:
         folder = build_root() / "runs"
         folder.mkdir(parents=True, exist_ok=True)
-        self.name, self.say = name, say
+        self.name = name
         self.lock, self.holder = filelock.FileLock(folder / f"{name}.lock", mode=LOCK_MODE), folder / f"{name}.holder"
 
     def __enter__(self) -> None:
@@ -647,7 +639,7 @@ class OnlyOne:
             self.lock.acquire(blocking=False)
         except filelock.Timeout:
             holder = self.holder.read_text(encoding="utf-8") if self.holder.exists() else "another process"
-            self.say(f"{self.name} is being trained by {holder}; waiting for its record")
+            print(f"{self.name} is being trained by {holder}; waiting for its record")
             self.lock.acquire()
         self.holder.unlink(missing_ok=True)  # left by a killed one, perhaps another user's
         self.holder.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")

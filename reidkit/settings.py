@@ -194,6 +194,8 @@ class Configuration(Settings):
     system: ClassVar[str]  # which of `reidkit.systems.SYSTEMS`
     told_by_hash: ClassVar[bool] = True  # whether the hash of a run's name tells its system; three are older than that
     ranked_by: ClassVar[Literal["cosine", "euclidean"]] = "cosine"  # how its embeddings are compared
+    compares_images: ClassVar[bool] = False  # whether its loss does, so that batches need several of a person
+    takes: ClassVar[frozenset[str]] = frozenset()  # what it is given beside images and identities, as of `needs`
 
     seed: Seed = Field(0, description="of the first weights, the batches and the augmentation")
 
@@ -210,12 +212,12 @@ class Configuration(Settings):
     @property
     def needs(self) -> frozenset[str]:
         """What it has to be given beside images and identities: "attributes", "heat maps", "parts" (part maps)."""
-        return frozenset()
+        return self.takes
 
     @property
     def compares(self) -> bool:
-        """Whether its loss compares images, so that batches need several of a person."""
-        return False
+        """Whether its loss compares images: that of all its runs, unless it depends on their settings."""
+        return self.compares_images
 
     @property
     def metric(self) -> "Metric":

@@ -24,6 +24,7 @@ from reidkit import distributed
 from reidkit.data.resident import Draw, Images, normalise, resize
 from reidkit.errors import UserError
 from reidkit.graph import GraphedStep, can_capture, own_stream
+from reidkit.places import replace_file
 from reidkit.settings import Settings
 
 
@@ -459,16 +460,8 @@ def reproducible(enabled: bool) -> Iterator[None]:
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Replaces the checkpoint at `path` in one step, so that a killed process leaves the one before."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
     torch.save(dict(state), whole := io.BytesIO())  # not to the disk: of a full one torch says nothing intelligible
-    try:
-        with partial.open("wb") as file:
-            file.write(whole.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    replace_file(path, whole.getbuffer())
 
 
 def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:

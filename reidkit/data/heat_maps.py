@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from reidkit.data.errors import DatasetError
 from reidkit.data.resident import Images
-from reidkit.places import LOCK_MODE
+from reidkit.places import LOCK_MODE, replace_file
 
 _ADVICE = "delete this folder to make them anew"
 
@@ -212,7 +212,7 @@ class _Writer:
             for path in (self.directory / f"{stage}.npy", self.directory / f"{stage}.peaks.npy"):
                 with path.open("r+b") as file:
                     os.fsync(file.fileno())
-        _write_meta(self.directory, self.meta)
+        replace_file(self.directory / "meta.json", f"{self.meta.model_dump_json(indent=2)}\n".encode())
 
 
 def _write_rows(path: Path, rows: Tensor, start: int, count: int) -> None:
@@ -231,18 +231,6 @@ def _write_rows(path: Path, rows: Tensor, start: int, count: int) -> None:
         file.write(header.getvalue())
         file.seek(position)
         file.write(array.data)
-
-
-def _write_meta(directory: Path, meta: _Meta) -> None:
-    partial = directory / "meta.partial"
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(meta.model_dump_json(indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(directory / "meta.json")
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _read_meta(directory: Path, key: Mapping[str, str]) -> _Meta | None:

@@ -41,6 +41,11 @@ def average(x: Tensor, *dims: int, dtype: torch.dtype | None = None) -> Tensor:
     return result
 
 
+def pool(maps: Tensor) -> Tensor:
+    """The mean over all places: (N, C, H, W) -> (N, C), float32 also under autocast."""
+    return average(maps, 2, 3, dtype=torch.float32).flatten(1)
+
+
 class Maximum(torch.autograd.Function):
     """`x.max(dim, keepdim=True)`, whose deterministic backward pass on a GPU sorts nothing.
 

@@ -6,6 +6,7 @@ indented. Sphinx wants them marked up, and the fields of a class, which are desc
 
 import dataclasses
 import inspect
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -49,13 +50,9 @@ def uninformative(app: Sphinx, what: str, name: str, member: Any, skip: bool, op
 
 def blocks(lines: Iterable[str]) -> Iterator[list[str]]:
     """The paragraphs of a docstring, whatever stands between two empty lines."""
-    block: list[str] = []
-    for line in (*lines, ""):
-        if line.strip():
-            block.append(line.rstrip())
-        elif block:
-            yield block
-            block = []
+    for filled, block in itertools.groupby(map(str.rstrip, lines), bool):
+        if filled:
+            yield list(block)
 
 
 def restructured(block: list[str]) -> Iterator[str]:

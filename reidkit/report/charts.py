@@ -3,7 +3,7 @@
 They take a few kilobytes each, need no script, say their values under the pointer, and have an alternative text.
 """
 
-from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from reidkit.records import Record
 from reidkit.report.markup import markup
 
-WIDTH, HEIGHT = 330, 200  # of a chart, in the page's pixels
-LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 40  # what the margins take of them
-Values = Sequence[float] | NDArray[Any]
+SIZE = {"width": 330, "height": 200}  # of a chart, in the page's pixels
+AXES = {"left": 46, "right": 322, "top": 8, "bottom": 160}  # where in it they end
 # What a history tells of training: by column, what its axis says, a factor on it, and the caption.
 CURVES = {
     "total": ("training loss", 1, "Training loss"),
@@ -25,75 +24,45 @@ CURVES = {
 }
 
 
-def training_charts(records: Sequence[Record]) -> list[tuple[Markup, str]]:
-    """Loss, accuracy and, where it was evaluated on the way, mAP: charts with a line per seed, and their captions."""
+def training_charts(record: Record) -> list[tuple[Markup, str]]:
+    """Loss, accuracy and, where it was evaluated on the way, mAP: charts and their captions."""
     drawn = []
     for column, (label, scale, caption) in CURVES.items():
-        histories = [record.history for record in records if column in record.history]
-        curves = [history[["epoch", column]].dropna().to_numpy(float).T * [[1], [scale]] for history in histories]
-        if any(curve.size for curve in curves):
-            ends = "; ".join(f"{y[0]:.3g} after epoch {x[0]:g}, {y[-1]:.3g} after epoch {x[-1]:g}" for x, y in curves)
-            alt = f"The {label} over the epochs: {ends}."
-            chart = line_chart([(x, y) for x, y in curves], "epoch", label, alt, log=column == "total")
-            drawn.append((chart, caption + (f", {len(curves)} seeds" if len(curves) > 1 else "")))
+        x, y = record.history.reindex(columns=["epoch", column]).dropna().to_numpy(float).T
+        if x.size:
+            y *= scale
+            alt = f"The {label} over the epochs: {y[0]:.3g} after epoch {x[0]:g}, {y[-1]:.3g} after epoch {x[-1]:g}."
+            drawn.append((line_chart(x, y, "epoch", label, alt, log=column == "total"), caption))
     return drawn
 
 
-def line_chart(
-    lines: Sequence[tuple[Values, Values]], x_label: str, y_label: str, alt: str, *, log: bool = False
-) -> Markup:
-    """Lines over a whole-numbered axis; nan is left out, and what is not above 0 on a logarithmic axis.
+def line_chart(xs: ArrayLike, ys: ArrayLike, x_label: str, y_label: str, alt: str, *, log: bool = False) -> Markup:
+    """A line over a whole-numbered axis; nan is left out, and what is not above 0 on a logarithmic axis.
 
     Raises ValueError where nothing is left to draw.
     """
-    curves = []
-    for across, up in lines:
-        x, y = np.asarray(across, float), np.asarray(up, float)
-        kept = np.isfinite(y) & ((y > 0) | (not log))
-        curves.append((x[kept], y[kept]))
-    xs, ys = (np.concatenate([curve[i] for curve in curves]) for i in (0, 1))
-    if not len(xs):
+    x, y = np.asarray(xs, float), np.asarray(ys, float)
+    kept = np.isfinite(y) & ((y > 0) | (not log))
+    x, y = x[kept], y[kept]
+    if not len(x):
         raise ValueError(f"no value to draw over {x_label!r}")
-    frame = _Frame((xs.min(), max(xs.max(), xs.min() + 1)), _ticks(ys.min(), ys.max(), log), log)
-    drawn = frame.grid()
-    ticks = MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]).tick_values(xs.min(), xs.max())
-    drawn += [
-        f'<text x="{frame.x(tick):.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{_short(tick)}</text>'
-        for tick in ticks
-        if xs.min() <= tick <= xs.max()
-    ]
-    for x, y in curves:
-        points = list(zip(frame.x(x), frame.y(y), strict=True))
-        if len(points) == 1:  # a line of one point would not be seen
-            drawn += [f'<path class="rx-b" d="M{a:.1f} {b - 5:.1f}l5 5-5 5-5-5z"/>' for a, b in points]
-        else:
-            drawn.append(f'<path class="rx-b" d="M{"L".join(f"{a:.1f} {b:.1f}" for a, b in points)}"/>')
-        for (a, b), at, value in zip(points, x, y, strict=True):
-            said = f"{x_label} {_short(at)}: {_short(float(f'{value:.3g}'))}"
-            drawn.append(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="6"><title>{said}</title></circle>')
-    return _svg(drawn, x_label, y_label, alt)
+    scale, marks = np.log10 if log else np.asarray, _ticks(y.min(), y.max(), log)
+    ticks = MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]).tick_values(x.min(), x.max())
+    ticks = ticks[(ticks >= x.min()) & (ticks <= x.max())]
+    across = partial(_pixels, ends=(x.min(), max(x.max(), x.min() + 1)), span=("left", "right"))
+    up = partial(_pixels, ends=scale(marks[[0, -1]]), span=("bottom", "top"))
+    said = [f"{x_label} {_short(at)}: {_short(float(f'{value:.3g}'))}" for at, value in zip(x, y, strict=True)]
+    drawn = {
+        "grid": zip(up(scale(marks)), map(_short, marks), strict=True),
+        "ticks": zip(across(ticks), map(_short, ticks), strict=True),
+        "points": list(zip(across(x), up(scale(y)), said, strict=True)),
+    }
+    return markup("chart.svg", **drawn, **SIZE, **AXES, x_label=x_label, y_label=y_label, alt=alt)
 
 
-class _Frame:
-    """The axes of a chart: from values to pixels."""
-
-    def __init__(self, across: tuple[float, float], ticks: NDArray[np.float64], log: bool = False) -> None:
-        self.begin, self.end = across
-        self.ticks, self.scale = ticks, np.log10 if log else np.asarray
-        self.low, self.high = self.scale(ticks[0]), self.scale(ticks[-1])
-
-    def x(self, values: ArrayLike) -> Any:
-        return LEFT + (np.asarray(values) - self.begin) / (self.end - self.begin) * (WIDTH - LEFT - RIGHT)
-
-    def y(self, values: ArrayLike) -> Any:
-        return HEIGHT - BOTTOM - (self.scale(values) - self.low) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
-
-    def grid(self) -> list[str]:
-        return [
-            f'<path class="rx-grid" d="M{LEFT} {self.y(tick):.1f}H{WIDTH - RIGHT}"/>'
-            f'<text x="{LEFT - 5}" y="{self.y(tick) + 4:.1f}" text-anchor="end">{_short(tick)}</text>'
-            for tick in self.ticks
-        ]
+def _pixels(values: NDArray[np.float64], ends: Any, span: tuple[str, str]) -> list[float]:
+    """Where values lie on an axis with these ends, to a tenth of a pixel."""
+    return np.interp(values, ends, [AXES[end] for end in span]).round(1).tolist()  # type: ignore[no-any-return]
 
 
 def _ticks(low: float, high: float, log: bool = False) -> NDArray[np.float64]:
@@ -105,11 +74,6 @@ def _ticks(low: float, high: float, log: bool = False) -> NDArray[np.float64]:
     steps = (1, 2, 5) if high < 30 * low else (1,)
     round_ = np.outer(decades, steps).ravel()
     return round_[np.searchsorted(round_, low, "right") - 1 : np.searchsorted(round_, high, "right") + 1]
-
-
-def _svg(drawn: Iterable[str], x_label: str, y_label: str, alt: str) -> Markup:
-    size = {"width": WIDTH, "height": HEIGHT, "across": (WIDTH + LEFT) / 2, "down": (HEIGHT - BOTTOM + TOP) / 2}
-    return markup("chart.svg", drawn=Markup("".join(drawn)), x_label=x_label, y_label=y_label, alt=alt, **size)
 
 
 def _short(value: float) -> str:

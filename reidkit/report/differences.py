@@ -1,18 +1,18 @@
 """Differences in mAP, the paper's beside ours: a line per claim or row, in it a point and an interval per data set."""
 
-import math
 import textwrap
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 
-from reidkit.report.rows import Estimate, Runs, difference
-from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, notice, style
+from reidkit.report.rows import Estimate, Runs, differences
+from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, name_rows, notice, styled
 from reidkit.report.words import interval, signed
 
 GREEN = "#009e73"
 
 
+@styled
 def difference_chart(
     found: Mapping[str, Mapping[str, Estimate]], paper: Mapping[str, float | None], label: str = "difference in mAP"
 ) -> Drawing:
@@ -22,32 +22,24 @@ def difference_chart(
     paper: by the same names; None where the paper prints no such difference.
     Where nothing was run, the figure says so.
     """
-    drawn = {name: by_data for name, by_data in found.items() if not all(math.isnan(e.ours) for e in by_data.values())}
+    drawn = {name: by_data for name, by_data in found.items() if any(e.known for e in by_data.values())}
     if not drawn:
         return notice("None of these rows has been run yet.")
-    run_on = {title for by_data in drawn.values() for title, e in by_data.items() if not math.isnan(e.ours)}
+    run_on = {title for by_data in drawn.values() for title, e in by_data.items() if e.known}
     data = [title for title in next(iter(drawn.values())) if title in run_on]
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.55 * len(drawn)), layout="constrained")
-        axes.axvline(0, color="0.3", linewidth=1)
-        shifts = (-0.12, 0.12) if len(data) > 1 else (0.0,)
-        for title, shift, colour, marker in zip(data, shifts, (BLUE, GREEN), "os", strict=False):
-            run = [
-                (y + shift, e)
-                for y, by_data in enumerate(drawn.values())
-                if (e := by_data.get(title)) and not math.isnan(e.ours)
-            ]
-            for y, estimate in run:
-                axes.hlines(y, estimate.low, estimate.high, color=colour, linewidth=4, alpha=0.45)
-            places = [e.ours for _, e in run], [y for y, _ in run]
-            axes.plot(*places, marker, color=colour, label=title if run else None)
-        printed = [(x, y) for y, name in enumerate(drawn) if (x := paper.get(name)) is not None]
-        axes.plot([x for x, _ in printed], [y for _, y in printed], "D", color=ORANGE, fillstyle="none", label="paper")
-        axes.set_yticks(range(len(drawn)), [textwrap.fill(name, 26) for name in drawn])
-        axes.set_ylim(len(drawn) - 0.5, -0.5)
-        axes.grid(axis="y", visible=False)
-        axes.set(xlabel=f"{label} (points)")
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.9 + 0.55 * len(drawn)), layout="constrained")
+    axes.axvline(0, color="0.3", linewidth=1)
+    shifts = (-0.12, 0.12) if len(data) > 1 else (0.0,)
+    for title, shift, colour, marker in zip(data, shifts, (BLUE, GREEN), "os", strict=False):
+        at = {y + shift: e for y, by_data in enumerate(drawn.values()) if (e := by_data.get(title)) and e.known}
+        ours, low, high = zip(*(e[:3] for e in at.values()), strict=True)
+        axes.hlines(list(at), low, high, color=colour, linewidth=4, alpha=0.45)
+        axes.plot(ours, list(at), marker, color=colour, label=title)
+    printed = {y: x for y, name in enumerate(drawn) if (x := paper.get(name)) is not None}
+    axes.plot(list(printed.values()), list(printed), "D", color=ORANGE, fillstyle="none", label="paper")
+    name_rows(axes, [textwrap.fill(name, 26) for name in drawn])
+    axes.set(xlabel=f"{label} (points)")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     told = "; ".join(
         f"{name}: paper {signed(paper.get(name))}, "
         + ", ".join(f"{title} {with_interval(e)}" for title, e in by_data.items())
@@ -64,11 +56,16 @@ def gain_chart(
     paper: the printed mAP of rows, in per cent.
     """
     names = {row: name for row, name in shown.items() if row != base}
-    found = {name: {title: difference(runs, row, base) for title, runs in data.items()} for row, name in names.items()}
+    found = {name: differences(data, row, base) for row, name in names.items()}
     printed = {name: round(paper[row] - paper[base], 2) for row, name in names.items() if row in paper}
     return difference_chart(found, printed, "gain in mAP")
 
 
 def with_interval(found: Estimate) -> str:
     """A difference of ours with its interval, – where it was not run."""
-    return "–" if math.isnan(found.ours) else f"{signed(found.ours)} [{interval(found.low, found.high, sign=True)}]"
+    return f"{signed(found.ours)} [{interval(found.low, found.high, sign=True)}]" if found.known else "–"
+
+
+def in_lines(found: Mapping[str, Estimate], data: str) -> list[str]:
+    """A line for each of some differences on some data, by what they are called; of those that were run."""
+    return [f"{data}: {name}: {with_interval(estimate)}." for name, estimate in found.items() if estimate.known]

@@ -50,10 +50,10 @@ class Written:
         lines = [[_line(text).replace("|", r"\|") for text in row] for row in (self.header, rule, *self.rows)]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
-    def html(self, caption: str = "", label: str = "") -> Markup:
-        """caption: MyST above it. label: what those are told who cannot see that it scrolls, in place of a caption."""
+    def html(self, caption: str) -> Markup:
+        """caption: MyST above it."""
         header, *rows = ([_inline(text) for text in row] for row in (self.header, *self.rows))
-        return markup("table.html", header=header, rows=rows, right=self.right, caption=_inline(caption), label=label)
+        return markup("table.html", header=header, rows=rows, right=self.right, caption=_inline(caption))
 
     def __str__(self) -> str:
         texts = [[without_roles(text) for text in row] for row in (self.header, *self.rows)]

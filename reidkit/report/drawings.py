@@ -1,16 +1,15 @@
 """The paper's Figs. 1 to 5, drawn from the live modules.
 
-`trace` runs a network once and notes every shape that passes. Each drawing takes its shapes, kernels, strides and
+`observe` runs a network once and notes every shape that passes. Each drawing takes its shapes, kernels, strides and
 modules from there, so that it cannot say what the code does not do.
 """
 
 import copy
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib.pyplot as plt
 import torch
@@ -18,8 +17,9 @@ from matplotlib.patches import Circle, FancyBboxPatch
 from torch import Tensor, nn
 
 from reidkit.models.attention import ATTENTION
-from reidkit.report.style import WIDTH, Drawing, style
+from reidkit.report.style import WIDTH, Drawing, styled
 
+Module = TypeVar("Module", bound=nn.Module)
 Shape = tuple[int, ...]
 Point = tuple[float, float]
 Text = tuple[str, str, str]  # a box's title, its second line, and its kind, a key of FILLS
@@ -44,20 +44,41 @@ class Call:
     output: Shape
 
 
-def observe(network: nn.Module, *inputs: Any) -> dict[str, Sequence[Call]]:
-    """The calls of a network's modules, by name, in one forward pass in training mode, on a copy of the network."""
-    calls: dict[str, list[Call]] = defaultdict(list)
+class Trace(dict[str, list[Call]]):
+    """The calls of a network's modules, by name."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def into(self, name: str) -> str:
+        return shape(self[name][0].inputs)
+
+    def out_of(self, name: str) -> str:
+        return shape(self[name][0].output)
+
+    def module(self, name: str, expected: type[Module]) -> Module:
+        """The module of that name. Raises TypeError where it is not of the class that a drawing needs."""
+        module = self.network.get_submodule(name)
+        if not isinstance(module, expected):
+            raise TypeError(f"{name} is {type(module).__name__}: this drawing needs {expected.__name__}")
+        return module
+
+
+def observe(network: nn.Module, *inputs: Any) -> Trace:
+    """The calls of one forward pass in training mode, on a copy of the network."""
+    calls = Trace(network)
 
     def note(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if isinstance(output, Tensor):
-            calls[name].append(Call(tuple(inputs[0].shape[1:]), tuple(output.shape[1:])))
+            calls.setdefault(name, []).append(Call(tuple(inputs[0].shape[1:]), tuple(output.shape[1:])))
 
     observed = copy.deepcopy(network).train()
     for name, module in observed.named_modules():
         module.register_forward_hook(partial(note, name))
     with torch.no_grad():
         observed(*inputs)
-    return dict(calls)
+    return calls
 
 
 def words(module: nn.Module) -> str:
@@ -113,10 +134,10 @@ class Chart:
     At a `scale` below 1 all is smaller, and there is more room: `width` inches of what is drawn.
     """
 
+    @styled
     def __init__(self, rows: float, scale: float = 1.0) -> None:
         self.scale, self.width = scale, WIDTH / scale
-        with style():
-            self.figure = plt.figure(figsize=(WIDTH, rows * ROW * scale), layout="none")
+        self.figure = plt.figure(figsize=(WIDTH, rows * ROW * scale), layout="none")
         self.axes = self.figure.add_axes((0, 0, 1, 1), xlim=(0, self.width), ylim=(rows * ROW, 0))
         self.axes.axis("off")
         self.said: list[tuple[float, float, str]] = []  # row, x, text

@@ -33,7 +33,7 @@ def declared_parameters(notebook: nbformat.NotebookNode) -> list[str]:
     return list(dict.fromkeys(name for cell in cells for name in assigned(cell.source)))
 
 
-def execute_chapter(chapter: Path, parameter_file: Path, output: Path, *, progress: bool = False) -> Path:
+def execute_chapter(chapter: Path, parameter_file: Path, output: Path) -> Path:
     """Executes a text notebook with papermill and moves the result to `output` once all of it ran.
 
     The notebook receives what its parameters cell declares of the parameter file, and as `profile` the file's path.
@@ -68,7 +68,7 @@ def execute_chapter(chapter: Path, parameter_file: Path, output: Path, *, progre
                 str(failed),
                 parameters,
                 cwd=str(PROJECT),
-                progress_bar=progress,
+                progress_bar=False,
                 kernel_name="python3",
                 language="python",
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),

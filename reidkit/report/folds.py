@@ -36,9 +36,7 @@ class NameFolds(SphinxPostTransform):
             elif prepares(cell):
                 fold_setup(cell)
             elif cell.get("hide_mode") or long(cell):
-                cell["hide_mode"] = (
-                    cell.get("hide_mode") or "input"
-                )  # all: an exercise's answer, which the build works out
+                cell["hide_mode"] = cell.get("hide_mode") or "input"  # all: an answer, which the build works out
                 cell["prompt_show"] = cell["prompt_hide"] = self.name(cell)
 
     def name(self, cell: nodes.container) -> str:

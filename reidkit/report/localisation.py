@@ -3,62 +3,58 @@
 Everything is beside two baselines, a map with its peak in the centre and a constant one.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.colors import TwoSlopeNorm
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from reidkit.data import AttributeGroup
 from reidkit.evaluation.bootstrap import bootstrap
 from reidkit.models.backbone import STAGES
-from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, style
+from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, name_rows, styled
 from reidkit.report.words import a_few, field_title, interval, listed, signed
 
 MEASURES = {"pointing": "pointing game", "energy": "energy", "iou": "IoU"}
 BY = {"pointing": "the pointing game", "energy": "energy", "iou": "IoU"}
 
 
+@styled
 def over_centre_grid(localisation: pd.DataFrame) -> Drawing:
     """What the maps have over the centre, in points, per attribute, stage and measure; in bold where it is certain."""
     found = localisation.query("images > 0")
     order = list(found.groupby("attribute")["random"].first().sort_values(ascending=False, kind="stable").index)
     columns = [(measure, stage) for measure in MEASURES for stage in STAGES]
-    cells = {(row["attribute"], row["measure"], row["stage"]): row for _, row in found.iterrows()}
-    values = np.array([[100 * cells[field, *column]["over centre"] for column in columns] for field in order])
-    certain = [[sign_of(cells[field, *column]) != 0 for column in columns] for field in order]
-    reach = max(1.0, float(np.abs(values).max()))
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 1.0 + 0.29 * len(order)), layout="constrained")
-        axes.imshow(values, cmap="PuOr", norm=TwoSlopeNorm(0, -reach, reach), aspect="auto")
-        for (row, column), value in np.ndenumerate(values):
-            axes.text(
-                column,
-                row,
-                (f"{value:+.0f}" if abs(value) >= 0.95 else f"{value:+.1f}").replace("-", "−"),
-                ha="center",
-                va="center",
-                fontsize=10,
-                color="white" if abs(value) > 0.62 * reach else "black",
-                weight="bold" if certain[row][column] else "normal",
-                alpha=1 if certain[row][column] else 0.65,
-            )
-        for edge in (2.5, 5.5):
-            axes.axvline(edge, color="white", lw=4)
-        axes.set_yticks(range(len(order)), [field_title(field) for field in order], fontsize=10.5)
-        axes.set_xticks(range(len(columns)), [stage.removeprefix("layer") for _, stage in columns])
-        axes.set_xlabel("layer")
-        for place, words in zip((1, 4, 7), MEASURES.values(), strict=True):
-            axes.text(place, -0.75, words, ha="center", va="bottom", fontsize=11)
-        axes.grid(visible=False)
-        axes.tick_params(length=0)
+    values, low, high = (
+        100
+        * found.pivot(index="attribute", columns=["measure", "stage"], values=f"over centre{end}").loc[order, columns]
+        for end in ("", " low", " high")
+    )
+    certain = ((low > 0) | (high < 0)).to_numpy()
+    written = values.map(lambda v: signed(v, 0 if abs(v) >= 0.95 else 1))
+    reach = max(1.0, float(np.abs(values.to_numpy()).max()))
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.0 + 0.29 * len(order)), layout="constrained")
+    look = {"vmin": -reach, "vmax": reach, "cmap": "PuOr", "cbar": False}
+    sns.heatmap(values, annot=written, fmt="", annot_kws={"fontsize": 10}, ax=axes, **look)
+    for text, value, sure in zip(axes.texts, values.to_numpy().flat, certain.flat, strict=True):
+        colour = "white" if abs(value) > 0.62 * reach else "black"
+        text.set(color=colour, weight="bold" if sure else "normal", alpha=1 if sure else 0.65)
+    for edge in (3, 6):
+        axes.axvline(edge, color="white", lw=4)
+    axes.set_yticks(np.arange(len(order)) + 0.5, [field_title(field) for field in order], fontsize=10.5)
+    axes.set_xticks(np.arange(len(columns)) + 0.5, [stage.removeprefix("layer") for _, stage in columns], rotation=0)
+    axes.set(xlabel="layer", ylabel="")
+    for place, words in zip((1.5, 4.5, 7.5), MEASURES.values(), strict=True):
+        axes.text(place, -0.25, words, ha="center", va="bottom", fontsize=11)
+    axes.tick_params(length=0)
     told = "; ".join(
         f"{field_title(field)} "
         + ", ".join(f"{v:+.0f}{'' if sure else ' (uncertain)'}" for v, sure in zip(row, s, strict=True))
-        for field, row, s in zip(order, values, certain, strict=True)
+        for field, row, s in zip(order, values.to_numpy(), certain, strict=True)
     )
     names = ", ".join(f"{MEASURES[measure]} after {stage}" for measure, stage in columns)
     return figure, f"Table of colours: points over the centre, in the order {names}. {told}."
@@ -77,17 +73,15 @@ def localisation_means(localisation: pd.DataFrame) -> pd.DataFrame:
     """
     found = localisation.query("images > 0")
     rows = []
-    for measure in MEASURES:
-        for stage in STAGES:
-            cells = found.query("measure == @measure and stage == @stage")
-            row: dict[str, str | float] = {"measure": measure, "stage": stage}
-            row |= {column: 100 * float(cells[column].mean()) for column in ("map", "centre", "random")}
-            for column in ("over centre", "over random"):
-                values = 100 * cells[column].to_numpy()
-                bounds = bootstrap(values[:, None])
-                low, high = (float(bound[0]) for bound in bounds)
-                row |= {column: float(values.mean()), f"{column} low": low, f"{column} high": high}
-            rows.append(row)
+    for measure, stage in itertools.product(MEASURES, STAGES):
+        cells = found.query("measure == @measure and stage == @stage")
+        row: dict[str, str | float] = {"measure": measure, "stage": stage}
+        row |= {column: 100 * float(cells[column].mean()) for column in ("map", "centre", "random")}
+        for column in ("over centre", "over random"):
+            values = 100 * cells[column].to_numpy()
+            (low,), (high,) = bootstrap(values[:, None])
+            row |= {column: float(values.mean()), f"{column} low": float(low), f"{column} high": float(high)}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -125,17 +119,12 @@ def best_stage(found: pd.DataFrame, measure: str = "energy") -> str:
 def stages_in_words(found: pd.DataFrame) -> str:
     """Which stage localises best by each measure, and whether even that is better than the two baselines."""
     best = {measure: best_row(found, measure) for measure in MEASURES}
-    text = []
-    for measure, row in best.items():
-        verdicts = []
-        for baseline, words in (("centre", "the centre"), ("random", "a constant map")):
-            known = {
-                1: f"better than {words}",
-                0: f"not to be told from {words}",
-                -1: f"worse than {words}",
-            }[sign_of(row, baseline)]
-            verdicts.append(known)
-        text.append(f"by {BY[measure]}, {verdicts[0]} and {verdicts[1]}")
+    signs = {1: "better than", 0: "not to be told from", -1: "worse than"}
+    baselines = {"centre": "the centre", "random": "a constant map"}
+    text = [
+        f"by {BY[measure]}, " + " and ".join(f"{signs[sign_of(row, of)]} {words}" for of, words in baselines.items())
+        for measure, row in best.items()
+    ]
     stages = {row["stage"] for row in best.values()}
     if len(stages) == 1:
         same = f"All three measures find the maps after {stages.pop()} best. These are"
@@ -174,40 +163,38 @@ def blanks_in_words(localisation: pd.DataFrame) -> str:
     return f"Of the {found['images'].max():,} maps of a stage {listed(told)} are blank, which scores 0."
 
 
+@styled
 def learned_and_found(
     scores: pd.DataFrame,
     localisation: pd.DataFrame,
     groups: Sequence[AttributeGroup],
     stage: str,
-    measure: str = "energy",
 ) -> tuple[Figure, str, float]:
     """Per attribute group, what was learned beside what is found; the figure, its text and Spearman's correlation,
     nan where there is none.
 
-    Learned: balanced accuracy over images, over that of a constant answer. Found: the mean of a measure over the
+    Learned: balanced accuracy over images, over that of a constant answer. Found: the mean energy over the
     centre, over the group's attributes. Both in points.
     """
     images = scores.query("level == 'image'").set_index("attribute")
     learned = 100 * (images["balanced accuracy"] - images["majority balanced accuracy"])
-    cells = localisation.query("measure == @measure and stage == @stage and images > 0").set_index("attribute")
+    cells = localisation.query("measure == 'energy' and stage == @stage and images > 0").set_index("attribute")
     over = {group.name: 100 * float(cells["over centre"].reindex(list(group.fields)).mean()) for group in groups}
     frame = pd.DataFrame({"learned": learned, "found": pd.Series(over)}).dropna()
     frame = frame.sort_values("learned", ascending=False)
     varied = len(frame) > 2 and bool((frame.nunique() > 1).all())
     correlation = float(frame["learned"].corr(frame["found"], method="spearman")) if varied else float("nan")
-    titles = {"learned": "learned:\nbalanced accuracy", "found": f"found after {stage}:\n{MEASURES[measure]}"}
+    titles = {"learned": "learned:\nbalanced accuracy", "found": f"found after {stage}:\nenergy"}
     labels = {"learned": "over a constant\nanswer", "found": "over the\ncentre"}
-    with style():
-        size = (WIDTH, 1.2 + 0.3 * len(frame))
-        figure, panels = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
-        places = np.arange(len(frame))
-        for axes, column, colour in zip(panels, titles, (BLUE, ORANGE), strict=True):
-            axes.axvline(0, color="0.3", lw=1)
-            axes.hlines(places, 0, frame[column], color=colour, lw=4, alpha=0.4)
-            axes.plot(frame[column], places, "o", color=colour, markersize=8)
-            axes.set(title=titles[column], xlabel=f"{labels[column]} (points)", ylim=(len(frame) - 0.5, -0.5))
-            axes.grid(axis="y", visible=False)
-        panels[0].set_yticks(places, list(frame.index))
+    size = (WIDTH, 1.2 + 0.3 * len(frame))
+    figure, panels = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
+    places = np.arange(len(frame))
+    for axes, column, colour in zip(panels, titles, (BLUE, ORANGE), strict=True):
+        axes.axvline(0, color="0.3", lw=1)
+        axes.hlines(places, 0, frame[column], color=colour, lw=4, alpha=0.4)
+        axes.plot(frame[column], places, "o", color=colour, markersize=8)
+        axes.set(title=titles[column], xlabel=f"{labels[column]} (points)")
+        name_rows(axes, list(frame.index))
     told = "; ".join(f"{name} {row['learned']:+.1f} and {row['found']:+.1f}" for name, row in frame.iterrows())
     return figure, f"Two charts side by side, points learned and points over the centre: {told}.", correlation
 

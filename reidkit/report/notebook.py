@@ -35,7 +35,8 @@ def _parameters(namespace: Mapping[str, Any]) -> list[str]:
     cells = namespace.get("In", [])[:-1]  # the last is the one that asks
     own = [n for n, cell in enumerate(cells) if "profile" in assigned(cell) and not cell.startswith(INJECTED)]
     if not own:
-        return [name for name, value in namespace.items() if _is_public(name) and _is_plain(value)]
+        plain = (bool, int, float, str, list, tuple, dict, type(None))
+        return [name for name, value in namespace.items() if _is_public(name) and isinstance(value, plain)]
     cell, after = cells[own[-1]], "".join(cells[own[-1] + 1 : own[-1] + 2])
     names = assigned(cell) + (assigned(after) if after.startswith(INJECTED) else [])
     return [name for name in dict.fromkeys(names) if _is_public(name)]
@@ -44,7 +45,3 @@ def _parameters(namespace: Mapping[str, Any]) -> list[str]:
 def _is_public(name: str) -> bool:
     """Whether a variable is not IPython's own."""
     return not name.startswith("_") and name not in {"In", "Out"}
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, bool | int | float | str | list | tuple | dict | None)

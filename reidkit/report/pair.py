@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from reidkit.records import Record, RecordError
+from reidkit.records import Record, RecordError, flat
 from reidkit.report.rows import Spread, gain, query_scores
 from reidkit.report.words import LABELS
 from reidkit.systems import SYSTEMS
@@ -43,12 +43,5 @@ def pair(first: Record, second: Record) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def settings_apart(first: Record, second: Record) -> dict[str, tuple[object, object]]:
     """The settings in which two runs differ, with the values of both; those of a guiding run as `guide.setting`."""
-
-    def flat(config: dict[str, object], of: str = "") -> dict[str, object]:
-        found: dict[str, object] = {}
-        for key, value in config.items():
-            found |= flat(value, f"{key}.") if isinstance(value, dict) else {of + key: value}
-        return found
-
     one, two = flat(first.config), flat(second.config)
     return {key: (one.get(key), two.get(key)) for key in one | two if one.get(key) != two.get(key)}

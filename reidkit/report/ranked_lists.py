@@ -3,28 +3,23 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from reidkit.data import Dataset, Split
+from reidkit.data import Dataset
 from reidkit.records import Record
-from reidkit.report.style import WIDTH, Drawing, notice, style
+from reidkit.report.sheets import Cell, Picture, mosaic
+from reidkit.report.style import Drawing, notice
 from reidkit.runs import check_data, find_record, open_dataset
 from reidkit.systems.joint_loss import RunConfig
 
-RIGHT, WRONG = (
-    "#d62728",
-    "#1f5fd0",
-)  # red frames for right matches and blue ones for wrong, as in the paper's Fig. 6
+RIGHT, WRONG = "#d62728", "#1f5fd0"  # frames of matches, red and blue as in the paper's Fig. 6
 
 
-def ranked_lists_of(config: RunConfig, quantiles: Sequence[float] = (0.9, 0.5, 0.1), k: int = 8) -> Drawing:
+def ranked_lists_of(config: RunConfig, quantiles: Sequence[float] = (0.9, 0.5, 0.1)) -> Drawing:
     """`ranked_lists` of a finished run, for the queries at these quantiles of its average precision.
 
     Where the run has no record, or its pictures are not on this machine, the figure says what is missing instead.
@@ -40,7 +35,7 @@ def ranked_lists_of(config: RunConfig, quantiles: Sequence[float] = (0.9, 0.5, 0
         return notice(f"The record is here, but not the pictures that\n{config.name}\nranked.")
     dataset = open_dataset(config)
     check_data(record, dataset)
-    return ranked_lists(dataset, top, example_queries(record, quantiles), k)
+    return ranked_lists(dataset, top, example_queries(record, quantiles))
 
 
 def first_results(record: Record) -> Tensor | None:
@@ -63,48 +58,29 @@ def ranked_lists(dataset: Dataset, top: Tensor, queries: Sequence[int], k: int =
         raise ValueError("ranked_lists needs at least one query to show")
     k = min(k, top.shape[1])
     query, gallery = dataset.query, dataset.gallery
-    described = []
-    with style():
-        cell = WIDTH / (k + 1.6)
-        figure = plt.figure(figsize=(WIDTH, 4.5 * cell * len(queries) + 0.3), layout="none")
-        rows = figure.subfigures(len(queries), 1, squeeze=False)[:, 0]
-        for panel, index in zip(rows, queries, strict=True):
-            axes = panel.subplots(2, k + 1, width_ratios=[1.25] + [1] * k, gridspec_kw={"wspace": 0.12, "hspace": 0.12})
-            panel.subplots_adjust(0.01, 0.03, 0.99, 0.90)
-            results = [i for i in top[index, :k].tolist() if i >= 0]
-            right = [bool(gallery.ids[i] == query.ids[index]) for i in results]
-            truth = (gallery.ids == query.ids[index]) & (gallery.cameras != query.cameras[index])
-            _show(axes[0, 0], query, index, None)
-            axes[0, 0].set_title("query", pad=5)
-            axes[1, 0].text(0.5, 0.5, "ground\ntruth", ha="center", va="center", transform=axes[1, 0].transAxes)
-            for ax, i, good in zip(axes[0, 1:], results, right, strict=False):
-                _show(ax, gallery, i, RIGHT if good else WRONG)
-            for rank, ax in enumerate(axes[0, 1:], start=1):
-                ax.set_title(str(rank), pad=5)
-            for ax, i in zip(axes[1, 1:], truth.nonzero()[:, 0].tolist(), strict=False):
-                _show(ax, gallery, i, None)
-            for ax in axes.flat:
-                ax.axis("off")
-            ranks = [str(rank) for rank, good in enumerate(right, start=1) if good]
-            described.append(
-                f"Query {query.paths[index].name}: {len(ranks)} of the first {len(results)} results are right"
-                + (f" (ranks {', '.join(ranks)})" if ranks else "")
-                + f"; the gallery holds {int(truth.sum())} right images."
-            )
+    blocks, described = [], []
+    for index in queries:
+        results = [i for i in top[index, :k].tolist() if i >= 0]
+        right = [bool(gallery.ids[i] == query.ids[index]) for i in results]
+        truth = (gallery.ids == query.ids[index]) & (gallery.cameras != query.cameras[index])
+        frames = [RIGHT if good else WRONG for good in right]
+        first = [Cell(_thumbnail(gallery.paths[i]), frame=frame) for i, frame in zip(results, frames, strict=True)]
+        beneath = [Cell(_thumbnail(gallery.paths[i])) for i in truth.nonzero()[:k, 0].tolist()]
+        blocks.append([[Cell(_thumbnail(query.paths[index])), *first], [Cell(), *beneath]])
+        ranks = [str(rank) for rank, good in enumerate(right, start=1) if good]
+        described.append(
+            f"Query {query.paths[index].name}: {len(ranks)} of the first {len(results)} results are right"
+            + (f" (ranks {', '.join(ranks)})" if ranks else "")
+            + f"; the gallery holds {int(truth.sum())} right images."
+        )
+    rows, columns = ["", "ground\ntruth"], ["query", *(str(rank) for rank in range(1, k + 1))]
+    figure = mosaic(blocks, [rows] * len(blocks), [columns] * len(blocks), bar="", below=0.05)
     return figure, "Ranked lists, right results framed red and wrong ones blue. " + " ".join(described)
 
 
-def _show(axes: Axes, split: Split, index: int, frame: str | None) -> None:
-    picture = _thumbnail(split.paths[index])
-    axes.imshow(picture)
-    if frame:
-        height, width = picture.shape[:2]
-        axes.add_patch(Rectangle((-0.5, -0.5), width, height, fill=False, edgecolor=frame, linewidth=3, clip_on=False))
-
-
-def _thumbnail(path: Path, size: tuple[int, int] = (64, 128)) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _thumbnail(path: Path) -> Picture:
     with Image.open(path) as image:
-        return np.asarray(image.convert("RGB").resize(size))
+        return np.asarray(image.convert("RGB").resize((64, 128)))
 
 
 def example_queries(record: Record, quantiles: Sequence[float] = (0.9, 0.5, 0.1)) -> list[int]:

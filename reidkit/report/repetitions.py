@@ -8,6 +8,7 @@ import pandas as pd
 from reidkit.places import build_root, record_roots
 from reidkit.records import Record, read_records
 from reidkit.report.display import run_link
+from reidkit.report.words import signed
 
 
 class Repetition(NamedTuple):
@@ -42,7 +43,7 @@ def repetition_table(found: Sequence[Repetition]) -> pd.DataFrame:
             pair.metric,
             100 * pair.published.metrics[pair.metric],
             100 * pair.here.metrics[pair.metric],
-            f"{pair.moved:+.2f}".replace("-", "−"),
+            signed(pair.moved),
             pair.published.provenance["device"],
             pair.here.provenance["device"],
         )

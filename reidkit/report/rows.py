@@ -15,7 +15,8 @@ points. The rule of the intervals:
 """
 
 import functools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +47,11 @@ class Estimate(NamedTuple):
     covers: str = ""  # WIDENED, QUERIES, or nothing to be said: several seeds of its own
 
     @property
+    def known(self) -> bool:
+        """Whether all runs are there that it is of."""
+        return not math.isnan(self.ours)
+
+    @property
     def clear(self) -> bool:
         """Whether it differs from zero by more than the choice of queries and seeds explains."""
         return self.covers != QUERIES and (self.low > 0 or self.high < 0)
@@ -66,7 +72,7 @@ class Spread(NamedTuple):
         return cls((squares / freedom) ** 0.5, freedom) if freedom >= KNOWN else cls()
 
 
-class Rows(Mapping[str, list[Record]]):
+class Rows(dict[str, list[Record]]):
     """The records of one experiment by their row: one system, one data set, one setting; they differ in row and seed.
 
     Raises RecordError for records that do not belong in one table: of other settings, of a seed twice, or of a system
@@ -74,7 +80,7 @@ class Rows(Mapping[str, list[Record]]):
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self.rows: dict[str, list[Record]] = {}
+        super().__init__()
         first: dict[str, Record] = {}  # the first record of all, and the first with a run of another system within
         for record in records:
             system = SYSTEMS[record.system]
@@ -93,32 +99,23 @@ class Rows(Mapping[str, list[Record]]):
                         f"{other.name} and {record.name} are of different settings ({', '.join(keys)}) and do not "
                         "belong in one table: pass the records of one profile and system, as `records_of` gives them"
                     )
-            seeds = self.rows.setdefault(system.row_of(record.config), [])
+            seeds = self.setdefault(system.row_of(record.config), [])
             if any(record.config["seed"] == other.config["seed"] for other in seeds):
                 raise RecordError(f"{record.name}: the same run and seed twice would count twice")
             seeds.append(record)
 
-    def __getitem__(self, row: str) -> list[Record]:
-        return self.rows[row]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
     @functools.cached_property
     def spread(self) -> Spread:
-        return Spread.of(self.rows.values())
+        return Spread.of(self.values())
 
     def score(self, row: str | None) -> dict[str, Estimate]:
         """A row's score by metric, mean over its seeds."""
-        seeds = self.rows.get(row or "", [])
+        seeds = self.get(row or "", [])
         return estimates(query_scores(seeds), self.spread, [seeds]) if seeds else dict.fromkeys(METRICS, Estimate())
 
     def gain(self, row: str | None, over: str | None) -> dict[str, Estimate]:
         """What a row has over another, by metric."""
-        ours, base = (self.rows.get(name or "", []) for name in (row, over))
+        ours, base = (self.get(name or "", []) for name in (row, over))
         return gain(ours, base, self.spread) if ours and base else dict.fromkeys(METRICS, Estimate())
 
 
@@ -236,18 +233,24 @@ def runs_of(profile: Profile, system: str) -> dict[str, list[Record]]:
     return found
 
 
-def score(runs: Runs, row: str, among: Queries = None) -> Estimate:
+def score(runs: Runs, row: str) -> Estimate:
     """A row's mAP, mean over its seeds; nan where it was not run."""
     if not (seeds := runs.get(row)):
         return Estimate()
-    return estimates(query_scores(seeds, among), Spread.of(runs.values(), among), [seeds])["mAP"]
+    return estimates(query_scores(seeds), Spread.of(runs.values()), [seeds])["mAP"]
 
 
 def difference(runs: Runs, row: str, over: str | None, among: Queries = None) -> Estimate:
-    """What a row has over another in mAP, in points; nan where one of them was not run."""
-    if over is None or not runs.get(row) or not runs.get(over):
+    """What a row has over another in mAP, in points; nan where one of them was not run, and among no queries."""
+    ours, base = (runs.get(name or "", ()) for name in (row, over))
+    if not ours or not base or (among is not None and not among):
         return Estimate()
-    return gain(runs[row], runs[over], Spread.of(runs.values(), among), among)["mAP"]
+    return gain(ours, base, Spread.of(runs.values(), among), among)["mAP"]
+
+
+def differences(data: Mapping[str, Runs], row: str, over: str | None) -> dict[str, Estimate]:
+    """The same by data set."""
+    return {title: difference(runs, row, over) for title, runs in data.items()}
 
 
 def of_data(dataset: str, records: Iterable[Record]) -> list[Record]:

@@ -1,13 +1,14 @@
 """How every figure looks: narrow and with large type, to be read on a telephone; on white, or dark for dark pages."""
 
 import colorsys
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.collections import Collection
 from matplotlib.colors import to_rgb, to_rgba, to_rgba_array
 from matplotlib.figure import Figure
@@ -22,25 +23,31 @@ BLUE, ORANGE = "#0072b2", "#d55e00"
 PALETTE = [c for i, c in enumerate(sns.color_palette("colorblind")) if i not in (6, 8, 9)]  # faint by day or by night
 NIGHT, PALE = "#121212", "#e6e6e6"  # what white and black become on a dark page; the first is the page's own
 Drawing = tuple[Figure, str]  # a figure and its alternative text, drawn from the same numbers
+Draw = TypeVar("Draw", bound=Callable[..., Any])
 
 
-def style() -> AbstractContextManager[None]:
-    """Seaborn's white grid with type that survives being halved in width."""
-    sizes = {
-        "font.size": 12,
-        "axes.labelsize": 12,
-        "xtick.labelsize": 12,
-        "ytick.labelsize": 12,
-        "axes.titlesize": 11,
-    }
-    return mpl.rc_context(sns.axes_style("whitegrid") | sizes)
+# Seaborn's white grid with type that survives being halved in width
+_SIZES = dict.fromkeys(("font.size", "axes.labelsize", "xtick.labelsize", "ytick.labelsize"), 12)
+_LOOK = sns.axes_style("whitegrid") | _SIZES | {"axes.titlesize": 11}
 
 
+def styled(draw: Draw) -> Draw:
+    """A function that draws, in the book's style."""
+    return mpl.rc_context(_LOOK)(draw)
+
+
+def name_rows(axes: Axes, names: Sequence[str], **look: Any) -> None:
+    """The rows of a chart from the top, one at each whole number, by their names."""
+    axes.set_yticks(range(len(names)), names, **look)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+
+
+@styled
 def notice(text: str) -> Drawing:
     """A figure in the place of one that cannot be drawn, so that its number and the references to it stay."""
-    with style():
-        figure = plt.figure(figsize=(WIDTH, 1.2))
-        figure.text(0.5, 0.5, text, ha="center", va="center", fontsize="small", color="0.3")
+    figure = plt.figure(figsize=(WIDTH, 1.2))
+    figure.text(0.5, 0.5, text, ha="center", va="center", fontsize="small", color="0.3")
     return figure, " ".join(text.split())
 
 

@@ -15,16 +15,12 @@ from reidkit.report.words import DATASETS, LABELS, interval, number, phrases, si
 from reidkit.settings import Configuration
 from reidkit.systems import SYSTEMS
 
+HYPHEN = "\N{NON-BREAKING HYPHEN}"  # in a cell: a narrow column would break Rank-1 at a common one
 # What an interval says in brackets, explained.
 COVERS = {
     WIDENED: "*widened*: a row with one seed, widened by the spread between the seeds of the other rows",
     QUERIES: "*queries*: too few rows here have a second seed, and what the choice of the seed does is not covered",
 }
-
-
-def label(metric: str) -> str:
-    """What a table's cell calls a metric; a narrow column would break Rank-1 at a common hyphen."""
-    return LABELS[metric].replace("-", "\N{NON-BREAKING HYPHEN}")
 
 
 def interval_cells(frame: pd.DataFrame, **options: Any) -> list[str]:
@@ -46,7 +42,7 @@ def side_by_side(comparison: pd.DataFrame) -> pd.DataFrame:
 
 def _empty(comparison: pd.DataFrame) -> list[str]:
     """The columns in which nothing is judged: where no row has the paper's setting, the note below a table says so."""
-    judged = set(comparison["verdict"]) - {"", "not run", "other setting", "not printed"}
+    judged = set(comparison["verdict"]) - {"", "not run", "other setting"}
     return [] if judged else ["Verdict"]
 
 
@@ -66,7 +62,7 @@ def intervals(comparison: pd.DataFrame, metric: str | None = "mAP") -> pd.DataFr
     shown = pd.DataFrame(
         {
             "Method": lines["method"],
-            **({"Score": lines["metric"].map(label)} if metric is None else {}),
+            **({"Score": lines["metric"].map(LABELS).str.replace("-", HYPHEN)} if metric is None else {}),
             "Paper": lines["paper"].map(number),
             "Here": lines["ours"].map(number),
             "95 % interval": interval_cells(lines),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from reidkit.published import PAPERS, Row, Table
+from reidkit.published import PAPERS, Table
 from reidkit.records import Record
 from reidkit.report.rows import Rows, of_data
 from reidkit.report.words import DATASETS, phrases
@@ -26,8 +26,7 @@ def verdict(published: float, low: float, high: float, departures: Sequence[str]
 
     "other setting" where the run departs from the paper's setting, whatever the numbers. Otherwise "reproduced" where
     the published score lies within the interval widened by half a point on either side, "better" where ours lies
-    above that, "worse" where it lies below. (A row without a record is "not run", one that no paper prints "not
-    printed"; `compare` says so.)
+    above that, "worse" where it lies below. (A row without a record is "not run", as `compare` says.)
     """
     if departures:
         return "other setting"
@@ -92,24 +91,21 @@ def table_of(system: str, dataset: str) -> Table:
     return next((table for table in tables if table.dataset == dataset), unprinted)
 
 
-def compare(table: Table, records: Iterable[Record], rows: Sequence[Row] | None = None) -> pd.DataFrame:
+def compare(table: Table, records: Iterable[Record]) -> pd.DataFrame:
     """A printed table beside records of one setting: a line per row and metric.
 
     Columns: method, cell, metric, paper, ours, low, high, covers, difference (ours − paper; points), verdict, seeds,
-    records (their names). Only records on the table's data set, or on SynthPed's copy of it, count. rows: those of
-    the table unless given. Rows of other people's methods, which have no cell, have an empty verdict. Raises
-    RecordError for records of more than one setting.
+    records (their names). Only records on the table's data set, or on SynthPed's copy of it, count. Rows of other
+    people's methods, which have no cell, have an empty verdict. Raises RecordError for records of several settings.
     """
     measured, lines = Rows(of_data(table.dataset, records)), []
-    for row in table.rows if rows is None else rows:
+    for row in table.rows:
         seeds, scores = measured.get(row.cell or "", []), measured.score(row.cell)
         others = departures(seeds[0], table) if seeds else ()
         for metric, paper in row.scores.items():
             ours = scores[metric]
-            if not seeds:
-                judged = "not run" if row.cell else ""
-            else:
-                judged = "not printed" if pd.isna(paper) else verdict(paper, ours.low, ours.high, others)
+            missing = "not run" if row.cell else ""
+            judged = verdict(paper, ours.low, ours.high, others) if seeds else missing
             line = {"method": row.method, "cell": row.cell, "metric": metric, "paper": paper} | ours._asdict()
             line |= {"difference": ours.ours - paper, "verdict": judged, "seeds": len(seeds)}
             lines.append(line | {"records": tuple(record.name for record in seeds)})

@@ -38,11 +38,8 @@ def interval(low: float, high: float, covers: str = "", *, digits: int = 1, sign
     """A 95 % interval, – where there is none; `covers` says in brackets what it covers, if that is to be said."""
     if np.isnan(low):
         return "–"
-    written = (
-        f"{signed(low, digits)} to {signed(high, digits)}"
-        if sign
-        else f"{number(low, digits)} to {number(high, digits)}"
-    )
+    write = signed if sign else number
+    written = f"{write(low, digits)} to {write(high, digits)}"
     return f"{written} ({covers})" if covers else written
 
 
@@ -55,9 +52,9 @@ def listed(words: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def a_few(words: Sequence[str], most: int = 4) -> str:
-    """The same of at most so many words, and how many more there are: *hat, bag, age, gender and 3 more*."""
-    return listed([*words[:most], f"{len(words) - most} more"] if len(words) > most else words)
+def a_few(words: Sequence[str]) -> str:
+    """The same of at most four words, and how many more there are: *hat, bag, age, gender and 3 more*."""
+    return listed([*words[:4], f"{len(words) - 4} more"] if len(words) > 4 else words)
 
 
 def counted(count: int) -> str:

@@ -20,24 +20,21 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reidkit.losses import attribute_loss
-from reidkit.models.backbone import ResNet50, load_initial_weights, scaled
+from reidkit.models.backbone import load_initial_weights, scaled
 from reidkit.models.heads import LinearClassifier
-from reidkit.models.pooling import average, stripes
+from reidkit.models.pooling import average, pool, stripes
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Classes, Model, System, accuracy, seeded
+from reidkit.systems.system import Batch, Classes, Model, System, accuracy, backbone, seeded
 
 
 class AANetConfig(Configuration):
     """One run of AANet."""
 
     system = "aanet"
+    takes = frozenset({"attributes"})
 
     stripes: int = Field(6, ge=1, description="the parts that a map is cut into")
     threshold: float = Field(0.5, ge=0, lt=1, description="below which the attention map is 0")
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"attributes"})
 
 
 class Output(NamedTuple):
@@ -55,7 +52,7 @@ class AANet(Model):
     def __init__(self, classes: Classes, config: AANetConfig) -> None:
         super().__init__()
         self.stripes, self.threshold, self.label_smoothing = config.stripes, config.threshold, config.label_smoothing
-        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.backbone = backbone(config)
         channels, reduced = self.backbone.out_channels, scaled(256, config.width_multiplier)
         self.classify_whole = LinearClassifier(channels, classes.identities, bias=True)
         self.reduce = nn.Sequential(nn.Conv1d(channels, reduced, 1, bias=False), nn.BatchNorm1d(reduced), nn.ReLU())
@@ -68,7 +65,7 @@ class AANet(Model):
 
     def forward(self, images: Tensor) -> Output | Tensor:
         maps = self.backbone(images)  # (N, C, h, w)
-        whole = average(maps, 2, 3, dtype=torch.float32).flatten(1)  # (N, C)
+        whole = pool(maps)  # (N, C)
         parts = self.reduce(stripes(maps, self.stripes)).float()  # (N, C/8, stripes)
         attributes = [classify(whole) for classify in self.classify_attributes]
         attention = self.attention(maps, attributes).to(maps.dtype)
@@ -85,7 +82,7 @@ class AANet(Model):
     def focus(self, images: Tensor) -> Tensor:
         """The AAM, (N, 1, h, w)."""
         maps = self.backbone(images)
-        whole = average(maps, 2, 3, dtype=torch.float32).flatten(1)
+        whole = pool(maps)
         return self.attention(maps, [classify(whole) for classify in self.classify_attributes])
 
     @torch.no_grad()

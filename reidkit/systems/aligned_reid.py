@@ -23,23 +23,20 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reidkit.losses import hardest_pairs, mean_over
-from reidkit.models.backbone import ResNet50, scaled
+from reidkit.models.backbone import scaled
 from reidkit.models.heads import BNNeck, LinearClassifier
-from reidkit.models.pooling import average, maximum
+from reidkit.models.pooling import maximum, pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
+from reidkit.systems.system import Batch, Model, System, accuracy, backbone, initialised
 
 
 class AlignedReIDConfig(Configuration):
     """One run of AlignedReID."""
 
     system = "aligned-reid"
+    compares_images = True
 
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="of the cross-entropy")
-
-    @property
-    def compares(self) -> bool:
-        return True
 
 
 def shortest_path(distances: Tensor) -> Tensor:
@@ -79,7 +76,7 @@ class AlignedReID(Model):
     def __init__(self, identities: int, config: AlignedReIDConfig) -> None:
         super().__init__()
         self.label_smoothing, self.margin = config.label_smoothing, config.triplet_margin
-        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.backbone = backbone(config)
         channels = self.backbone.out_channels
         self.norm = nn.BatchNorm2d(channels)
         self.reduce = nn.Linear(channels, scaled(128, config.width_multiplier))
@@ -88,7 +85,7 @@ class AlignedReID(Model):
 
     def forward(self, images: Tensor) -> Output | Tensor:
         maps = self.backbone(images)  # (N, C, h, w)
-        features = average(maps, 2, 3, dtype=torch.float32).flatten(1)  # (N, C)
+        features = pool(maps)  # (N, C)
         if not self.training:
             return features
         highest = maximum(F.relu(self.norm(maps)), 3).squeeze(3)  # (N, C, h)
@@ -120,5 +117,5 @@ SYSTEM = System(
     article="zhang2017alignedreid",
     configuration=AlignedReIDConfig,
     rows={"aligned-reid": {}},
-    build=with_backbone(AlignedReID),
+    build=initialised(AlignedReID),
 )

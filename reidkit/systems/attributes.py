@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reidkit.cells import to_cells
-from reidkit.data import Attributes
+from reidkit.data import AttributeGroup, Attributes
 from reidkit.data.part_maps import has_part_maps, read_part_maps, showing
 from reidkit.data.resident import normalise, resize
 from reidkit.data.synthped import ATTRIBUTE_PARTS
@@ -24,7 +24,7 @@ from reidkit.gradcam import attribute_heat_maps
 from reidkit.losses import attribute_loss
 from reidkit.models.backbone import STAGES, ResNet50, load_initial_weights
 from reidkit.models.heads import Attribute, AttributeHeads
-from reidkit.models.pooling import average
+from reidkit.models.pooling import pool
 from reidkit.settings import Configuration
 from reidkit.systems.system import Batch, Classes, Material, Measured, Model, System, seeded
 from reidkit.training import autocast, precision_of
@@ -49,12 +49,9 @@ class AttributeConfig(SanGalTraining):
 
     system = "attributes"
     told_by_hash = False
+    takes = frozenset({"attributes"})
 
     epochs: int = Field(10, ge=1, description="the epochs for which the paper keeps its pre-training head")
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"attributes"})
 
 
 class AttributeNetwork(Model):
@@ -80,7 +77,7 @@ class AttributeNetwork(Model):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         maps = self.backbone(images)  # (N, C, h, w)
-        return list(self.heads(average(maps, 2, 3, dtype=torch.float32).flatten(1)))
+        return list(self.heads(pool(maps)))
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         assert batch.attributes is not None, "runs give them to who needs them"
@@ -114,6 +111,11 @@ def build(config: AttributeConfig, classes: Classes) -> AttributeNetwork:
         )
     load_initial_weights(network.backbone, config.weights)
     return network
+
+
+def attributes_of_groups(groups: Sequence[AttributeGroup]) -> tuple[Attribute, ...]:
+    """The K attributes of some groups, in the order of the heat maps."""
+    return attributes_in([len(group.classes) for group in groups], [len(group.fields) for group in groups])
 
 
 def attribute_names(attributes: Attributes) -> list[str]:
@@ -199,13 +201,22 @@ def localisation(network: AttributeNetwork, material: Material, config: Attribut
     parts = read_part_maps(paths)  # (N, H, W)
     rows = []
     for k, (field, attribute) in enumerate(zip(attribute_names(attributes), network.attributes, strict=True)):
-        inside = showing(parts, ATTRIBUTE_PARTS[field])
-        if attribute.class_ is not None:
-            inside &= (labels[:, attribute.group] == attribute.class_)[:, None, None]
+        inside = regions(parts, labels, field, attribute)
         for stage in STAGES:
             found = evaluate_localisation(maps[stage][:, k], inside)
             rows += [{"attribute": field, "stage": stage} | row for row in found.rows()]
     return pd.DataFrame(rows)
+
+
+def regions(parts: Tensor, labels: Tensor, field: str, attribute: Attribute) -> Tensor:
+    """Where an attribute of a field is in images with part maps (N, H, W) and labels (N, G), bool (N, H, W).
+
+    Nowhere where it is a colour that the person does not wear.
+    """
+    inside = showing(parts, ATTRIBUTE_PARTS[field])
+    if attribute.class_ is not None:
+        inside &= (labels[:, attribute.group] == attribute.class_)[:, None, None]
+    return inside
 
 
 def examples(network: AttributeNetwork, material: Material, config: AttributeConfig) -> pd.DataFrame:

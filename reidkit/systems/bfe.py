@@ -21,10 +21,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reidkit.losses import BatchHardTripletLoss
-from reidkit.models.backbone import Bottleneck, ResNet50, scaled
-from reidkit.models.pooling import average, maximum
+from reidkit.models.backbone import Bottleneck, scaled
+from reidkit.models.pooling import maximum, pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
+from reidkit.systems.system import Batch, Model, System, accuracy, backbone, initialised
 
 
 class BFEConfig(Configuration):
@@ -32,12 +32,9 @@ class BFEConfig(Configuration):
 
     system = "bfe"
     ranked_by = "euclidean"
+    compares_images = True
 
     dropped: float = Field(0.33, ge=0, lt=1, description="share of the map's height that a batch loses")
-
-    @property
-    def compares(self) -> bool:
-        return True
 
 
 def drop_stripe(maps: Tensor, share: float) -> Tensor:
@@ -64,7 +61,7 @@ class BFE(Model):
         super().__init__()
         self.dropped, self.label_smoothing = config.dropped, config.label_smoothing
         self.triplet = BatchHardTripletLoss(margin=None)  # the soft margin
-        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.backbone = backbone(config)
         channels = self.backbone.out_channels
         few, many = (scaled(width, config.width_multiplier) for width in (512, 1024))
 
@@ -78,7 +75,7 @@ class BFE(Model):
 
     def forward(self, images: Tensor) -> tuple[Branch, Branch] | Tensor:
         maps = self.backbone(images)  # (N, 2048, h, w)
-        pooled = average(maps, 2, 3, dtype=torch.float32).flatten(1)  # (N, 2048)
+        pooled = pool(maps)  # (N, 2048)
         whole = self.reduce_global(pooled).float()  # (N, 512)
 
         rest = self.block(maps)  # (N, 2048, h, w)
@@ -108,5 +105,5 @@ SYSTEM = System(
     article="dai2019bdb",
     configuration=BFEConfig,
     rows={"bfe": {}},
-    build=with_backbone(BFE),
+    build=initialised(BFE),
 )

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from reidkit.losses import JointLoss
 from reidkit.models.backbone import ResNet50, load_initial_weights, scaled
 from reidkit.models.heads import CircleSoftmax
-from reidkit.models.pooling import average, stripes
+from reidkit.models.pooling import pool, stripes
 from reidkit.settings import Configuration
 from reidkit.systems.joint_loss import ReIDNetwork
 from reidkit.systems.system import Batch, Classes, Model, System, accuracy, seeded
@@ -74,7 +74,7 @@ class MGN(Model):
         net = self.backbone
         shared = net.layer3[0](net.layer2(net.layer1(net.stem(images))))  # (N, 1024, H/16, W/16)
         maps = [net.layer4(net.layer3[1:](shared)), *(branch(shared) for branch in self.branches)]  # (N, 2048, h, w)
-        pooled = [average(x, 2, 3, dtype=torch.float32).flatten(1) for x in maps]  # three of (N, 2048)
+        pooled = [pool(x) for x in maps]  # three of (N, 2048)
         for cut, count in zip(maps[1:], (2, 3), strict=True):
             pooled += stripes(cut, count).unbind(2)  # and five of stripes
         reduced = [reduce(feature) for reduce, feature in zip(self.reduce, pooled, strict=True)]

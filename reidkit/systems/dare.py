@@ -10,16 +10,15 @@ common recipe.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from reidkit.losses import BatchHardTripletLoss
-from reidkit.models.backbone import ResNet50, load_initial_weights, scaled
-from reidkit.models.pooling import average
+from reidkit.models.backbone import scaled
+from reidkit.models.pooling import pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Classes, Model, System, seeded
+from reidkit.systems.system import Batch, Model, System, backbone, initialised
 
 
 class DaReConfig(Configuration):
@@ -27,25 +26,19 @@ class DaReConfig(Configuration):
 
     system = "dare"
     ranked_by = "euclidean"
-
-    @property
-    def compares(self) -> bool:
-        return True
-
-
-class Output(NamedTuple):
-    """What the losses need from a batch of N images."""
-
-    embeddings: Tensor  # (N, 5, 128): of the four stages, and their weighted sum
+    compares_images = True
 
 
 class DaRe(Model):
-    """In training mode a call returns an `Output`, in evaluation mode the fused embedding (N, 128), float32."""
+    """In training mode a call returns the embeddings (N, 5, 128) of the four stages and their weighted sum.
+
+    In evaluation mode it is that sum alone, the embedding (N, 128), float32.
+    """
 
     def __init__(self, config: DaReConfig) -> None:
         super().__init__()
         self.triplet = BatchHardTripletLoss(margin=None)  # the soft margin
-        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.backbone = backbone(config)
         channels = self.backbone.out_channels
         wide, length = scaled(1024, config.width_multiplier), scaled(128, config.width_multiplier)
         self.embed = nn.ModuleList(
@@ -54,27 +47,19 @@ class DaRe(Model):
         )
         self.fusion = nn.Parameter(torch.full((4,), 0.25))
 
-    def forward(self, images: Tensor) -> Output | Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         maps, embeddings = self.backbone.stem(images), []
         for number, embed in enumerate(self.embed, start=1):
             maps = self.backbone.get_submodule(f"layer{number}")(maps)  # (N, 256 · 2^(number - 1), h, w)
-            embeddings.append(embed(average(maps, 2, 3, dtype=torch.float32).flatten(1)).float())  # (N, 128)
+            embeddings.append(embed(pool(maps)).float())  # (N, 128)
         stages = torch.stack(embeddings, 1)  # (N, 4, 128)
         fused = (stages * self.fusion[:, None]).sum(1, keepdim=True)
-        return Output(torch.cat([stages, fused], 1)) if self.training else fused.squeeze(1)
+        return torch.cat([stages, fused], 1) if self.training else fused.squeeze(1)
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        embeddings = self(batch.images).embeddings
+        embeddings = self(batch.images)
         triplets = [self.triplet(embedding, batch.labels) for embedding in embeddings.unbind(1)]
         return {"total": torch.stack(triplets).sum(), "fused triplet": triplets[-1]}
-
-
-def build(config: DaReConfig, classes: Classes) -> DaRe:
-    """The network of a run, freshly initialised from its seed."""
-    with seeded(config.seed):
-        network = DaRe(config)
-    load_initial_weights(network.backbone, config.weights)
-    return network
 
 
 SYSTEM = System(
@@ -83,5 +68,5 @@ SYSTEM = System(
     article="wang2018dare",
     configuration=DaReConfig,
     rows={"dare": {}},
-    build=build,
+    build=initialised(lambda _, config: DaRe(config)),
 )

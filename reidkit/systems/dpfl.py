@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.models.backbone import ResNet50, load_initial_weights, scaled_dropout
+from reidkit.models.backbone import scaled_dropout
 from reidkit.models.heads import LinearClassifier
-from reidkit.models.pooling import average
+from reidkit.models.pooling import pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Classes, Model, System, accuracy, seeded
+from reidkit.systems.system import Batch, Model, System, accuracy, backbone, initialised
 
 
 class DPFLConfig(Configuration):
@@ -54,16 +54,14 @@ class DPFL(Model):
         super().__init__()
         self.label_smoothing, self.consensus_weight = config.label_smoothing, config.consensus_weight
         self.dropout = scaled_dropout(0.5, config.width_multiplier)
-        self.backbone, self.backbone_half = (
-            ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale) for _ in range(2)
-        )
+        self.backbone, self.backbone_half = backbone(config), backbone(config)
         channels = self.backbone.out_channels
         self.classifiers = nn.ModuleList(LinearClassifier(channels, identities, bias=True) for _ in range(2))
         self.classify_both = LinearClassifier(2 * channels, identities, bias=True)
 
     def forward(self, images: Tensor) -> Output | Tensor:
         maps = self.backbone(images), self.backbone_half(F.avg_pool2d(images, 2))  # (N, 2048, h, w) and half of h, w
-        features = [average(x, 2, 3, dtype=torch.float32).flatten(1) for x in maps]  # two of (N, 2048)
+        features = [pool(x) for x in maps]  # two of (N, 2048)
         both = torch.cat(features, 1)
         if not self.training:
             return both
@@ -85,20 +83,11 @@ class DPFL(Model):
         return {**terms, "total": total, "accuracy": accuracy(output.consensus, labels)}
 
 
-def build(config: DPFLConfig, classes: Classes) -> DPFL:
-    """The network of a run, freshly initialised from its seed."""
-    with seeded(config.seed):
-        network = DPFL(classes.identities, config)
-    for backbone in (network.backbone, network.backbone_half):
-        load_initial_weights(backbone, config.weights)
-    return network
-
-
 SYSTEM = System(
     name="dpfl",
     title="DPFL",
     article="chen2017dpfl",
     configuration=DPFLConfig,
     rows={"dpfl": {}},
-    build=build,
+    build=initialised(DPFL),
 )

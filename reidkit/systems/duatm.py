@@ -25,10 +25,10 @@ from torch import Tensor, nn
 
 from reidkit.evaluation.ranking import Metric
 from reidkit.losses import batch_hard, pair_masks
-from reidkit.models.backbone import ResNet50, scaled
+from reidkit.models.backbone import scaled
 from reidkit.models.heads import BNNeck, LinearClassifier
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
+from reidkit.systems.system import Batch, Model, System, accuracy, backbone, initialised
 
 _AT_ONCE = 2**22  # numbers of aligned places that a ranking holds: 16 MB
 
@@ -42,12 +42,9 @@ class DuATMConfig(Configuration):
     """One run of DuATM."""
 
     system = "duatm"
+    compares_images = True
 
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="of the cross-entropy")
-
-    @property
-    def compares(self) -> bool:
-        return True
 
     @property
     def metric(self) -> Metric:
@@ -121,7 +118,7 @@ class DuATM(Model):
     def __init__(self, identities: int, config: DuATMConfig) -> None:
         super().__init__()
         self.label_smoothing, self.margin = config.label_smoothing, config.triplet_margin
-        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.backbone = backbone(config)
         few = length(config.width_multiplier)
         self.reduce = nn.Sequential(nn.Conv1d(self.backbone.out_channels, few, 1, bias=False), nn.BatchNorm1d(few))
         self.transform = nn.Sequential(nn.Conv1d(few, few, 1, bias=False), nn.BatchNorm1d(few), nn.ReLU())
@@ -156,5 +153,5 @@ SYSTEM = System(
     article="si2018duatm",
     configuration=DuATMConfig,
     rows={"duatm": {}},
-    build=with_backbone(DuATM),
+    build=initialised(DuATM),
 )

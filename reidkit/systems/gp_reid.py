@@ -23,11 +23,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reidkit.losses import batch_hard, cosine_similarities, pair_masks
-from reidkit.models.backbone import ResNet50
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import maximum
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, with_backbone
+from reidkit.systems.system import Batch, Model, System, backbone, initialised
 from reidkit.training import Stage
 
 
@@ -35,13 +34,10 @@ class GPReIDConfig(Configuration):
     """One run of GP-reid."""
 
     system = "gp-reid"
+    compares_images = True
 
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="of the cross-entropy")
     triplet_margin: float = Field(0.1, ge=0, description="between squared distances of unit vectors")
-
-    @property
-    def compares(self) -> bool:
-        return True
 
 
 def squared_triplet_loss(features: Tensor, labels: Tensor, margin: float) -> Tensor:
@@ -63,7 +59,7 @@ class GPReID(Model):
     def __init__(self, identities: int, config: GPReIDConfig) -> None:
         super().__init__()
         self.label_smoothing, self.margin = config.label_smoothing, config.triplet_margin
-        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.backbone = backbone(config)
         channels = self.backbone.out_channels
         self.embed = nn.Sequential(nn.Linear(channels, channels, bias=False), nn.BatchNorm1d(channels))
         self.classifier = LinearClassifier(channels, identities, bias=True)
@@ -98,5 +94,5 @@ SYSTEM = System(
     article="almazan2018gpreid",
     configuration=GPReIDConfig,
     rows={"gp-reid": {}},
-    build=with_backbone(GPReID),
+    build=initialised(GPReID),
 )

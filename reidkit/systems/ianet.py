@@ -25,11 +25,10 @@ from torch import Tensor, nn
 
 from reidkit.losses import hardest_distances, mean_over
 from reidkit.models.attention import Attention
-from reidkit.models.backbone import ResNet50
 from reidkit.models.heads import LinearClassifier
-from reidkit.models.pooling import average
+from reidkit.models.pooling import pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
+from reidkit.systems.system import Batch, Model, System, accuracy, backbone, initialised
 
 Interaction = Literal["softmax", "normalised"]
 
@@ -38,6 +37,7 @@ class IANetConfig(Configuration):
     """One run of IANet."""
 
     system = "ianet"
+    compares_images = True
 
     interaction: Interaction = Field("softmax", description="how affinities become weights; softmax: the authors' code")
 
@@ -45,20 +45,20 @@ class IANetConfig(Configuration):
     def row_name(self) -> str:
         return "ianet" if self.interaction == "softmax" else f"ianet/{self.interaction}"
 
-    @property
-    def compares(self) -> bool:
-        return True
 
-
-class SpatialIA(Attention):
-    """Every place gathers from all places: x (N, C, h, w) -> x + BN(F x)."""
-
-    weighs = "places"
+class Aggregation(Attention):
+    """What is gathered goes through a batch norm that is silent at first, and is added."""
 
     def __init__(self, channels: int, interaction: Interaction) -> None:
         super().__init__()
         self.interaction = interaction
         self.norm = silent_norm(channels)
+
+
+class SpatialIA(Aggregation):
+    """Every place gathers from all places: x (N, C, h, w) -> x + BN(F x)."""
+
+    weighs = "places"
 
     def weigh(self, x: Tensor, weights: Tensor) -> Tensor:
         places = x.flatten(2)  # (N, C, hw)
@@ -73,15 +73,10 @@ class SpatialIA(Attention):
         return product.softmax(2) if self.interaction == "softmax" else F.normalize(product, p=1, dim=2)
 
 
-class ChannelIA(Attention):
+class ChannelIA(Aggregation):
     """Every channel gathers from all channels: x (N, C, h, w) -> x + BN(G x)."""
 
     weighs = "channels"
-
-    def __init__(self, channels: int, interaction: Interaction) -> None:
-        super().__init__()
-        self.interaction = interaction
-        self.norm = silent_norm(channels)
 
     def weigh(self, x: Tensor, weights: Tensor) -> Tensor:
         channels = x.flatten(2)  # (N, C, hw)
@@ -129,7 +124,7 @@ class IANet(Model):
     def __init__(self, identities: int, config: IANetConfig) -> None:
         super().__init__()
         self.label_smoothing, self.margin = config.label_smoothing, config.triplet_margin
-        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.backbone = backbone(config)
         channels = self.backbone.out_channels
         self.interact2, self.interact3 = (
             nn.Sequential(SpatialIA(width, config.interaction), ChannelIA(width, config.interaction))
@@ -143,7 +138,7 @@ class IANet(Model):
         maps = self.interact2(self.backbone.layer2(maps))  # (N, 512, H/8, W/8)
         maps = self.interact3(self.backbone.layer3(maps))  # (N, 1024, H/16, W/16)
         maps = self.backbone.layer4(maps)  # (N, 2048, H/16, W/16)
-        embedding: Tensor = self.norm(average(maps, 2, 3, dtype=torch.float32).flatten(1))  # (N, C)
+        embedding: Tensor = self.norm(pool(maps))  # (N, C)
         return Output(embedding, self.classifier(embedding)) if self.training else embedding
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
@@ -165,5 +160,5 @@ SYSTEM = System(
     article="hou2019ianet",
     configuration=IANetConfig,
     rows={"ianet": {}, "ianet/normalised": {"interaction": "normalised"}},
-    build=with_backbone(IANet),
+    build=initialised(IANet),
 )

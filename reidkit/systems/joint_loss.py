@@ -17,7 +17,7 @@ from reidkit.losses import JointLoss
 from reidkit.models.attention import ATTENTION
 from reidkit.models.backbone import ResNet50, load_initial_weights
 from reidkit.models.heads import BNNeck, CircleSoftmax, LinearClassifier
-from reidkit.models.pooling import average
+from reidkit.models.pooling import pool
 from reidkit.settings import Configuration, nearest
 from reidkit.systems.system import Batch, Classes, Model, System, seeded
 
@@ -181,7 +181,7 @@ class ReIDNetwork(Model):
         """Images (N, 3, H, W), labels (N,) int64 in [0, num_classes), needed by the circle classifier in training."""
         maps = self.backbone(images)  # (N, C, h, w)
         # Pooled to float32 also under autocast, because distances between features need the digits.
-        features = average(maps, 2, 3, dtype=torch.float32).flatten(1)  # (N, C)
+        features = pool(maps)  # (N, C)
         embedding: Tensor = self.neck(features)
         if not self.training:
             return embedding

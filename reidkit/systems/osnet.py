@@ -13,7 +13,6 @@ copied. It ranks by Euclidean distance; we rank by cosine, as the article's tabl
 
 import itertools
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +21,9 @@ from torch import Tensor, nn
 
 from reidkit.models.attention import Gate
 from reidkit.models.backbone import convolution, scaled
-from reidkit.models.pooling import average
+from reidkit.models.pooling import average, pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Classes, Model, System, accuracy, seeded
+from reidkit.systems.system import Batch, Model, System, accuracy, initialised
 
 
 class OSNetConfig(Configuration):
@@ -93,14 +92,8 @@ class OSBlock(nn.Module):
         return F.relu(self.expand(gathered) + self.downsample(x), inplace=True)
 
 
-class Output(NamedTuple):
-    """What the losses need from a batch of N images."""
-
-    logits: Tensor  # (N, identities)
-
-
 class OSNet(Model):
-    """In training mode a call returns an `Output`, in evaluation mode the embedding (N, 512), float32."""
+    """In training mode a call returns logits (N, identities), in evaluation mode the embedding (N, 512), float32."""
 
     def __init__(self, identities: int, config: OSNetConfig) -> None:
         super().__init__()
@@ -118,24 +111,18 @@ class OSNet(Model):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, images: Tensor) -> Output | Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         x = self.stem(images)  # (N, 64, H/4, W/4)
         x = self.stage1(x)  # (N, 256, H/8, W/8)
         x = self.stage2(x)  # (N, 384, H/16, W/16)
         x = self.stage3(x)  # (N, 512, H/16, W/16)
-        embedding: Tensor = self.embed(average(x, 2, 3, dtype=torch.float32).flatten(1))  # (N, 512)
-        return Output(self.classifier(embedding)) if self.training else embedding.float()
+        embedding: Tensor = self.embed(pool(x))  # (N, 512)
+        return self.classifier(embedding) if self.training else embedding.float()
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        logits = self(batch.images).logits
+        logits = self(batch.images)
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         return {"total": loss, "accuracy": accuracy(logits, batch.labels)}
-
-
-def build(config: OSNetConfig, classes: Classes) -> OSNet:
-    """The network of a run, freshly initialised from its seed."""
-    with seeded(config.seed):
-        return OSNet(classes.identities, config)
 
 
 SYSTEM = System(
@@ -144,5 +131,5 @@ SYSTEM = System(
     article="zhou2019osnet",
     configuration=OSNetConfig,
     rows={"osnet": {}},
-    build=build,
+    build=initialised(OSNet),
 )

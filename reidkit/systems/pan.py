@@ -12,18 +12,17 @@ tenth. Their test adds each picture's mirror image, which no other system here i
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.models.backbone import ResNet50, scaled, scaled_dropout
+from reidkit.models.backbone import scaled, scaled_dropout
 from reidkit.models.heads import LinearClassifier
-from reidkit.models.pooling import average
+from reidkit.models.pooling import pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
+from reidkit.systems.system import Batch, Model, System, accuracy, backbone, initialised
 from reidkit.training import Stage
 
 
@@ -36,27 +35,22 @@ class PANConfig(Configuration):
     grid_factor: float = Field(0.1, gt=0, description="on the learning rate of the transformation's own layer")
 
 
-class Output(NamedTuple):
-    """What the losses need from a batch of N images."""
-
-    logits: Tensor  # (N, identities), of the branch that is being trained
-
-
 class PAN(Model):
-    """In training mode a call returns an `Output`, in evaluation mode the embedding (N, 2 · 2048), float32."""
+    """In training mode a call returns logits (N, identities) of the branch that is being trained.
+
+    In evaluation mode it returns the embedding (N, 2 · 2048), float32.
+    """
 
     def __init__(self, identities: int, config: PANConfig) -> None:
         super().__init__()
         self.label_smoothing, self.grid_factor = config.label_smoothing, config.grid_factor
         self.dropout, self.dropout_aligned = (scaled_dropout(rate, config.width_multiplier) for rate in (0.75, 0.9))
-        base, other = (
-            ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale) for _ in range(2)
-        )
+        base, other = backbone(config), backbone(config)
         channels = base.out_channels
         self.backbone = base
         self.classifier = LinearClassifier(channels, identities, bias=True)
 
-        last = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale).layer4
+        last = backbone(config).layer4
         few = scaled(128, config.width_multiplier)
         self.locate, self.reduce, self.transform = last, nn.Linear(channels, few), nn.Linear(few, 6)
         nn.init.zeros_(self.transform.weight)
@@ -67,15 +61,16 @@ class PAN(Model):
         self.classify_aligned = LinearClassifier(channels, identities, bias=True)
         self.aligning = True
 
-    def forward(self, images: Tensor) -> Output | Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         early = self.backbone.layer1(self.backbone.stem(images))  # (N, 256, H/4, W/4)
         middle = self.backbone.layer3(self.backbone.layer2(early))  # (N, 1024, H/16, W/16)
-        base = pooled(self.backbone.layer4(middle))  # (N, 2048)
+        base = pool(self.backbone.layer4(middle))  # (N, 2048)
         if not self.aligning:
-            return Output(self.classifier(F.dropout(base, self.dropout))) if self.training else F.normalize(base)
-        aligned = pooled(self.align(sample(early, self.theta(middle))))  # (N, 2048)
+            return self.classifier(F.dropout(base, self.dropout)) if self.training else F.normalize(base)
+        aligned = pool(self.align(sample(early, self.theta(middle))))  # (N, 2048)
         if self.training:
-            return Output(self.classify_aligned(F.dropout(aligned, self.dropout_aligned)))
+            logits: Tensor = self.classify_aligned(F.dropout(aligned, self.dropout_aligned))
+            return logits
         return torch.cat([F.normalize(base), F.normalize(aligned)], 1)  # so that both cosines count alike
 
     def focus(self, images: Tensor) -> Tensor:
@@ -85,10 +80,10 @@ class PAN(Model):
 
     def theta(self, middle: Tensor) -> Tensor:
         """The affine transformation (N, 2, 3) float32 of each image, from its maps of layer3."""
-        return self.transform(self.reduce(pooled(self.locate(middle)))).float().view(-1, 2, 3)  # type: ignore[no-any-return]
+        return self.transform(self.reduce(pool(self.locate(middle)))).float().view(-1, 2, 3)  # type: ignore[no-any-return]
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        logits = self(batch.images).logits
+        logits = self(batch.images)
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         return {"total": loss, "accuracy": accuracy(logits, batch.labels)}
 
@@ -114,11 +109,6 @@ class PAN(Model):
             stage.load_state_dict(source.state_dict())
 
 
-def pooled(maps: Tensor) -> Tensor:
-    """The mean over the places of maps (N, C, h, w), float32 (N, C)."""
-    return average(maps, 2, 3, dtype=torch.float32).flatten(1)
-
-
 def sample(maps: Tensor, theta: Tensor) -> Tensor:
     """Maps (N, C, h, w) as seen through affine transformations (N, 2, 3) of coordinates from -1 to 1, bilinear."""
     grid = F.affine_grid(theta, list(maps.shape), align_corners=False)
@@ -139,5 +129,5 @@ SYSTEM = System(
     article="zheng2019pan",
     configuration=PANConfig,
     rows={"pan": {}},
-    build=with_backbone(PAN),
+    build=initialised(PAN),
 )

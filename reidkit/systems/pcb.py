@@ -19,18 +19,17 @@ overlap, torchreid pools it adaptively, as we do. Both agree where the height is
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.models.backbone import ResNet50, scaled, scaled_dropout
+from reidkit.models.backbone import scaled, scaled_dropout
 from reidkit.models.heads import LinearClassifier
 from reidkit.models.pooling import average, stripe_shares, stripes
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
+from reidkit.systems.system import Batch, Model, System, accuracy, backbone, initialised
 from reidkit.training import Stage
 
 
@@ -75,19 +74,13 @@ def pool_parts(maps: Tensor, shares: Tensor) -> Tensor:
         return maps.flatten(2).float() @ weights.mT
 
 
-class Output(NamedTuple):
-    """What the losses need from a batch of N images."""
-
-    logits: Tensor  # (N, stripes, identities)
-
-
 class PCB(Model):
-    """In training mode a call returns an `Output`, in evaluation mode the embedding (N, stripes · C), float32."""
+    """In training mode a call returns logits (N, stripes, identities), else the embedding (N, stripes · C), float32."""
 
     def __init__(self, identities: int, config: PCBConfig) -> None:
         super().__init__()
         self.stripes, self.label_smoothing = config.stripes, config.label_smoothing
-        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.backbone = backbone(config)
         channels, reduced = self.backbone.out_channels, scaled(256, config.width_multiplier)
         self.dropout = nn.Dropout(scaled_dropout(0.5, config.width_multiplier))
         shared = nn.Conv1d(channels, reduced, 1, bias=False)
@@ -99,7 +92,7 @@ class PCB(Model):
             LinearClassifier(reduced, identities, bias=True) for _ in range(config.stripes)
         )
 
-    def forward(self, images: Tensor) -> Output | Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         maps = self.backbone(images)  # (N, C, h, w)
         if self.refine is not None and self.refining:
             parts = pool_parts(maps, self.refine(maps))  # (N, C, stripes)
@@ -109,7 +102,7 @@ class PCB(Model):
             return F.normalize(parts).flatten(1)  # each stripe of length 1, so that their cosines count alike
         reduced = self.reduce(self.dropout(parts))  # (N, C/8, stripes)
         logits = [classify(part) for classify, part in zip(self.classifiers, reduced.unbind(2), strict=True)]
-        return Output(torch.stack(logits, 1))
+        return torch.stack(logits, 1)
 
     def focus(self, images: Tensor) -> Tensor:
         """Of each stripe, (N, stripes, h, w), or of each refined part."""
@@ -120,7 +113,7 @@ class PCB(Model):
         return rows[None, :, :, None].expand(len(maps), -1, -1, maps.shape[3])
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        logits = self(batch.images).logits
+        logits = self(batch.images)
         of_stripes = [F.cross_entropy(z, batch.labels, label_smoothing=self.label_smoothing) for z in logits.unbind(1)]
         return {"total": torch.stack(of_stripes).sum(), "accuracy": accuracy(logits.sum(1), batch.labels)}
 
@@ -143,5 +136,5 @@ SYSTEM = System(
     article="sun2018pcb",
     configuration=PCBConfig,
     rows={"pcb": {}, "pcb+rpp": {"refined": True}, "pcb/one-stripe": {"stripes": 1}},
-    build=with_backbone(PCB),
+    build=initialised(PCB),
 )

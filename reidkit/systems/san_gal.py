@@ -20,7 +20,7 @@ from reidkit.gradcam import attribute_heat_maps
 from reidkit.losses import JointLoss, attribute_loss
 from reidkit.models.backbone import STAGES, ResNet50, load_initial_weights
 from reidkit.models.heads import AttributeHeads, BNNeck, LinearClassifier
-from reidkit.models.pooling import average
+from reidkit.models.pooling import pool
 from reidkit.systems import attributes as attribute_system
 from reidkit.systems.attributes import AttributeConfig, AttributeNetwork, SanGalTraining
 from reidkit.systems.system import Batch, Classes, Maps, Material, Measured, Model, System, rank, seeded
@@ -311,7 +311,7 @@ class SanGalNetwork(Model):
             if stage in self.attention:
                 maps = self.attention[stage](maps, heat_maps[stage])
         # Pooled to float32 also under autocast, because distances between features need the digits.
-        features = average(maps, 2, 3, dtype=torch.float32).flatten(1)  # (N, C)
+        features = pool(maps)  # (N, C)
         embedding: Tensor = self.neck(features)
         if not self.training:
             return embedding

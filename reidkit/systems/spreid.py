@@ -15,7 +15,7 @@ masks of all images. Both need SynthPed.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from reidkit.data.part_maps import BODY, PERSON
 from reidkit.data.synthped import PARTS
-from reidkit.models.backbone import ResNet50, scaled
+from reidkit.models.backbone import scaled
 from reidkit.models.heads import LinearClassifier
-from reidkit.models.pooling import average
+from reidkit.models.pooling import pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
+from reidkit.systems.system import Batch, Model, System, accuracy, backbone, initialised
 from reidkit.training import Stage
 
 MASKS: dict[str, tuple[str, ...]] = {"foreground": PERSON, **BODY}
@@ -39,6 +39,7 @@ class SPReIDConfig(Configuration):
     """One run of SPReID."""
 
     system = "spreid"
+    takes = frozenset({"parts"})
 
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="of the cross-entropy")
     masks: Literal["true", "predicted"] = Field("true", description="who draws them: an oracle or a parsing network")
@@ -46,10 +47,6 @@ class SPReIDConfig(Configuration):
     @property
     def row_name(self) -> str:
         return "spreid" if self.masks == "true" else f"spreid/{self.masks}"
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return frozenset({"parts"})
 
 
 def pool_masks(maps: Tensor, masks: Tensor) -> Tensor:
@@ -59,37 +56,31 @@ def pool_masks(maps: Tensor, masks: Tensor) -> Tensor:
         return masks @ maps.flatten(2).float().mT / masks.sum(2, keepdim=True).clamp_min(1e-6)
 
 
-class Output(NamedTuple):
-    """What the losses need from a batch of N images."""
-
-    logits: Tensor  # (N, identities)
-
-
 class SPReID(Model):
-    """In training mode a call returns an `Output`, in evaluation mode the embedding (N, 3 C), float32."""
+    """In training mode a call returns logits (N, identities), in evaluation mode the embedding (N, 3 C), float32."""
 
     def __init__(self, identities: int, config: SPReIDConfig) -> None:
         super().__init__()
         self.label_smoothing = config.label_smoothing
-        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.backbone = backbone(config)
         members = torch.tensor([[float(part in mask) for part in PARTS] for mask in MASKS.values()])
         self.register_buffer("members", members, persistent=False)  # (masks, P)
         self.classifier = LinearClassifier(3 * self.backbone.out_channels, identities, bias=True)
 
-    def forward(self, images: Tensor, maps: Mapping[str, Tensor]) -> Output | Tensor:
+    def forward(self, images: Tensor, maps: Mapping[str, Tensor]) -> Tensor:
         """Images (N, 3, H, W), and by the name "parts" the shares (N, P, h, w) of SynthPed's parts."""
         features = self.backbone(images)  # (N, C, h, w)
         foreground, *parts = pool_masks(features, self.masks(maps["parts"])).unbind(1)  # each (N, C)
-        whole = average(features, 2, 3, dtype=torch.float32).flatten(1)
+        whole = pool(features)
         embedding = torch.cat([foreground, torch.stack(parts).amax(0), whole], 1)  # (N, 3 C)
-        return Output(self.classifier(embedding)) if self.training else embedding
+        return self.classifier(embedding) if self.training else embedding
 
     def masks(self, shares: Tensor) -> Tensor:
         """Those of MASKS, (N, masks, h, w), from the shares (N, P, h, w) of the parts."""
         return (self.get_buffer("members")[:, :, None, None] * shares.unsqueeze(1)).sum(2)
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        logits = self(batch.images, batch.maps).logits
+        logits = self(batch.images, batch.maps)
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         return {"total": loss, "accuracy": accuracy(logits, batch.labels)}
 
@@ -99,7 +90,7 @@ class Parser(nn.Module):
 
     def __init__(self, config: SPReIDConfig) -> None:
         super().__init__()
-        self.trunk = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.trunk = backbone(config)
         del self.trunk.layer3, self.trunk.layer4
         self.classify = nn.Conv2d(scaled(512, config.width_multiplier), len(PARTS), 1)
 
@@ -116,7 +107,7 @@ class ParsingSPReID(SPReID):
         self.parser = Parser(config)
         self.parsing = False  # whether it is the parser that learns
 
-    def forward(self, images: Tensor, maps: Mapping[str, Tensor] | None = None) -> Output | Tensor:
+    def forward(self, images: Tensor, maps: Mapping[str, Tensor] | None = None) -> Tensor:
         """Images (N, 3, H, W); part maps, if there are any, play no part."""
         return super().forward(images, {"parts": self.parser(images).softmax(1)})
 
@@ -153,5 +144,5 @@ SYSTEM = System(
     article="kalayeh2018spreid",
     configuration=SPReIDConfig,
     rows={"spreid": {}, "spreid/predicted": {"masks": "predicted"}},
-    build=with_backbone(spreid),
+    build=initialised(spreid),
 )

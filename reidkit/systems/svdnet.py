@@ -15,18 +15,17 @@ is most alike; without, the classifier no longer fits, and their Rank-1 stays ne
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reidkit.models.backbone import ResNet50, scaled, scaled_dropout
+from reidkit.models.backbone import scaled, scaled_dropout
 from reidkit.models.heads import LinearClassifier
-from reidkit.models.pooling import average
+from reidkit.models.pooling import pool
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
+from reidkit.systems.system import Batch, Model, System, accuracy, backbone, initialised
 from reidkit.training import Stage
 
 
@@ -65,33 +64,26 @@ def orthogonality(weight: Tensor) -> Tensor:
     return share
 
 
-class Output(NamedTuple):
-    """What the losses need from a batch of N images."""
-
-    logits: Tensor  # (N, identities)
-
-
 class SVDNet(Model):
-    """In training mode a call returns an `Output`, in evaluation mode the embedding (N, 1024), float32."""
+    """In training mode a call returns logits (N, identities), in evaluation mode the embedding (N, 1024), float32."""
 
     def __init__(self, identities: int, config: SVDNetConfig) -> None:
         super().__init__()
         self.iterations, self.label_smoothing = config.iterations, config.label_smoothing
-        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.backbone = backbone(config)
         self.dropout = scaled_dropout(0.5, config.width_multiplier)
         length = scaled(1024, config.width_multiplier)
         self.eigenlayer = nn.Linear(self.backbone.out_channels, length, bias=False)
         nn.init.normal_(self.eigenlayer.weight, std=0.01)
         self.classifier = LinearClassifier(length, identities, bias=True)
 
-    def forward(self, images: Tensor) -> Output | Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         maps = self.backbone(images)  # (N, 2048, h, w)
-        pooled = average(maps, 2, 3, dtype=torch.float32).flatten(1)  # (N, 2048)
-        embedding = self.eigenlayer(pooled).float()  # (N, 1024)
-        return Output(self.classifier(F.dropout(embedding, self.dropout))) if self.training else embedding
+        embedding: Tensor = self.eigenlayer(pool(maps)).float()  # (N, 1024)
+        return self.classifier(F.dropout(embedding, self.dropout)) if self.training else embedding
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
-        logits = self(batch.images).logits
+        logits = self(batch.images)
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         s = orthogonality(self.eigenlayer.weight.detach())
         return {"total": loss, "accuracy": accuracy(logits, batch.labels), "orthogonality": s}
@@ -111,5 +103,5 @@ SYSTEM = System(
     article="sun2017svdnet",
     configuration=SVDNetConfig,
     rows={"svdnet": {}},
-    build=with_backbone(SVDNet),
+    build=initialised(SVDNet),
 )

@@ -210,15 +210,20 @@ def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.detach().argmax(1) == labels).float().mean()
 
 
-def with_backbone(network: Callable[[int, Any], Model]) -> Callable[[Any, Classes], Model]:
-    """The `build` of a network (identities, configuration) that has a ResNet-50 as its `backbone`."""
+def backbone(config: Configuration) -> ResNet50:
+    """A ResNet-50 without attention, of the size that the settings say, and with random weights."""
+    return ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+
+
+def initialised(network: Callable[[int, Any], Model]) -> Callable[[Any, Classes], Model]:
+    """The `build` of a network (identities, configuration): from its seed, ResNet-50s in it from `weights`."""
 
     def build(config: Configuration, classes: Classes) -> Model:
         with seeded(config.seed):
             built = network(classes.identities, config)
-        backbone = built.get_submodule("backbone")
-        assert isinstance(backbone, ResNet50), "only for networks that have one"
-        load_initial_weights(backbone, config.weights)
+        for part in built.children():
+            if isinstance(part, ResNet50):
+                load_initial_weights(part, config.weights)
         return built
 
     return build

@@ -20,24 +20,21 @@ from torch import Tensor, nn
 
 from reidkit.evaluation.ranking import Metric
 from reidkit.losses import batch_hard, pair_masks
-from reidkit.models.backbone import ResNet50, scaled
+from reidkit.models.backbone import scaled
 from reidkit.models.heads import LinearClassifier
 from reidkit.settings import Configuration
-from reidkit.systems.system import Batch, Model, System, accuracy, with_backbone
+from reidkit.systems.system import Batch, Model, System, accuracy, backbone, initialised
 
 
 class VPMConfig(Configuration):
     """One run of VPM."""
 
     system = "vpm"
+    compares_images = True
 
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="of the cross-entropy")
     regions: int = Field(6, ge=1, description="the stripes of a whole person")
     least_height: float = Field(0.5, gt=0, le=1, description="the least share of a training picture's height kept")
-
-    @property
-    def compares(self) -> bool:
-        return True
 
     @property
     def metric(self) -> Metric:
@@ -104,7 +101,7 @@ class VPM(Model):
         super().__init__()
         self.regions, self.least_height = config.regions, config.least_height
         self.label_smoothing, self.margin = config.label_smoothing, config.triplet_margin
-        self.backbone = ResNet50("none", config.last_stride, config.width_multiplier, config.residual_scale)
+        self.backbone = backbone(config)
         channels, reduced = self.backbone.out_channels, scaled(256, config.width_multiplier)
         self.locate = nn.Conv2d(channels, config.regions, 1)
         self.reduce = nn.Sequential(nn.Conv1d(channels, reduced, 1, bias=False), nn.BatchNorm1d(reduced), nn.ReLU())
@@ -159,5 +156,5 @@ SYSTEM = System(
     article="sun2019vpm",
     configuration=VPMConfig,
     rows={"vpm": {}},
-    build=with_backbone(VPM),
+    build=initialised(VPM),
 )

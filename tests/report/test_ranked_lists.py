@@ -32,11 +32,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def test_ranked_lists_frame_right_red_and_wrong_blue_above_the_ground_truth(dataset: Dataset) -> None:
     top = torch.tensor([[0, 3, 2], [1, -1, -1]])  # item 4 is left out for query 0: its own camera
     figure, alt = shown.ranked_lists(dataset, top, [0, 1], k=5)
-    panels = [panel.axes for panel in figure.subfigs]
-    frames = [[to_hex(patch.get_edgecolor()) for patch in ax.patches] for ax in panels[0]]
-    assert frames == [[], [shown.RIGHT], [shown.WRONG], [shown.RIGHT], [], [], [], []]
-    pictures = [[len(ax.images) for ax in axes] for axes in panels]
-    assert pictures == [[1, 1, 1, 1, 0, 1, 1, 0], [1, 1, 0, 0, 0, 1, 0, 0]]
+    frames = [[to_hex(patch.get_edgecolor()) for patch in axes.patches] for axes in figure.axes]
+    assert frames == [[shown.RIGHT, shown.WRONG, shown.RIGHT], [shown.RIGHT]]
+    red = [{round(image.get_array()[0, 0, 0].item(), -1) for image in axes.images} for axes in figure.axes]
+    assert [len(axes.images) for axes in figure.axes] == [1 + 3 + 2, 1 + 1 + 1]  # query, results, ground truth
+    assert red == [{0, 30, 20}, {10}]
     assert "query_0.png: 2 of the first 3 results are right (ranks 1, 3); the gallery holds 2 right images" in alt
     assert "query_1.png: 1 of the first 1 results are right (ranks 1); the gallery holds 1 right images" in alt
     with pytest.raises(ValueError, match="at least one query"):

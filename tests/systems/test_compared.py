@@ -473,7 +473,7 @@ def test_aanets_attention_is_the_largest_scaled_map_of_the_predicted_classes() -
 
 def test_dare_starts_with_the_mean_of_its_stages() -> None:
     network = small("dare").train()
-    embeddings = network(torch.randn(4, 3, 64, 32)).embeddings
+    embeddings = network(torch.randn(4, 3, 64, 32))
     torch.testing.assert_close(embeddings[:, 4], embeddings[:, :4].mean(1))  # equal weights at first
 
 

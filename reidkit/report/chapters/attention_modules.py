@@ -1,45 +1,19 @@
 """Drawings of book/attention-modules.md: the joint-loss paper's Figs. 1 to 5, from the live modules."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Sequence
 
 import torch
-from torch import nn
 
 from reidkit.models.attention import CBAM, ChannelAttention, SpatialAttention
 from reidkit.models.backbone import Bottleneck
-from reidkit.report.drawings import PLUS, STAGES, TIMES, Call, Chart, Text, is_identity, observe, shape, words
+from reidkit.report.drawings import PLUS, STAGES, TIMES, Chart, Text, Trace, is_identity, observe, shape, words
 from reidkit.report.style import WIDTH, Drawing
 from reidkit.systems.joint_loss import ReIDNetwork
-
-Module = TypeVar("Module", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class Trace:
-    """A network, and what each of its modules was given and returned in one forward pass, by the module's name."""
-
-    network: ReIDNetwork
-    calls: Mapping[str, Sequence[Call]]
-
-    def into(self, name: str) -> str:
-        return shape(self.calls[name][0].inputs)
-
-    def out_of(self, name: str) -> str:
-        return shape(self.calls[name][0].output)
-
-    def module(self, name: str, expected: type[Module]) -> Module:
-        """The module of that name. Raises TypeError where it is not of the class that a drawing needs."""
-        module = self.network.get_submodule(name)
-        if not isinstance(module, expected):
-            raise TypeError(f"{name} is {type(module).__name__}: this drawing needs {expected.__name__}")
-        return module
 
 
 def trace(network: ReIDNetwork, height: int = 256, width: int = 128) -> Trace:
     """One real forward pass of two images (3, height, width), in training mode, on a copy of the network."""
-    return Trace(network, observe(network, torch.zeros(2, 3, height, width), torch.tensor([0, 1])))
+    return observe(network, torch.zeros(2, 3, height, width), torch.tensor([0, 1]))
 
 
 def retrieval(traced: Trace) -> Drawing:
@@ -161,7 +135,7 @@ def residual_block(traced: Trace, name: str = "backbone.layer2.0") -> Drawing:
 def channel_attention(traced: Trace, name: str = "backbone.layer2.0.attention.channel") -> Drawing:
     """Fig. 4: CBAM's channel attention. As in the code, the two branches are added before the second, linear, layer."""
     traced.module(name, ChannelAttention)
-    mean, maximum = (shape(call.inputs) for call in traced.calls[f"{name}.fc1"])  # one layer, called for each of both
+    mean, maximum = (shape(call.inputs) for call in traced[f"{name}.fc1"])  # one layer, called for each of both
     weights = traced.out_of(f"{name}.fc2")
     return weighing(
         "Flow chart of the channel attention module; its weights multiply the map that it was given.",
@@ -181,7 +155,7 @@ def channel_attention(traced: Trace, name: str = "backbone.layer2.0.attention.ch
 def spatial_attention(traced: Trace, name: str = "backbone.layer2.0.attention.spatial") -> Drawing:
     """Fig. 5: CBAM's spatial attention."""
     module = traced.module(name, SpatialAttention)
-    channels, *places = traced.calls[f"{name}.conv"][0].inputs
+    channels, *places = traced[f"{name}.conv"][0].inputs
     weights = traced.out_of(f"{name}.bn")
     return weighing(
         "Flow chart of the spatial attention module; its weights multiply the map that it was given.",

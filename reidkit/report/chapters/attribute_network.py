@@ -7,17 +7,23 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.colors import to_rgb
-from torch import Tensor
+from torch import Tensor, nn
 
 from reidkit.data import AttributeGroup, Attributes, DatasetError
 from reidkit.data.attributes import GROUPS
-from reidkit.report.drawings import observe, shape
-from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, style
+from reidkit.report.drawings import observe
+from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, name_rows, styled
 from reidkit.report.words import a_few, number
 from reidkit.runs import attributes_of, open_dataset
 from reidkit.systems.attributes import AttributeConfig, AttributeNetwork
 
 LEVELS = {"identity": "people", "image": "images"}
+SCORES = {
+    "accuracy": "accuracy",
+    "majority accuracy": "majority",
+    "balanced accuracy": "balanced",
+    "majority balanced accuracy": "chance",
+}  # the columns of a record's `attributes` table, as tables here call them
 
 
 def attributes_at_hand(config: AttributeConfig) -> Attributes | None:
@@ -37,35 +43,33 @@ def class_table() -> pd.DataFrame:
     return pd.DataFrame({"Group": list(names), **rows})
 
 
+@styled
 def class_balance(groups: Sequence[AttributeGroup], labels: Tensor) -> Drawing:
     """How often each class occurs: a bar per group, its classes from the most to the least frequent.
 
     labels: (I, G), one row per identity, -1 where missing, which is left out. Colours are drawn in their own colour.
     """
     told = []
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 0.7 + 0.42 * len(groups)), layout="constrained")
-        for row, (group, column) in enumerate(zip(groups, labels.unbind(1), strict=True)):
-            counts = column[column >= 0].bincount(minlength=len(group.classes)).double()
-            shares = (100 * counts / counts.sum()).tolist()
-            order = sorted(range(len(shares)), key=lambda k: -shares[k])
-            left = 0.0
-            for place, k in enumerate(order):
-                colour, hatch = _face(group, k, place)
-                ink = "black" if np.dot(to_rgb(colour), (0.3, 0.59, 0.11)) > 0.5 else "white"
-                axes.barh(row, shares[k], left=left, height=0.72, color=colour, edgecolor="0.35", lw=0.6, hatch=hatch)
-                texts = (f"{group.classes[k]} {shares[k]:.0f} %", f"{shares[k]:.0f} %", f"{shares[k]:.0f}")
-                if text := next((text for text in texts if shares[k] > 2.9 * len(text)), ""):  # the first that fits
-                    box = {"facecolor": "white", "edgecolor": "none", "pad": 1} if hatch else None
-                    axes.text(
-                        left + shares[k] / 2, row, text, ha="center", va="center", color=ink, fontsize=10, bbox=box
-                    )
-                left += shares[k]
-            told.append(f"{group.name}: " + ", ".join(f"{group.classes[k]} {shares[k]:.1f}" for k in order))
-        axes.set_yticks(range(len(groups)), [group.name for group in groups])
-        axes.set(xlim=(0, 100), ylim=(len(groups) - 0.4, -0.6), xlabel="share of the training identities (%)")
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.7 + 0.42 * len(groups)), layout="constrained")
+    for row, (group, column) in enumerate(zip(groups, labels.unbind(1), strict=True)):
+        counts = column[column >= 0].bincount(minlength=len(group.classes)).double()
+        shares = (100 * counts / counts.sum()).tolist()
+        order = sorted(range(len(shares)), key=lambda k: -shares[k])
+        left = 0.0
+        for place, k in enumerate(order):
+            colour, hatch = _face(group, k, place)
+            ink = "black" if np.dot(to_rgb(colour), (0.3, 0.59, 0.11)) > 0.5 else "white"
+            axes.barh(row, shares[k], left=left, height=0.72, color=colour, edgecolor="0.35", lw=0.6, hatch=hatch)
+            texts = (f"{group.classes[k]} {shares[k]:.0f} %", f"{shares[k]:.0f} %", f"{shares[k]:.0f}")
+            if text := next((text for text in texts if shares[k] > 2.9 * len(text)), ""):  # the first that fits
+                box = {"facecolor": "white", "edgecolor": "none", "pad": 1} if hatch else None
+                axes.text(left + shares[k] / 2, row, text, ha="center", va="center", color=ink, fontsize=10, bbox=box)
+            left += shares[k]
+        told.append(f"{group.name}: " + ", ".join(f"{group.classes[k]} {shares[k]:.1f}" for k in order))
+    axes.set_yticks(range(len(groups)), [group.name for group in groups])
+    axes.set(xlim=(0, 100), ylim=(len(groups) - 0.4, -0.6), xlabel="share of the training identities (%)")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
     return figure, f"Bar chart, per cent of {len(labels)} training identities. {'; '.join(told)}."
 
 
@@ -89,30 +93,22 @@ def constant_loss(labels: Tensor) -> float:
 def head_table(network: AttributeNetwork, groups: Sequence[AttributeGroup], height: int, width: int) -> pd.DataFrame:
     """The heads of a network as they are: what each was given and gave in one forward pass, and what it holds."""
     calls = observe(network, torch.zeros(2, 3, height, width))
-    rows = []
-    for index, (group, head) in enumerate(zip(groups, network.heads, strict=True)):
-        call = calls[f"heads.{index}"][0]
-        rows.append(
-            {
-                "Group": group.name,
-                "Given": shape(call.inputs),
-                "Logits": shape(call.output),
-                "Heat maps": str(sum(attribute.group == index for attribute in network.attributes)),
-                "Parameters": f"{sum(p.numel() for p in head.parameters()):,}",
-            }
+    rows = [
+        (
+            group.name,
+            *(calls.into(f"heads.{index}"), calls.out_of(f"heads.{index}")),
+            str(sum(attribute.group == index for attribute in network.attributes)),
+            _parameters(head),
         )
-    total = sum(p.numel() for p in network.heads.parameters())
+        for index, (group, head) in enumerate(zip(groups, network.heads, strict=True))
+    ]
     outputs = sum(len(group.classes) for group in groups)
-    rows.append(
-        {
-            "Group": "all heads",
-            "Given": shape(calls["heads.0"][0].inputs),
-            "Logits": str(outputs),
-            "Heat maps": str(len(network.attributes)),
-            "Parameters": f"{total:,}",
-        }
-    )
-    return pd.DataFrame(rows)
+    rows.append(("all heads", rows[0][1], str(outputs), str(len(network.attributes)), _parameters(network.heads)))
+    return pd.DataFrame(rows, columns=["Group", "Given", "Logits", "Heat maps", "Parameters"])
+
+
+def _parameters(module: nn.Module) -> str:
+    return f"{sum(p.numel() for p in module.parameters()):,}"
 
 
 def guessed(labels: Tensor, groups: Sequence[AttributeGroup], of: str, by: str) -> tuple[float, float]:
@@ -130,22 +126,18 @@ def guessed(labels: Tensor, groups: Sequence[AttributeGroup], of: str, by: str) 
 
 def means(scores: pd.DataFrame, level: str = "identity") -> dict[str, float]:
     """The means over the groups of a record's `attributes` table, in per cent."""
-    columns = ["accuracy", "majority accuracy", "balanced accuracy", "majority balanced accuracy"]
     found = scores.query("level == @level")
-    return {name: 100 * float(found[name].mean()) for name in columns}
+    return {column: 100 * float(found[column].mean()) for column in SCORES}
 
 
 def score_table(scores: pd.DataFrame) -> pd.DataFrame:
     """A record's `attributes` table for display, in per cent: people, then images, and the mean over the groups."""
     shown: dict[str, list[str]] = {"Attribute": [*scores["attribute"].unique(), "mean"]}
-    columns = {"accuracy": "accuracy", "majority accuracy": "majority", "balanced accuracy": "balanced"}
-    columns["majority balanced accuracy"] = "chance"
     for level, words in LEVELS.items():
-        found = scores[scores["level"] == level]
-        for column, title in columns.items():
-            shown[f"{words.capitalize()}: {title}"] = [
-                f"{100 * value:.1f}" for value in (*found[column], found[column].mean())
-            ]
+        found = 100 * scores[scores["level"] == level][list(SCORES)]
+        for column, title in SCORES.items():
+            values = [*found[column], found[column].mean()]
+            shown[f"{words.capitalize()}: {title}"] = [f"{value:.1f}" for value in values]
     return pd.DataFrame(shown)
 
 
@@ -155,16 +147,8 @@ def mean_table(scores: Mapping[str, pd.DataFrame | None]) -> pd.DataFrame:
     for data, found in scores.items():
         for level, words in LEVELS.items() if found is not None else [("", "not run")]:
             mean = means(found, level) if found is not None else {}
-            rows.append(
-                {
-                    "Data": data,
-                    "Counted": words,
-                    "Accuracy": number(mean.get("accuracy"), 1),
-                    "Majority": number(mean.get("majority accuracy"), 1),
-                    "Balanced": number(mean.get("balanced accuracy"), 1),
-                    "Chance": number(mean.get("majority balanced accuracy"), 1),
-                }
-            )
+            told = {title.capitalize(): number(mean.get(column), 1) for column, title in SCORES.items()}
+            rows.append({"Data": data, "Counted": words} | told)
     return pd.DataFrame(rows)
 
 
@@ -202,6 +186,7 @@ def what_was_learned(scores: pd.DataFrame, where: str) -> str:
     return text + "."
 
 
+@styled
 def balanced_chart(scores: pd.DataFrame) -> Drawing:
     """Balanced accuracy of each group, people and images, beside that of a constant answer."""
     people, images = (scores.query("level == @level").set_index("attribute") for level in LEVELS)
@@ -209,19 +194,16 @@ def balanced_chart(scores: pd.DataFrame) -> Drawing:
     people, images = people.loc[order], images.loc[order]
     places = np.arange(len(order))
     chance = 100 * people["majority balanced accuracy"]
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 1.1 + 0.36 * len(order)), layout="constrained")
-        axes.hlines(places, chance, 100 * people["balanced accuracy"], color=BLUE, lw=4, alpha=0.35)
-        axes.plot(chance, places, "|", color="black", markersize=15, mew=2.5, label="a constant answer")
-        axes.plot(100 * people["balanced accuracy"], places, "o", color=BLUE, markersize=8, label="people")
-        axes.plot(
-            100 * images["balanced accuracy"], places, "D", color=ORANGE, markersize=6, fillstyle="none", label="images"
-        )
-        axes.set_yticks(places, list(order))
-        axes.set(xlim=(0, 103), xlabel="balanced accuracy (%)")
-        axes.invert_yaxis()
-        axes.grid(axis="y", visible=False)
-        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.1 + 0.36 * len(order)), layout="constrained")
+    axes.hlines(places, chance, 100 * people["balanced accuracy"], color=BLUE, lw=4, alpha=0.35)
+    axes.plot(chance, places, "|", color="black", markersize=15, mew=2.5, label="a constant answer")
+    axes.plot(100 * people["balanced accuracy"], places, "o", color=BLUE, markersize=8, label="people")
+    axes.plot(
+        100 * images["balanced accuracy"], places, "D", color=ORANGE, markersize=6, fillstyle="none", label="images"
+    )
+    name_rows(axes, list(order))
+    axes.set(xlim=(0, 103), xlabel="balanced accuracy (%)")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     told = "; ".join(
         f"{name}: people {100 * people['balanced accuracy'][name]:.1f}, images "
         f"{100 * images['balanced accuracy'][name]:.1f}, a constant answer {chance[name]:.1f}"

@@ -1,6 +1,5 @@
 """How the claims of the two papers fared: each as a difference of runs, on every data set that has them."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
@@ -9,7 +8,7 @@ from reidkit.claims import Claim, Untested
 from reidkit.published import Table
 from reidkit.records import Record
 from reidkit.report.differences import difference_chart, with_interval
-from reidkit.report.rows import QUERIES, Runs, Spread, difference
+from reidkit.report.rows import QUERIES, Runs, Spread, difference, differences, records_behind
 from reidkit.report.style import Drawing
 from reidkit.report.words import counted as in_words
 from reidkit.report.words import listed, signed
@@ -38,7 +37,7 @@ def fared(claim: Claim, runs: Runs) -> str:
     - Where too few rows have several seeds, the interval knows nothing of their choice, and there is no verdict yet.
     """
     found, own = difference(runs, claim.row, claim.over), difference(runs, claim.row, claim.control)
-    if math.isnan(found.ours):
+    if not found.known:
         return MISSING
     if found.covers == QUERIES:
         return TOO_FEW
@@ -46,7 +45,7 @@ def fared(claim: Claim, runs: Runs) -> str:
         return HOLDS if found.high < HARDLY else NOT if found.low > HARDLY else OPEN
     if found.low <= 0:
         return NOT if found.high < 0 else OPEN
-    return HOLDS if math.isnan(own.ours) or own.low > 0 else BUT
+    return HOLDS if not own.known or own.low > 0 else BUT
 
 
 def claims_table(claims: Sequence[Claim], tables: Iterable[Table], data: Mapping[str, Runs]) -> pd.DataFrame:
@@ -69,7 +68,7 @@ def controls_table(claims: Sequence[Claim], data: Mapping[str, Runs]) -> pd.Data
     """A row per claim that has a control: what its row has over the control, by data set."""
     lines = [
         {"Claim": claim.said, "Control": f"`{claim.control}`"}
-        | {title: with_interval(difference(runs, claim.row, claim.control)) for title, runs in data.items()}
+        | {title: with_interval(e) for title, e in differences(data, claim.row, claim.control).items()}
         for claim in claims
         if claim.control
     ]
@@ -83,8 +82,8 @@ def untested_table(claims: Sequence[Untested]) -> pd.DataFrame:
 
 def behind(claims: Iterable[Claim], data: Mapping[str, Runs]) -> list[Record]:
     """The records that the verdicts rest on."""
-    rows = {row for claim in claims for row in (claim.row, claim.over, claim.control) if row}
-    return [record for runs in data.values() for row, found in runs.items() if row in rows for record in found]
+    rows = dict.fromkeys(row for claim in claims for row in (claim.row, claim.over, claim.control) if row)
+    return records_behind(data, rows)
 
 
 def counted(claims: Sequence[Claim], runs: Runs, data: str) -> str:
@@ -115,7 +114,5 @@ def covered(data: Mapping[str, Runs]) -> str:
 def claims_chart(claims: Sequence[Claim], tables: Iterable[Table], data: Mapping[str, Runs]) -> Drawing:
     """What each claim's row has over the other in mAP: the paper's number, and ours by data set with its interval."""
     printed = tuple(tables)
-    found = {
-        claim.said: {title: difference(runs, claim.row, claim.over) for title, runs in data.items()} for claim in claims
-    }
+    found = {claim.said: differences(data, claim.row, claim.over) for claim in claims}
     return difference_chart(found, {claim.said: claim.printed(printed) for claim in claims})

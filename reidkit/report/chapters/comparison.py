@@ -1,6 +1,5 @@
 """What book/comparison.md shows of the systems that the papers set themselves beside: what they are, cost and reach."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from reidkit.records import Record
 from reidkit.report.chapters.looking import frozen_gain
 from reidkit.report.differences import with_interval
 from reidkit.report.rows import QUERIES, Estimate, Runs, difference, runs_of, score
-from reidkit.report.style import BLUE, WIDTH, Drawing, style
+from reidkit.report.style import BLUE, WIDTH, Drawing, styled
 from reidkit.report.tables import score_cell, seed_links
 from reidkit.report.words import listed, number
 from reidkit.systems import ROWS, SYSTEMS
@@ -140,6 +139,7 @@ def ranking_table(found: pd.DataFrame, data: Mapping[str, Runs]) -> pd.DataFrame
     return pd.DataFrame(lines).sort_values("order", kind="stable").drop(columns="order").reset_index(drop=True)
 
 
+@styled
 def cost_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
     """mAP with its interval over the multiply-adds of an image, a point per row that was run.
 
@@ -152,19 +152,18 @@ def cost_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
     ]
     if not points:
         raise ValueError("none of the compared systems has been run")
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
-        for _, work, of_row in points:
-            axes.plot([work, work], [of_row.low, of_row.high], color=BLUE, linewidth=4, alpha=0.35)
-            axes.plot(work, of_row.ours, "o", color=BLUE)
-        axes.set(xscale="log", xlabel="multiply-adds of an image (millions, logarithmic)", ylabel="mAP (%)")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.margins(x=0.35)
-        low, high = axes.get_ylim()
-        for (system, work, _), height in zip(points, label_heights(points, (high - low) / 25), strict=True):
-            axes.annotate(system, (work, height), (7, 0), textcoords="offset points", va="center", fontsize="small")
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
+    for _, work, of_row in points:
+        axes.plot([work, work], [of_row.low, of_row.high], color=BLUE, linewidth=4, alpha=0.35)
+        axes.plot(work, of_row.ours, "o", color=BLUE)
+    axes.set(xscale="log", xlabel="multiply-adds of an image (millions, logarithmic)", ylabel="mAP (%)")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.margins(x=0.35)
+    low, high = axes.get_ylim()
+    for (system, work, _), height in zip(points, label_heights(points, (high - low) / 25), strict=True):
+        axes.annotate(system, (work, height), (7, 0), textcoords="offset points", va="center", fontsize="small")
     told = "; ".join(f"{system} {of_row.ours:.1f} at {work:.0f}" for system, work, of_row in points)
     return figure, f"Scatter of mAP over multiply-adds in millions. {told}."
 
@@ -208,7 +207,7 @@ def answer(runs: Runs) -> str:
 def osnet_in_words(profile: Profile, runs: Runs) -> str:
     """What OSNet reaches and costs beside the plain baseline with triplet loss, in a sentence."""
     gain = difference(runs, "osnet", "none/ce+tri")
-    if math.isnan(gain.ours):
+    if not gain.known:
         return "OSNet has not been run yet."
     work = {row: cost(profile, row)[1] for row in ("osnet", "none/ce+tri")}
     return (
@@ -233,7 +232,7 @@ def ianet_in_words(runs: Runs) -> str:
         f"channels, at their means adds {with_interval(frozen_gain(records))}"
     )
     normalised = difference(runs, "ianet/normalised", "ianet")
-    if math.isnan(normalised.ours):
+    if not normalised.known:
         return text + "."
     return text + f"; the sum in place of the second softmax changes {with_interval(normalised)}."
 

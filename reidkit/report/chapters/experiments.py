@@ -12,9 +12,10 @@ from reidkit.places import record_roots
 from reidkit.profile import Profile
 from reidkit.published import OURS, TABLE_1
 from reidkit.records import Record, read_records
-from reidkit.report.differences import gain_chart, with_interval
+from reidkit.report.curves import training_curves
+from reidkit.report.differences import gain_chart, in_lines, with_interval
 from reidkit.report.rows import QUERIES, Rows, Runs, difference, score
-from reidkit.report.style import WIDTH, Drawing, notice, style
+from reidkit.report.style import WIDTH, Drawing, notice, styled
 from reidkit.report.tables import beside_runs
 from reidkit.report.words import signed
 from reidkit.systems import SYSTEMS
@@ -43,17 +44,17 @@ def ablation_chart(data: Mapping[str, Runs]) -> Drawing:
 def answer(runs: Runs, data: str) -> str:
     """What came of the paper's method and of its modules on some data, in two sentences or so."""
     base, whole, losses = score(runs, BASE), difference(runs, OURS, BASE), difference(runs, "none/ce+tri+cir", BASE)
-    if np.isnan(base.ours):
+    if not base.known:
         return f"On {data} the baseline has not been run yet."
     text = f"On {data} the baseline reaches {base.ours:.1f} % mAP."
-    if not np.isnan(losses.ours):
+    if losses.known:
         text += f" The joint loss without attention differs from it by {with_interval(losses)} points."
-    if not np.isnan(whole.ours):
+    if whole.known:
         text += f" The paper's whole method differs from it by {with_interval(whole)}."
     modules = {
         SHOWN[row]: difference(runs, row, BASE) for row in ("se/ce", "eca/ce", "danet/ce", "nonlocal/ce", "cbam/ce")
     }
-    run = {name: gain for name, gain in modules.items() if not np.isnan(gain.ours)}
+    run = {name: gain for name, gain in modules.items() if gain.known}
     if run:
         gains = sorted(gain.ours for gain in run.values())
         span = f"{signed(gains[0], 1)} to {signed(gains[-1], 1)} points"
@@ -75,8 +76,7 @@ def controls(runs: Runs, data: str) -> list[str]:
         ("none/ce/identities", BASE): "batches of P×K, without the triplet loss",
         ("none/ce+tri", "none/ce/identities"): "the triplet loss over its batches",
     }
-    found = {words: difference(runs, row, over) for (row, over), words in said.items()}
-    return [f"{data}: {words}: {with_interval(gain)}." for words, gain in found.items() if not np.isnan(gain.ours)]
+    return in_lines({words: difference(runs, row, over) for (row, over), words in said.items()}, data)
 
 
 # ------------------------------------------------------------------------------------------------------------- budgets
@@ -98,82 +98,68 @@ def budgets(profile: Profile, rows: Iterable[str]) -> dict[str, dict[int, list[R
 
 
 def budget_chart(data: Mapping[str, Mapping[str, Mapping[int, Sequence[Record]]]]) -> Drawing:
-    """mAP over the epochs of whole trainings, each of which has come to rest: a panel per data set, a line per row.
+    """mAP over the epochs of whole trainings, each of which has come to rest, as `curves.training_curves` draws it.
 
     Where no row was trained for several budgets, the figure says so.
     """
-    data = {title: {r: b for r, b in of_rows.items() if len(b) > 1} for title, of_rows in data.items()}
-    data = {title: of_rows for title, of_rows in data.items() if of_rows}
-    if not data:
+    panels = {
+        title: {
+            SHOWN[row]: [
+                pd.DataFrame({"epoch": [epochs], "mAP": [record.metrics["mAP"]]})
+                for epochs, seeds in of_row.items()
+                for record in seeds
+            ]
+            for row, of_row in of_rows.items()
+            if len(of_row) > 1
+        }
+        for title, of_rows in data.items()
+    }
+    panels = {title: lines for title, lines in panels.items() if lines}
+    if not panels:
         return notice("Other numbers of epochs have not been trained yet.")
-    rows = list(dict.fromkeys(row for of_rows in data.values() for row in of_rows))
-    palette = dict(zip(rows, sns.color_palette("colorblind", len(rows)), strict=True))
-    told = []
-    with style():
-        figure, panels = plt.subplots(
-            len(data), figsize=(WIDTH, 0.5 + 2.6 * len(data)), layout="constrained", squeeze=False
-        )
-        for axes, (title, of_rows) in zip(panels[:, 0], data.items(), strict=True):
-            epochs = sorted({epochs for of_row in of_rows.values() for epochs in of_row})
-            for row, of_row in of_rows.items():
-                scores = [100 * float(np.mean([r.metrics["mAP"] for r in seeds])) for seeds in of_row.values()]
-                dash = ["-", "--", ":", "-."][rows.index(row) % 4]
-                axes.plot(list(of_row), scores, dash, marker="o", color=palette[row], lw=2)
-                axes.annotate(
-                    SHOWN[row], (max(of_row), scores[-1]), (6, 0), textcoords="offset points",
-                    va="center", fontsize="small", color=palette[row],
-                )  # fmt: skip
-                told.append(
-                    f"{title}, {SHOWN[row]}: "
-                    + ", ".join(f"{s:.1f} at {e}" for e, s in zip(of_row, scores, strict=True))
-                )
-            axes.set(title=title, ylabel="mAP (%)", xscale="log", xlim=(epochs[0] * 0.9, epochs[-1] * 2.6))
-            axes.set_xticks(epochs, [str(e) for e in epochs])
-            axes.minorticks_off()
-        panels[-1, 0].set_xlabel("epochs of the training")
-    return figure, f"Line chart of mAP over epochs, a panel per data set. {'; '.join(told)}."
+    return training_curves(panels, "mAP", label="mAP (%)", scale=100, across="epochs of the training")
 
 
 # ---------------------------------------------------------------------------------------------------------------- grid
 
 
-def grid(records: Iterable[Record], metric: str = "mAP") -> pd.DataFrame:
-    """A metric of every cell of the ablation grid in per cent: attention down, loss across, nan where not run."""
+def grid(records: Iterable[Record]) -> pd.DataFrame:
+    """The mAP of every cell of the ablation grid in per cent: attention down, loss across, nan where not run."""
     modules = dict.fromkeys(cell.attention for cell in GRID.values())
     frame = pd.DataFrame(np.nan, index=list(modules), columns=list(LOSSES))
     for row, seeds in Rows(records).items():
         if row in GRID:
-            frame.loc[GRID[row].attention, GRID[row].loss] = 100 * np.mean([record.metrics[metric] for record in seeds])
+            frame.loc[GRID[row].attention, GRID[row].loss] = 100 * np.mean([record.metrics["mAP"] for record in seeds])
     return frame
 
 
-def grid_heat_map(scores: Mapping[str, pd.DataFrame], metric: str = "mAP") -> Drawing:
+@styled
+def grid_heat_map(scores: Mapping[str, pd.DataFrame]) -> Drawing:
     """The ablation grid in per cent, attention down and loss across, a panel per data set; –: not run."""
     told = []
-    with style():
-        size = (WIDTH, 0.3 + 3.2 * len(scores))
-        figure, panels = plt.subplots(len(scores), figsize=size, layout="constrained", squeeze=False)
-        for axes, (title, frame) in zip(panels[:, 0], scores.items(), strict=True):
-            low, high = (frame.min(axis=None), frame.max(axis=None)) if frame.notna().any(axis=None) else (0, 100)
-            sns.heatmap(
-                frame.rename(index={name: placement.title for name, placement in ATTENTION.items()}, columns=LOSSES),
-                annot=True,
-                fmt=".1f",
-                cmap="crest",
-                vmin=low,
-                vmax=high,
-                linewidths=2,
-                linecolor="white",
-                cbar=False,
-                ax=axes,
-            )
-            for (row, column), value in np.ndenumerate(frame.to_numpy(dtype=float)):
-                if np.isnan(value):
-                    axes.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color="0.45")
-            axes.grid(visible=False)
-            axes.set(xlabel="", ylabel="", title=title)
-            axes.tick_params(length=0, rotation=0)
-            for attention, line in frame.iterrows():
-                cells = (f"{LOSSES[str(loss)]} {'not run' if np.isnan(s) else f'{s:.1f}'}" for loss, s in line.items())
-                told.append(f"{title}, {ATTENTION[str(attention)].title}: {', '.join(cells)}")
-    return figure, f"Heat map of {metric} in per cent, attention module by loss. {'; '.join(told)}."
+    size = (WIDTH, 0.3 + 3.2 * len(scores))
+    figure, panels = plt.subplots(len(scores), figsize=size, layout="constrained", squeeze=False)
+    for axes, (title, frame) in zip(panels[:, 0], scores.items(), strict=True):
+        low, high = (frame.min(axis=None), frame.max(axis=None)) if frame.notna().any(axis=None) else (0, 100)
+        sns.heatmap(
+            frame.rename(index={name: placement.title for name, placement in ATTENTION.items()}, columns=LOSSES),
+            annot=True,
+            fmt=".1f",
+            cmap="crest",
+            vmin=low,
+            vmax=high,
+            linewidths=2,
+            linecolor="white",
+            cbar=False,
+            ax=axes,
+        )
+        for (row, column), value in np.ndenumerate(frame.to_numpy(dtype=float)):
+            if np.isnan(value):
+                axes.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color="0.45")
+        axes.grid(visible=False)
+        axes.set(xlabel="", ylabel="", title=title)
+        axes.tick_params(length=0, rotation=0)
+        for attention, line in frame.iterrows():
+            cells = (f"{LOSSES[str(loss)]} {'not run' if np.isnan(s) else f'{s:.1f}'}" for loss, s in line.items())
+            told.append(f"{title}, {ATTENTION[str(attention)].title}: {', '.join(cells)}")
+    return figure, f"Heat map of mAP in per cent, attention module by loss. {'; '.join(told)}."

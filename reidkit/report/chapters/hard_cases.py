@@ -17,7 +17,7 @@ from reidkit.records import Record
 from reidkit.report.chapters.comparison import NAMES
 from reidkit.report.differences import with_interval
 from reidkit.report.rows import QUERIES, Estimate, Runs, difference, query_scores, same_seeds, score
-from reidkit.report.style import BLUE, PALETTE, WIDTH, Drawing, notice, style
+from reidkit.report.style import BLUE, PALETTE, WIDTH, Drawing, name_rows, notice, styled
 from reidkit.report.words import listed, number, signed
 from reidkit.runs import check_data, open_dataset
 
@@ -93,11 +93,7 @@ def run_rows(runs: Runs) -> list[str]:
     return sorted(rows, key=lambda row: -score(runs, row).ours)
 
 
-def gain(runs: Runs, row: str, among: Collection[str]) -> Estimate:
-    """What a row has over the baseline in some queries; nan where there are none."""
-    return difference(runs, row, BASE, among) if among else Estimate()
-
-
+@styled
 def gains_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
     """What each system has over the baseline where a condition holds, beside what it has elsewhere: a panel each."""
     rows = run_rows(runs)
@@ -106,24 +102,21 @@ def gains_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
     if not rows or not runs.get(BASE):
         return notice("None of the compared systems has been run yet.")
     told = []
-    with style():
-        size = (WIDTH, 2 * (0.9 + 0.24 * len(rows)))
-        figure, panels = plt.subplots(2, 2, figsize=size, sharex=True, sharey=True, layout="constrained")
-        for axes, name in zip(panels.flat, CONDITIONS, strict=True):
-            axes.axvline(0, color="0.3", linewidth=1)
-            for y, row in enumerate(rows):
-                there, elsewhere = (gain(runs, row, among) for among in sides(found, name))
-                axes.hlines(y, there.low, there.high, color=BLUE, linewidth=3, alpha=0.4)
-                axes.plot(elsewhere.ours, y, "o", color="0.45", fillstyle="none", label="elsewhere" if not y else None)
-                axes.plot(there.ours, y, "o", color=BLUE, label="where it holds" if not y else None)
-                told.append(f"{NAMES[row]}, {name} {with_interval(there)}, elsewhere {signed(elsewhere.ours)}")
-            axes.set(title=f"{name} ({int(found[name].sum())})", ylim=(len(rows) - 0.5, -0.5))
-            axes.grid(axis="y", visible=False)
-        panels[0, 0].set_yticks(range(len(rows)), [NAMES[row] for row in rows], fontsize="small")
-        panels[1, 0].tick_params("y", labelsize="small")
-        figure.supxlabel("gain in mAP over the plain baseline (points)", fontsize="medium")
-        handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize="small")
+    size = (WIDTH, 2 * (0.9 + 0.24 * len(rows)))
+    figure, panels = plt.subplots(2, 2, figsize=size, sharex=True, sharey=True, layout="constrained")
+    for axes, name in zip(panels.flat, CONDITIONS, strict=True):
+        axes.axvline(0, color="0.3", linewidth=1)
+        for y, row in enumerate(rows):
+            there, elsewhere = (difference(runs, row, BASE, among) for among in sides(found, name))
+            axes.hlines(y, there.low, there.high, color=BLUE, linewidth=3, alpha=0.4)
+            axes.plot(elsewhere.ours, y, "o", color="0.45", fillstyle="none", label="elsewhere" if not y else None)
+            axes.plot(there.ours, y, "o", color=BLUE, label="where it holds" if not y else None)
+            told.append(f"{NAMES[row]}, {name} {with_interval(there)}, elsewhere {signed(elsewhere.ours)}")
+        axes.set(title=f"{name} ({int(found[name].sum())})")
+        name_rows(axes, [NAMES[row] for row in rows], fontsize="small")
+    figure.supxlabel("gain in mAP over the plain baseline (points)", fontsize="medium")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize="small")
     return figure, f"Gains over the plain baseline in points, by condition. {'; '.join(told)}."
 
 
@@ -147,7 +140,7 @@ def purpose_table(found: pd.DataFrame, runs: Runs) -> pd.DataFrame:
     """A line per system and the condition that it was made for: its gain over the baseline there, and elsewhere."""
     lines = []
     for row, name in MADE_FOR:
-        there, elsewhere = (gain(runs, row, among) for among in sides(found, name))
+        there, elsewhere = (difference(runs, row, BASE, among) for among in sides(found, name))
         more = apart(*(query_gains(runs, row, among) for among in sides(found, name)))
         line = {"System": NAMES[row], "Made for": name, "Gain there": signed(there.ours)}
         lines.append(line | {"Elsewhere": signed(elsewhere.ours), "More there": with_interval(more)})
@@ -182,32 +175,32 @@ def energies(record: Record) -> pd.DataFrame:
     return table[list(COLOURS)]
 
 
+@styled
 def parts_chart(found: Mapping[str, Record]) -> Drawing:
     """What lies under each stripe, part or region, averaged over the queries: a bar each, a panel per system."""
     if not found:
         return notice("None of the systems that divide a picture has been measured yet.")
     told = []
-    with style():
-        tables = {row: energies(record) for row, record in found.items()}
-        heights = [len(table) for table in tables.values()]
-        figure, panels = plt.subplots(
-            len(tables), figsize=(WIDTH, 0.8 + 0.5 * len(tables) + 0.27 * sum(heights)), sharex=True,
-            gridspec_kw={"height_ratios": heights}, squeeze=False, layout="constrained",
-        )  # fmt: skip
-        for axes, (row, table) in zip(panels[:, 0], tables.items(), strict=True):
-            left = np.zeros(len(table))
-            for segment, colour in COLOURS.items():
-                width = 100 * table[segment].to_numpy()
-                axes.barh(table.index, width, left=left, color=colour, height=0.75)
-                left += width
-            axes.set(title=NAMES[row], yticks=list(table.index), ylim=(len(table) + 0.5, 0.5))
-            axes.grid(axis="y", visible=False)
-            for feature, shares in table.iterrows():
-                most = listed([f"{name} {100 * share:.0f} %" for name, share in shares.items() if share >= 0.05])
-                told.append(f"{NAMES[row]} {feature}: {most}")
-        panels[-1, 0].set(xlabel="share of the map (%)", xlim=(0, 100))
-        handles = [Patch(color=colour, label=segment) for segment, colour in COLOURS.items()]
-        figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize="small")
+    tables = {row: energies(record) for row, record in found.items()}
+    heights = [len(table) for table in tables.values()]
+    figure, panels = plt.subplots(
+        len(tables), figsize=(WIDTH, 0.8 + 0.5 * len(tables) + 0.27 * sum(heights)), sharex=True,
+        gridspec_kw={"height_ratios": heights}, squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for axes, (row, table) in zip(panels[:, 0], tables.items(), strict=True):
+        left = np.zeros(len(table))
+        for segment, colour in COLOURS.items():
+            width = 100 * table[segment].to_numpy()
+            axes.barh(table.index, width, left=left, color=colour, height=0.75)
+            left += width
+        axes.set(title=NAMES[row], yticks=list(table.index), ylim=(len(table) + 0.5, 0.5))
+        axes.grid(axis="y", visible=False)
+        for feature, shares in table.iterrows():
+            most = listed([f"{name} {100 * share:.0f} %" for name, share in shares.items() if share >= 0.05])
+            told.append(f"{NAMES[row]} {feature}: {most}")
+    panels[-1, 0].set(xlabel="share of the map (%)", xlim=(0, 100))
+    handles = [Patch(color=colour, label=segment) for segment, colour in COLOURS.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize="small")
     return figure, f"Stacked bars, what lies under each part. {'; '.join(told)}."
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -18,8 +19,8 @@ from torch import Tensor
 from reidkit.cells import from_cells
 from reidkit.data import AttributeGroup, Dataset, Split
 from reidkit.data.decoding import read_image
-from reidkit.data.part_maps import part_map
-from reidkit.data.resident import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Draw, resize
+from reidkit.data.part_maps import read_part_maps, showing
+from reidkit.data.resident import Augmentation, Draw, resize
 from reidkit.data.synthped import ATTRIBUTE_PARTS, PARTS
 from reidkit.evaluation.localisation import evaluate_localisation
 from reidkit.models.backbone import STAGES
@@ -30,16 +31,11 @@ from reidkit.records import Record, read_records
 from reidkit.report import localisation
 from reidkit.report.display import run_link
 from reidkit.report.rows import record_of
-from reidkit.report.sheets import Cell, Mask, mosaic, overlay
-from reidkit.report.style import WIDTH, Drawing, notice, style
+from reidkit.report.sheets import Cell, Mask, augmented, mosaic, overlay
+from reidkit.report.style import WIDTH, Drawing, notice, styled
 from reidkit.report.words import field_title
-from reidkit.runs import (
-    attributes_of,
-    check_data,
-    find_record,
-    open_dataset,
-)
-from reidkit.systems.attributes import AttributeConfig, attribute_names, attributes_in
+from reidkit.runs import attributes_of, check_data, find_record, open_dataset
+from reidkit.systems.attributes import AttributeConfig, attribute_names, attributes_of_groups, regions
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,19 +56,11 @@ class Explained:
 
     def region(self, image: int, k: int) -> Mask:
         """Where attribute k is in an image; nowhere if it is a colour that the person does not wear."""
-        return self._regions(k, slice(image, image + 1))[0].numpy()
+        return self.regions(k)[image].numpy()
 
     def regions(self, k: int) -> Tensor:
         """Where attribute k is in each image, bool (N, H, W)."""
-        return self._regions(k, slice(None))
-
-    def _regions(self, k: int, images: slice) -> Tensor:
-        codes = torch.tensor([PARTS[part] for part in ATTRIBUTE_PARTS[self.fields[k]]], dtype=self.parts.dtype)
-        inside = torch.isin(self.parts[images], codes)
-        group, class_ = self.attributes[k]
-        if class_ is not None:
-            inside &= (self.labels[images, group] == class_)[:, None, None]
-        return inside
+        return regions(self.parts, self.labels, self.fields[k], self.attributes[k])
 
 
 def explain(config: AttributeConfig) -> Explained | None:
@@ -87,17 +75,9 @@ def explain(config: AttributeConfig) -> Explained | None:
     dataset = open_dataset(config)
     check_data(record, dataset)
     known, table = attributes_of(dataset), record.table("examples")
-    fields = attribute_names(known)
-    attributes = attributes_in(
-        [len(group.classes) for group in known.groups], [len(group.fields) for group in known.groups]
-    )
-    position = {path.name: i for i, path in enumerate(dataset.query.paths)}
+    fields, attributes = attribute_names(known), attributes_of_groups(known.groups)
     names = list(dict.fromkeys(table["query"]))
-    chosen = torch.tensor([position[name] for name in names])
-    split = Split(
-        tuple(dataset.query.paths[i] for i in chosen.tolist()), dataset.query.ids[chosen], dataset.query.cameras[chosen]
-    )
-    labels = known.test.labels_of(split.ids)
+    split = dataset.query.select(torch.tensor([path.name in names for path in dataset.query.paths]))
     of_label = table[table["explains"] == "label"]
     maps = {str(stage): torch.stack(_maps(rows)) for stage, rows in of_label.groupby("stage")}
     maps = {stage: of_stage.unflatten(0, (len(names), len(fields))) for stage, of_stage in maps.items()}
@@ -106,23 +86,21 @@ def explain(config: AttributeConfig) -> Explained | None:
     for row, heat in zip(of_answer.itertuples(), _maps(of_answer), strict=True):
         answers[str(row.stage)][names.index(str(row.query)), fields.index(str(row.attribute))] = heat
     predicted = torch.tensor(of_label.query("stage == @STAGES[0]")["predicted"].to_numpy()).view(
-        len(names), len(fields)
-    )
-    first_field = [
-        next(k for k, attribute in enumerate(attributes) if attribute.group == g) for g in range(len(known.groups))
-    ]
+        len(names), -1
+    )  # (N, K)
+    groups = [attribute.group for attribute in attributes]
     return Explained(
         dataset,
         split,
         known.groups,
         attributes,
         fields,
-        labels,
-        predicted[:, first_field],
+        known.test.labels_of(split.ids),
+        predicted[:, [groups.index(g) for g in range(len(known.groups))]],
         maps,
         answers,
         torch.stack([read_image(path).permute(1, 2, 0) for path in split.paths]),
-        torch.stack([part_map(path) for path in split.paths]),
+        read_part_maps(split.paths),
     )
 
 
@@ -220,36 +198,27 @@ def people_sheet(explained: Explained, images: Sequence[int], stage: str = "laye
     at_hand = e.predicted[list(images)]
     maps = e.answers[stage][list(images)]  # (B, K, h, w)
     half = -(-len(e.groups) // 2)
-    blocks, told = [], []
-    for part in (range(half), range(half, len(e.groups))):
-        block = []
-        for row, image in enumerate(images):
-            picture = e.pictures[image].numpy()
-            cells = [Cell(picture)]
+    parts = range(half), range(half, len(e.groups))
+    blocks: list[list[list[Cell]]] = [[], []]
+    told = []
+    for row, image in enumerate(images):
+        picture, said = e.pictures[image].numpy(), []
+        for block, part in zip(blocks, parts, strict=True):
+            block.append([Cell(picture)])
             for g in part:
                 class_ = int(at_hand[row, g])
-                chosen = [k for k, a in enumerate(e.attributes) if a.group == g and a.class_ in (None, class_)]
-                wrong = class_ != int(e.labels[image, g])
-                name = e.groups[g].classes[class_]
-                if chosen:
-                    heat = maps[row, chosen[0]]
-                    cells.append(Cell(overlay(picture, heat), e.region(image, chosen[0]), name, wrong))
-                else:
-                    cells.append(Cell(None, None, name, wrong))
-                told.append((image, f"{e.groups[g].name} {name}{' (wrong)' if wrong else ''}"))
-            block.append(cells)
-        blocks.append(block)
+                k = next((k for k, a in enumerate(e.attributes) if a.group == g and a.class_ in (None, class_)), None)
+                name, wrong = e.groups[g].classes[class_], class_ != int(e.labels[image, g])
+                heat, region = (None, None) if k is None else (overlay(picture, maps[row, k]), e.region(image, k))
+                block[-1].append(Cell(heat, region, name, wrong))
+                said.append(f"{e.groups[g].name} {name}{' (wrong)' if wrong else ''}")
+        told.append(f"{e.split.paths[image].stem}: {', '.join(said)}")
     names = [e.split.paths[image].name[:4] for image in images]
-    titles = [
-        ["query", *(_broken(e.groups[g].name) for g in part)] for part in (range(half), range(half, len(e.groups)))
-    ]
+    titles = [["query", *(_broken(e.groups[g].name) for g in part)] for part in parts]
     figure = mosaic(blocks, [names, names], titles, captions=True)
-    described = "; ".join(
-        f"{e.split.paths[image].stem}: {', '.join(text for of, text in told if of == image)}" for image in images
-    )
     return figure, (
         f"Grid of {len(images)} query pictures under the heat maps of {len(e.groups)} attribute groups after {stage}, "
-        f"{_cells(e.maps[stage])} cells each. Predicted classes: {described}."
+        f"{_cells(e.maps[stage])} cells each. Predicted classes: {'; '.join(told)}."
     )
 
 
@@ -264,15 +233,15 @@ def example_images(explained: Explained, k: int, quantiles: Sequence[float], sta
     return [order[round(q * (len(order) - 1))] for q in quantiles] if order else []
 
 
-def stage_sheet(explained: Explained, quantiles: Sequence[float] = (0.9, 0.5), by: str = "layer4") -> Drawing:
+def stage_sheet(explained: Explained) -> Drawing:
     """The three stages side by side: a row per attribute with a region of its own, two queries across.
 
-    Which attributes, `regional` says. The queries are those of `example_images`, chosen by the stage `by`.
+    Which attributes, `regional` says. The queries are those of `example_images`, chosen by the last stage.
     """
-    e = explained
+    e, quantiles = explained, (0.9, 0.5)
     block, names, told = [], [], []
     for k in regional(e):
-        images = example_images(e, k, quantiles, by)
+        images = example_images(e, k, quantiles)
         if not images:
             continue
         cells = []
@@ -333,8 +302,7 @@ def energy_by_region(explained: Explained, stage: str) -> pd.DataFrame:
     first row, *area*, is the regions' share of the pictures.
     """
     e = explained
-    codes = [torch.tensor([PARTS[part] for part in parts], dtype=e.parts.dtype) for parts in REGIONS.values()]
-    masks = torch.stack([torch.isin(e.parts, of_region) for of_region in codes], 1).flatten(2)  # (N, R, H·W)
+    masks = torch.stack([showing(e.parts, parts) for parts in REGIONS.values()], 1).flatten(2)  # (N, R, H·W)
     sums: dict[str, Tensor] = {group.name: torch.zeros(len(REGIONS)) for group in e.groups}
     counts = dict.fromkeys(sums, 0)
     for k, attribute in enumerate(e.attributes):
@@ -349,35 +317,27 @@ def energy_by_region(explained: Explained, stage: str) -> pd.DataFrame:
     return pd.DataFrame({name: row.tolist() for name, row in rows.items()}, index=list(REGIONS)).T
 
 
+@styled
 def region_chart(shares: pd.DataFrame) -> Drawing:
     """What `energy_by_region` returns, as a bar per attribute group, the area on top."""
     colours = {"head": "#f0c75e", "upper": "#0072b2", "lower": "#d55e00", "carried": "#5b3a75", "elsewhere": "#dddddd"}
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 1.1 + 0.38 * len(shares)), layout="constrained")
-        for row, (_, values) in enumerate(shares.iterrows()):
-            left = 0.0
-            for region, share in (100 * values).items():
-                colour = colours[str(region)]
-                axes.barh(row, share, left=left, height=0.72, color=colour, edgecolor="white", lw=0.8)
-                if share >= 6:
-                    ink = "white" if region in ("upper", "carried") else "black"
-                    axes.text(left + share / 2, row, f"{share:.0f}", ha="center", va="center", color=ink, fontsize=10)
-                left += share
-        axes.axhline(0.5, color="0.3", lw=1)
-        axes.set_yticks(range(len(shares)), ["area of the picture", *shares.index[1:]])
-        axes.set(xlim=(0, 100), ylim=(len(shares) - 0.5, -0.5), xlabel="share of the heat maps' energy (%)")
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
-        handles = [Patch(color=colours[str(region)], label=str(region)) for region in shares]
-        figure.legend(
-            handles=handles,
-            loc="outside lower center",
-            ncols=5,
-            frameon=False,
-            fontsize=10.5,
-            handlelength=0.8,
-            columnspacing=1,
-        )
+    figure, axes = plt.subplots(figsize=(WIDTH, 1.1 + 0.38 * len(shares)), layout="constrained")
+    left = np.zeros(len(shares))
+    for region, colour in colours.items():
+        width = 100 * shares[region].to_numpy()
+        bars = axes.barh(range(len(shares)), width, left=left, height=0.72, color=colour, edgecolor="white", lw=0.8)
+        ink = "white" if region in ("upper", "carried") else "black"
+        written = [f"{share:.0f}" if share >= 6 else "" for share in width]
+        axes.bar_label(bars, written, label_type="center", color=ink, fontsize=10)
+        left += width
+    axes.axhline(0.5, color="0.3", lw=1)
+    axes.set_yticks(range(len(shares)), ["area of the picture", *shares.index[1:]])
+    axes.set(xlim=(0, 100), ylim=(len(shares) - 0.5, -0.5), xlabel="share of the heat maps' energy (%)")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    handles = [Patch(color=colour, label=region) for region, colour in colours.items()]
+    look = {"ncols": 5, "frameon": False, "fontsize": 10.5, "handlelength": 0.8, "columnspacing": 1}
+    figure.legend(handles=handles, loc="outside lower center", **look)
     told = "; ".join(
         f"{name}: " + ", ".join(f"{region} {100 * share:.0f}" for region, share in row.items())
         for name, row in shares.iterrows()
@@ -401,17 +361,12 @@ def moved_sheet(explained: Explained, image: int, k: int, augmentation: Augmenta
     }
     flips, shifts, boxes = zip(*draws.values(), strict=True)
     draw = Draw(torch.tensor(flips), torch.tensor(shifts), torch.tensor(boxes))
-    count = len(draws)
     pixels = resize(e.pictures[image].permute(2, 0, 1)[None], size)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    moved = ((augmentation(pixels.expand(count, -1, -1, -1), draw) * std + mean) * 255).round().clamp(0, 255).byte()
+    pictures = augmented(augmentation, pixels, draw)
     heat = e.maps[stage][image, k][None, None]
-    heats = augmentation.move_maps(heat.expand(count, -1, -1, -1), draw)[:, 0]
-    pictures = [one.permute(1, 2, 0).numpy() for one in moved]
-    block = [
-        [Cell(picture) for picture in pictures],
-        [Cell(overlay(picture, one, float(heat.max()))) for picture, one in zip(pictures, heats, strict=True)],
-    ]
+    heats = augmentation.move_maps(heat.expand(len(draws), -1, -1, -1), draw)[:, 0]
+    mapped = [overlay(picture, one, float(heat.max())) for picture, one in zip(pictures, heats, strict=True)]
+    block = [list(map(Cell, pictures)), list(map(Cell, mapped))]
     figure = mosaic([block], [["image", "with map"]], [list(draws)], bar="relative to the stored map's peak", wide=4.2)
     return figure, (
         f"Query {e.split.paths[image].stem} and its heat map for {field_title(e.fields[k])} after {stage}, under "

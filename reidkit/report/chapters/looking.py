@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib import pyplot as plt
 
 from reidkit.cells import from_cells
 from reidkit.data import DatasetError
 from reidkit.evaluation.bootstrap import bootstrap
 from reidkit.models.attention import ATTENTION
 from reidkit.records import Record
+from reidkit.report.chapters.losses import lines
 from reidkit.report.chapters.recipe import decayed, row_of
 from reidkit.report.differences import with_interval
 from reidkit.report.drawings import STAGES
 from reidkit.report.rows import QUERIES, Estimate, Runs
 from reidkit.report.sheets import Cell, mosaic, overlay, picture
-from reidkit.report.style import WIDTH, Drawing, notice, style
+from reidkit.report.style import Drawing, notice
 from reidkit.report.words import DATASETS, listed, number
 from reidkit.runs import check_data, configuration_of, open_dataset
 from reidkit.systems.joint_loss import LOSSES
@@ -111,37 +111,31 @@ def measured(runs: Runs, row: str) -> list[Record]:
     return [record for record in runs.get(row, ()) if "attention" in record.tables]
 
 
-def decay_chart(steps: int = 400, rate: float = 3e-3, start: float = 0.1) -> Drawing:
+def decay_chart() -> Drawing:
     """What an optimiser makes of a weight that the loss does not ask for: its size over the steps, live.
 
     Adam at two penalties, SGD with momentum, and Adam whose decay stands beside its gradient (AdamW).
     """
-    penalty = 5e-4
+    penalty, start = 5e-4, 0.1
     optimisers: Mapping[str, tuple[type[torch.optim.Optimizer], dict[str, float]]] = {
         f"Adam, penalty {penalty:g}": (torch.optim.Adam, {"weight_decay": penalty}),
         f"Adam, penalty {penalty / 100:g}": (torch.optim.Adam, {"weight_decay": penalty / 100}),
         f"AdamW, decay {penalty:g}": (torch.optim.AdamW, {"weight_decay": penalty}),
         f"SGD, penalty {penalty:g}": (torch.optim.SGD, {"weight_decay": penalty, "momentum": 0.9}),
     }
-    paths = {name: _alone(kind, steps, start, lr=rate, **given) for name, (kind, given) in optimisers.items()}
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 3), layout="constrained")
-        for (name, path), dash in zip(paths.items(), ["-", (0, (1, 2)), "--", "-."], strict=True):
-            axes.plot(path, linestyle=dash, lw=2.2, label=name)
-        axes.set(xlabel="steps", ylabel="weight", ylim=(0, 1.15 * start))
-        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
-    gone = next(step for step, value in enumerate(next(iter(paths.values()))) if value < start / 100)
+    paths = {name: _alone(kind, start, lr=3e-3, **given) for name, (kind, given) in optimisers.items()}
+    first, *_ = paths.values()
+    figure = lines(range(len(first)), paths, "steps", height=3.3, ylabel="weight", ylim=(0, 1.15 * start))
+    gone = next(step for step, value in enumerate(first) if value < start / 100)
     told = "; ".join(f"{name}: {path[-1]:.3g}" for name, path in paths.items())
-    return (
-        figure,
-        f"A weight of {start} under four optimisers; with Adam it is gone after {gone} steps. At the end: {told}.",
-    )
+    what = f"A weight of {start} under four optimisers; with Adam it is gone after {gone} steps"
+    return figure, f"{what}. At the end: {told}."
 
 
-def _alone(kind: type[torch.optim.Optimizer], steps: int, start: float, **options: float) -> list[float]:
+def _alone(kind: type[torch.optim.Optimizer], start: float, **options: float) -> list[float]:
     weight = torch.nn.Parameter(torch.tensor(start))
     optimiser, path = kind([weight], **options), [start]  # type: ignore[arg-type]
-    for _ in range(steps):
+    for _ in range(400):
         weight.grad = torch.zeros(())
         optimiser.step()
         path.append(weight.item())

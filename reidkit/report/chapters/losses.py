@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from reidkit.report.style import PALETTE, WIDTH, Drawing, style
+from reidkit.report.style import PALETTE, WIDTH, Drawing, styled
 
 
+@styled
 def lines(
-    x: Tensor,
+    x: Sequence[float] | Tensor,
     curves: Mapping[str, Any],
     x_label: str,
     *,
@@ -24,53 +25,55 @@ def lines(
     zero: bool = False,
     **axis: Any,
 ) -> Figure:
-    """Losses over one quantity, a line each by its name. lowest: with a dot where it is. zero: with a line there."""
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")
-        if zero:
-            axes.axhline(0, color="0.3", linewidth=1)
-        looks = zip(curves.items(), PALETTE, ("-", "--", ":"), cycle(widths), strict=False)
-        for (label, curve), colour, dash, width in looks:
-            axes.plot(x, curve, dash, color=colour, linewidth=width, label=label)
-            if lowest:
-                at = int(curve.argmin())
-                axes.plot(x[at], curve[at], "o", color=colour, markersize=9, clip_on=False)
-        axes.set(xlabel=x_label, ylabel="loss", **axis)
-        axes.legend(facecolor="white", edgecolor="white", framealpha=1)
+    """Losses over one quantity, a line each by its name. lowest: with a dot where it is. zero: with a line there.
+
+    axis: what is said of the axes, such as another `ylabel`.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")
+    if zero:
+        axes.axhline(0, color="0.3", linewidth=1)
+    looks = zip(curves.items(), PALETTE, ("-", "--", ":", "-."), cycle(widths), strict=False)
+    for (label, curve), colour, dash, width in looks:
+        axes.plot(x, curve, dash, color=colour, linewidth=width, label=label)
+        if lowest:
+            at = int(curve.argmin())
+            axes.plot(x[at], curve[at], "o", color=colour, markersize=9, clip_on=False)
+    axes.set(xlabel=x_label, **{"ylabel": "loss"} | axis)
+    axes.legend(facecolor="white", edgecolor="white", framealpha=1)
     return figure
 
 
 Pull = Callable[[str, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
+@styled
 def boundaries(pull: Pull, titles: Sequence[str]) -> Drawing:
     """What a pair of similarities feels under four losses.
 
     pull: of a loss by its title, s_n and s_p, the quantity that should be negative, and how the loss moves both.
     """
     fine, coarse = torch.linspace(-0.5, 0.995, 200), torch.linspace(-0.4, 0.9, 8)
-    with style():
-        figure, grid = plt.subplots(2, 2, figsize=(WIDTH, 6.2), sharex=True, sharey=True, layout="constrained")
-        for axes, title in zip(grid.flat, titles, strict=True):
-            s_p, s_n = torch.meshgrid(fine, fine, indexing="ij")
-            z, d_n, d_p = pull(title, s_n, s_p)
-            strength = torch.hypot(d_n, d_p)
-            shade = axes.pcolormesh(fine, fine, strength, vmin=0, vmax=2, cmap="Blues", rasterized=True)
-            axes.contour(fine, fine, z, levels=[0], colors=[PALETTE[3]], linewidths=2.5)
-            s_p, s_n = torch.meshgrid(coarse, coarse, indexing="ij")
-            _, d_n, d_p = pull(title, s_n, s_p)
-            length = torch.hypot(d_n, d_p)
-            seen = length > 0.1
-            arrows = (d_n / length)[seen], (d_p / length)[seen]
-            axes.quiver(s_n[seen], s_p[seen], *arrows, scale=13, width=0.012, pivot="mid")
-            axes.set_title(title, fontsize=12)
-            axes.set(aspect="equal", xticks=[0, 0.5, 1], yticks=[-0.5, 0, 0.5, 1])
-            axes.grid(visible=False)
-        for i in (0, 1):
-            grid[1, i].set_xlabel("$s_n$, to the negative")
-            grid[i, 0].set_ylabel("$s_p$, to the positive")
-        bar: dict[str, Any] = {"location": "bottom", "extend": "max", "aspect": 30, "ticks": [0, 0.5, 1, 1.5, 2]}
-        figure.colorbar(shade, ax=grid, label="pull", **bar)
+    figure, grid = plt.subplots(2, 2, figsize=(WIDTH, 6.2), sharex=True, sharey=True, layout="constrained")
+    for axes, title in zip(grid.flat, titles, strict=True):
+        s_p, s_n = torch.meshgrid(fine, fine, indexing="ij")
+        z, d_n, d_p = pull(title, s_n, s_p)
+        strength = torch.hypot(d_n, d_p)
+        shade = axes.pcolormesh(fine, fine, strength, vmin=0, vmax=2, cmap="Blues", rasterized=True)
+        axes.contour(fine, fine, z, levels=[0], colors=[PALETTE[3]], linewidths=2.5)
+        s_p, s_n = torch.meshgrid(coarse, coarse, indexing="ij")
+        _, d_n, d_p = pull(title, s_n, s_p)
+        length = torch.hypot(d_n, d_p)
+        seen = length > 0.1
+        arrows = (d_n / length)[seen], (d_p / length)[seen]
+        axes.quiver(s_n[seen], s_p[seen], *arrows, scale=13, width=0.012, pivot="mid")
+        axes.set_title(title, fontsize=12)
+        axes.set(aspect="equal", xticks=[0, 0.5, 1], yticks=[-0.5, 0, 0.5, 1])
+        axes.grid(visible=False)
+    for i in (0, 1):
+        grid[1, i].set_xlabel("$s_n$, to the negative")
+        grid[i, 0].set_ylabel("$s_p$, to the positive")
+    bar: dict[str, Any] = {"location": "bottom", "extend": "max", "aspect": 30, "ticks": [0, 0.5, 1, 1.5, 2]}
+    figure.colorbar(shade, ax=grid, label="pull", **bar)
     said = []
     for title in titles:
         pulls = []
@@ -82,20 +85,20 @@ def boundaries(pull: Pull, titles: Sequence[str]) -> Drawing:
     return figure, f"{maps} {' '.join(said)} "
 
 
+@styled
 def moved_points(moved: Mapping[str, Tensor], people: Tensor, directions: Mapping[str, nn.Module]) -> Figure:
     """Points (N, 2) of people (N,), as each loss moved them, with the directions of the class weights as rays."""
-    with style():
-        figure, grid = plt.subplots(3, 2, figsize=(WIDTH, 7.9), layout="constrained")
-        for axes, (title, x) in zip(grid.flat, moved.items(), strict=True):
-            reach = 1.1 * float(x.abs().max())
-            if title in directions:
-                for weight in F.normalize(directions[title].get_parameter("weight").detach()):
-                    ray = 2 * reach * weight
-                    axes.plot([0, ray[0]], [0, ray[1]], color="0.75", linewidth=1, zorder=1)
-            for i, marker in enumerate("os^DvX"):
-                look = {"s": 26, "marker": marker, "color": PALETTE[i], "edgecolor": "white", "linewidth": 0.4}
-                axes.scatter(*x[people == i].T, **look)
-            axes.plot(0, 0, ".", color="black", markersize=5)
-            axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
-            axes.set_title(title, fontsize=12)
+    figure, grid = plt.subplots(3, 2, figsize=(WIDTH, 7.9), layout="constrained")
+    for axes, (title, x) in zip(grid.flat, moved.items(), strict=True):
+        reach = 1.1 * float(x.abs().max())
+        if title in directions:
+            for weight in F.normalize(directions[title].get_parameter("weight").detach()):
+                ray = 2 * reach * weight
+                axes.plot([0, ray[0]], [0, ray[1]], color="0.75", linewidth=1, zorder=1)
+        for i, marker in enumerate("os^DvX"):
+            look = {"s": 26, "marker": marker, "color": PALETTE[i], "edgecolor": "white", "linewidth": 0.4}
+            axes.scatter(*x[people == i].T, **look)
+        axes.plot(0, 0, ".", color="black", markersize=5)
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
+        axes.set_title(title, fontsize=12)
     return figure

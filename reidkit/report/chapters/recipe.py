@@ -14,7 +14,7 @@ from reidkit.models.backbone import ResNet50
 from reidkit.places import project_root, record_roots
 from reidkit.records import Record, read_records
 from reidkit.report.display import run_link
-from reidkit.report.style import WIDTH, Drawing, style
+from reidkit.report.style import WIDTH, Drawing, styled
 from reidkit.report.words import signed
 from reidkit.systems.joint_loss import CONTROLS, GRID, LOSSES, SYSTEM, attends
 from reidkit.systems.system import seeded
@@ -23,16 +23,17 @@ DATA = {"synthped": "SynthPed", "market1501": "Market-1501"}
 SCALES = {0.0: "0", 0.25: "¼", 0.5: "½", 1.0: "1"}
 
 
-def starting_scales(width_multiplier: float = 0.25, seed: int = 0) -> pd.DataFrame:
+def starting_scales() -> pd.DataFrame:
     """What every attention module multiplies a residual branch by before it has learned anything.
 
-    Measured on a fresh ResNet-50: the standard deviation of what leaves the module over that of what enters it, the
-    mean over the blocks that have one and are gated. DANet and Non-local stand behind a block and add to it.
+    Measured on a fresh ResNet-50 of a quarter of the width: the standard deviation of what leaves the module over that
+    of what enters it, the mean over the blocks that have one and are gated. DANet and Non-local stand behind a block
+    and add to it.
     """
     rows = []
     for name, placement in ATTENTION.items():
-        with seeded(seed):
-            network = ResNet50(name, width_multiplier=width_multiplier).train()
+        with seeded(0):
+            network = ResNet50(name, width_multiplier=0.25).train()
             ratios = _ratios(network, torch.randn(8, 3, 128, 64)) if placement.place == "attention" else []
         measured = sum(ratios) / len(ratios) if ratios else 1.0
         rows.append({"Module": placement.title, "Scale": measured})
@@ -88,6 +89,7 @@ def decayed(record: Record) -> bool:
     return bool(SYSTEM.complete(record.config)["decay_attention"])
 
 
+@styled
 def screening_chart(records: Mapping[str, Record]) -> Drawing:
     """mAP on held-out identities over the scale at which residual branches start: a line per row and data set.
 
@@ -101,16 +103,15 @@ def screening_chart(records: Mapping[str, Record]) -> Drawing:
     lines = {title: dict(sorted(found.items())) for title, found in sorted(lines.items()) if len(found) > 1}
     if not lines:
         raise ValueError("no row was screened at two scales")
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
-        palette = sns.color_palette("colorblind", len(lines))
-        for (title, found), colour, dash in zip(lines.items(), palette, ["-", "--", ":", "-."] * 4, strict=False):
-            axes.plot(list(found), list(found.values()), dash, marker="o", color=colour, lw=2, label=title)
-        axes.set(xlabel="γ of a residual branch at the start", ylabel="mAP on held-out people")
-        axes.xaxis.set_major_locator(FixedLocator(list(SCALES)))
-        axes.xaxis.set_major_formatter(FixedFormatter(list(SCALES.values())))
-        axes.xaxis.set_minor_locator(NullLocator())
-        figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize="small")
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
+    palette = sns.color_palette("colorblind", len(lines))
+    for (title, found), colour, dash in zip(lines.items(), palette, ["-", "--", ":", "-."] * 4, strict=False):
+        axes.plot(list(found), list(found.values()), dash, marker="o", color=colour, lw=2, label=title)
+    axes.set(xlabel="γ of a residual branch at the start", ylabel="mAP on held-out people")
+    axes.xaxis.set_major_locator(FixedLocator(list(SCALES)))
+    axes.xaxis.set_major_formatter(FixedFormatter(list(SCALES.values())))
+    axes.xaxis.set_minor_locator(NullLocator())
+    figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize="small")
     told = "; ".join(
         f"{title}: " + ", ".join(f"{score:.1f} at {SCALES[scale]}" for scale, score in found.items())
         for title, found in lines.items()

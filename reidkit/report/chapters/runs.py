@@ -87,6 +87,7 @@ def page(record: Record, title: str) -> str:
         "Seconds": ", ".join(f"{seconds:g} {step}" for step, seconds in origin["seconds"].items()),
         "Versions": ", ".join(f"{name} {v}" for name, v in {"Python": origin["python"], **origin["versions"]}.items()),
     }
+    data = "" if record.config["dataset"] == "synthped" else " --data-root /path/to/the/data"
     files = ("record.json", *(f"{table}.csv" for table in record.tables))
     downloads = [f"{{download}}`{file} <{record.name}/{file}>`" for file in files]
     scores = [{"Metric": name, "Here": f"{100 * value:.2f}"} for name, value in record.metrics.items()]
@@ -98,15 +99,13 @@ def page(record: Record, title: str) -> str:
         "In per cent.",
         Written(pd.DataFrame(scores)).markdown(),
         "## Curves",
-        markup("figures.html", style=markup("style.css"), figures=training_charts([record])),
+        markup("figures.html", style=markup("style.css"), figures=training_charts(record)),
         "## Where it was made",
         Written(pd.DataFrame({"What": list(made), "This run": list(made.values())})).markdown(),
         "## How to make it again",
         "`verify` repeats the run from its own parameters, at the commit above, and says which metric moved. On the "
         "same machine, with as many threads, none should.",
-        f"```sh\ngit checkout {commit}\nreidkit verify {record.name}\n```"
-        if record.config["dataset"] == "synthped"
-        else f"```sh\ngit checkout {commit}\nreidkit verify {record.name} --data-root /path/to/the/data\n```",
+        f"```sh\ngit checkout {commit}\nreidkit verify {record.name}{data}\n```",
         "## Files",
         f"The record itself: {', '.join(downloads)}. Fractions there, not per cent.",
         "## Parameters",

@@ -4,21 +4,20 @@ As in `drawings`: shapes come from a forward pass that is listened to, and the s
 that a drawing cannot say what the code does not do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import seaborn as sns
 import torch
-from matplotlib.patches import Rectangle
-from torch import Tensor, nn
+from torch import Tensor
 
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.models.backbone import STAGES
 from reidkit.report import drawings
-from reidkit.report.drawings import ROW, TIMES, Call, Chart, Shape, Text, observe, shape
-from reidkit.report.style import PALETTE, WIDTH, Drawing, style
+from reidkit.report.drawings import ROW, TIMES, Chart, Shape, Text, Trace, observe, shape
+from reidkit.report.style import PALETTE, WIDTH, Drawing, styled
 from reidkit.settings import Settings
 from reidkit.systems.attributes import AttributeNetwork
 from reidkit.systems.san_gal import AttributeSpatialAttention, SanGalNetwork
@@ -28,16 +27,9 @@ from reidkit.systems.san_gal import AttributeSpatialAttention, SanGalNetwork
 class DualTraced:
     """Both networks, and what passed through them in one go: the calls of their modules, and the heat maps."""
 
-    attributes: AttributeNetwork
-    reid: SanGalNetwork
-    of_attributes: Mapping[str, Sequence[Call]]
-    of_reid: Mapping[str, Sequence[Call]]
+    of_attributes: Trace
+    of_reid: Trace
     heat_maps: Mapping[str, Shape]  # (K, h, w) by stage
-
-    def attention(self, stage: str) -> AttributeSpatialAttention:
-        module: nn.Module = self.reid.attention[stage]
-        assert isinstance(module, AttributeSpatialAttention)
-        return module
 
 
 def trace(attributes: AttributeNetwork, reid: SanGalNetwork, height: int = 256, width: int = 128) -> DualTraced:
@@ -46,8 +38,6 @@ def trace(attributes: AttributeNetwork, reid: SanGalNetwork, height: int = 256, 
     of_one = attribute_heat_maps(attributes, images[:1])
     maps = {stage: of_stage.expand(2, -1, -1, -1) for stage, of_stage in of_one.items()}
     return DualTraced(
-        attributes,
-        reid,
         observe(attributes, images),
         observe(reid, images, maps, torch.tensor([0, 1])),
         {stage: tuple(of_stage.shape[1:]) for stage, of_stage in maps.items()},
@@ -59,19 +49,19 @@ def dual_trace(traced: DualTraced) -> Drawing:
 
     Raises ValueError for a re-ID network without attention, or with attribute heads: the row ID+attrAttention is drawn.
     """
-    if not len(traced.reid.attention) or len(traced.reid.heads):
+    if not len(traced.of_reid.network.attention) or len(traced.of_reid.network.heads):
         raise ValueError("this drawing is of the row ID+attrAttention: with attention, and without attribute heads")
     left, middle, right = 0.86, 2.6, 4.34  # the three columns
     wide, narrow, lane = 1.56, 1.18, 1.8  # the lane is where the gradients go up
     backbone, seen = traced.of_attributes, traced.of_reid
     chart = Chart(12)
 
-    def stem(calls: Mapping[str, Sequence[Call]]) -> Text:
-        return "Conv1, Conv2_x", shape(calls["backbone.layer1"][0].output), "layer"
+    def stem(calls: Trace) -> Text:
+        return "Conv1, Conv2_x", calls.out_of("backbone.layer1"), "layer"
 
     chart.label(left, 0.13, "attribute network")
     chart.label(right, 0.13, "re-ID network")
-    image = chart.box(middle, 0, "image", shape(seen["backbone.conv1"][0].inputs), "data", width=1.5)
+    image = chart.box(middle, 0, "image", seen.into("backbone.conv1"), "data", width=1.5)
     trunk = [chart.box(left, 1, *stem(backbone), width=wide)]
     guided = [chart.box(right, 1, *stem(seen), width=wide)]
     chart.arrow(image.left, (left, image.y), trunk[0].top)
@@ -79,26 +69,26 @@ def dual_trace(traced: DualTraced) -> Drawing:
     maps = []
     for i, stage in enumerate(STAGES):
         row, title, name = 2 + 2 * i, drawings.STAGES[stage], f"backbone.{stage}"
-        trunk.append(chart.box(left, row, title, shape(backbone[name][0].output), "layer", width=wide))
-        guided.append(chart.box(right, row, title, shape(seen[name][0].output), "layer", width=wide))
+        trunk.append(chart.box(left, row, title, backbone.out_of(name), "layer", width=wide))
+        guided.append(chart.box(right, row, title, seen.out_of(name), "layer", width=wide))
         maps.append(chart.box(middle, row + 1, "heat maps", shape(traced.heat_maps[stage]), "data", width=narrow))
-        asam = shape(seen[f"attention.{stage}"][0].output)
+        asam = seen.out_of(f"attention.{stage}")
         guided.append(chart.box(right, row + 1, "ASAM", asam, "attention", width=wide))
         chart.arrow(trunk[-1].right, (middle, trunk[-1].y), maps[-1].top)
         chart.arrow(maps[-1].right, guided[-1].left)
-    groups = len(traced.attributes.heads)
+    groups = len(traced.of_attributes.network.heads)
     logits = sum(backbone[f"heads.{group}"][0].output[0] for group in range(groups))
     ends: list[Text] = [
-        ("avg. pooling", shape(backbone["heads.0"][0].inputs), "layer"),
+        ("avg. pooling", backbone.into("heads.0"), "layer"),
         (f"{groups} × BN, FC", f"{logits} logits", "layer"),
         ("softmax", f"{logits} probabilities", "layer"),
         ("attribute loss", "", "loss"),
     ]
     trunk += [chart.box(left, 8 + i, *text, width=wide) for i, text in enumerate(ends)]
     ends = [
-        ("avg. pooling", shape(seen["neck"][0].inputs), "layer"),
-        (drawings.words(traced.reid.neck), shape(seen["neck"][0].output), "layer"),
-        ("classifier", f"{shape(seen['classifier'][0].output)} logits", "layer"),
+        ("avg. pooling", seen.into("neck"), "layer"),
+        (drawings.words(seen.network.neck), seen.out_of("neck"), "layer"),
+        ("classifier", f"{seen.out_of('classifier')} logits", "layer"),
         ("cross-entropy", "", "loss"),
     ]
     guided += [chart.box(right, 8 + i, *text, width=wide) for i, text in enumerate(ends)]
@@ -121,7 +111,8 @@ def dual_trace(traced: DualTraced) -> Drawing:
 
 def attention_module(traced: DualTraced, stage: str = "layer2") -> Drawing:
     """Fig. 3: the Attribute Spatial Attention Module after a stage, in the reading that its options choose."""
-    module, features = traced.attention(stage), traced.of_reid[f"attention.{stage}"][0].inputs
+    name, seen = f"attention.{stage}", traced.of_reid
+    module, features = seen.module(name, AttributeSpatialAttention), seen[name][0].inputs
     heat, height_width = traced.heat_maps[stage], features[1:]
     given = torch.zeros(1, *features), torch.zeros(1, *heat)
     blocks = tuple(module.block_attention(*given).shape[1:])
@@ -155,7 +146,7 @@ def attention_module(traced: DualTraced, stage: str = "layer2") -> Drawing:
     keeps = chart.box(2 * left - attended, 1, f"{kept} half", shape(rest), "data", width=narrow)
     weighed = chart.box(attended, 1, f"{other} half", shape(half), "data", width=narrow)
     times = chart.box(attended, path[-1].row, *TIMES, width=narrow)
-    output = shape(traced.of_reid[f"attention.{stage}"][0].output)
+    output = seen.out_of(name)
     both = chart.box(left, path[-1].row + 1, "both halves", output, "data", width=1.9)
     for box in (keeps, weighed):
         chart.arrow((box.x, whole.bottom[1]), box.top)
@@ -182,87 +173,73 @@ def shares(maps: int, channels: int) -> Tensor:
     return moved / moved.sum(0)
 
 
+@styled
 def blocks(*sizes: tuple[int, int]) -> Drawing:
     """Which maps serve which channels, a panel for each (maps, channels)."""
     said = []
-    with style():
-        heights = [maps + 2.4 for maps, _ in sizes]  # in cells
-        side = (WIDTH - 1.1) / max(channels for _, channels in sizes)
-        side = min(side, 0.45)
-        figure, grid = plt.subplots(
-            len(sizes), figsize=(WIDTH, side * sum(heights)), height_ratios=heights, squeeze=False, layout="none"
-        )
-        figure.subplots_adjust(0, 0, 1, 1, 0, 0)
-        for axes, (maps, channels), height in zip(grid[:, 0], sizes, heights, strict=True):
-            table = shares(maps, channels)
-            colours = sns.color_palette("colorblind", maps)
-            wide = WIDTH / side
-            start = (wide - channels) / 2 + 1
-            axes.set(xlim=(0, wide), ylim=(height - 1.2, -1.2))
-            axes.axis("off")
-            axes.text(
-                start + channels / 2, -0.6, f"{maps} maps, {channels} channels", ha="center", va="center", weight="bold"
-            )
-            for k in range(maps):
-                axes.text(start - 0.3, k + 0.5, f"map {k}", ha="right", va="center", fontsize=11)
-                for c in range(channels):
-                    share = table[k, c].item()
-                    colour = (*colours[k], 0.45) if share else "white"
-                    axes.add_patch(Rectangle((start + c, k), 1, 1, facecolor=colour, edgecolor="0.6"))
-                    if share:
-                        written = "1" if share == 1 else f"1/{round(1 / share)}"
-                        axes.text(start + c + 0.5, k + 0.5, written, ha="center", va="center", fontsize=11)
-            for c in range(channels):
-                axes.text(start + c + 0.5, maps + 0.45, str(c), ha="center", va="center", fontsize=11)
-            axes.text(start - 0.3, maps + 0.45, "channel", ha="right", va="center", fontsize=11)
-            of_channel = [", ".join(str(k) for k in table[:, c].nonzero().flatten().tolist()) for c in range(channels)]
-            listed = "; ".join(f"channel {c}: {found}" for c, found in enumerate(of_channel))
-            said.append(f"{maps} maps and {channels} channels, {listed}")
+    heights = [maps for maps, _ in sizes]
+    size = (WIDTH, 0.45 * sum(heights) + 1.2 * len(sizes))
+    figure, grid = plt.subplots(len(sizes), figsize=size, height_ratios=heights, squeeze=False, layout="constrained")
+    for axes, (maps, channels) in zip(grid[:, 0], sizes, strict=True):
+        table = shares(maps, channels)
+        written = [
+            ["1" if share == 1 else f"1/{round(1 / share)}" if share else "" for share in row] for row in table.tolist()
+        ]
+        shown = torch.where(table > 0, torch.arange(1, maps + 1)[:, None], 0)  # by its number the colour of a map
+        colours = sns.blend_palette(["white", *sns.color_palette("pastel", maps)], maps + 1)
+        look = {"fmt": "", "annot_kws": {"color": "black", "fontsize": 11}, "linewidths": 1, "linecolor": "0.6"}
+        names = [f"map {k}" for k in range(maps)]
+        sns.heatmap(shown, annot=written, cmap=colours, cbar=False, square=True, yticklabels=names, ax=axes, **look)
+        axes.set(title=f"{maps} maps, {channels} channels", xlabel="channel")
+        axes.tick_params(length=0, rotation=0)
+        of_channel = [", ".join(str(k) for k in table[:, c].nonzero().flatten().tolist()) for c in range(channels)]
+        listed = "; ".join(f"channel {c}: {found}" for c, found in enumerate(of_channel))
+        said.append(f"{maps} maps and {channels} channels, {listed}")
     return figure, f"Grids of which maps serve which attended channel. {'. '.join(said)}."
 
 
+@styled
 def attention_over_heat(heat: Tensor, curves: Mapping[int, tuple[Tensor, Tensor]]) -> Drawing:
     """Attention over the heat value (N,), by the number of sigmoids: of a place that alone is warm, and of many."""
     names, one = {2: "two sigmoids", 1: "one sigmoid"}, int((heat <= 1).sum()) - 1  # min-max-scaled maps end at 1
     said = []
-    with style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
-        axes.axvspan(0, 1, color="0.92", lw=0)
-        axes.text(0.5, 0.86, "scaled to 0–1", ha="center", va="center", rotation=90)
-        for (sigmoids, (alone, among)), colour, dash in zip(curves.items(), PALETTE, ("-", "--"), strict=False):
-            axes.fill_between(heat, alone, among, color=colour, alpha=0.25, lw=0)
-            label = names[sigmoids] + (", literal" if sigmoids == 2 else "")
-            axes.plot(heat, alone, dash, color=colour, lw=2.5, label=label)
-            axes.plot(heat, among, dash, color=colour, lw=1.2)
-            ends = (f"{alone[i]:.3f} to {among[i]:.3f} at {heat[i]:g}" for i in (one, -1))
-            said.append(f"{names[sigmoids]}: {alone[0]:.3f} at 0, {', '.join(ends)}")
-        axes.set(xlabel="heat value L", ylabel="attention", xlim=(0, 8), ylim=(0.48, 1.02))
-        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
+    axes.axvspan(0, 1, color="0.92", lw=0)
+    axes.text(0.5, 0.86, "scaled to 0–1", ha="center", va="center", rotation=90)
+    for (sigmoids, (alone, among)), colour, dash in zip(curves.items(), PALETTE, ("-", "--"), strict=False):
+        axes.fill_between(heat, alone, among, color=colour, alpha=0.25, lw=0)
+        label = names[sigmoids] + (", literal" if sigmoids == 2 else "")
+        axes.plot(heat, alone, dash, color=colour, lw=2.5, label=label)
+        axes.plot(heat, among, dash, color=colour, lw=1.2)
+        ends = (f"{alone[i]:.3f} to {among[i]:.3f} at {heat[i]:g}" for i in (one, -1))
+        said.append(f"{names[sigmoids]}: {alone[0]:.3f} at 0, {', '.join(ends)}")
+    axes.set(xlabel="heat value L", ylabel="attention", xlim=(0, 8), ylim=(0.48, 1.02))
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure, f"Line chart of attention over the heat value from 0 to 8. {'; '.join(said)}."
 
 
+@styled
 def schedules(configs: Mapping[str, Settings]) -> Drawing:
     """The learning rate over the epochs, a panel for each of some runs by their names."""
     said = []
-    with style():
-        size = (WIDTH, 2.5 * len(configs) + 0.5)
-        figure, grid = plt.subplots(len(configs), figsize=size, sharex=True, squeeze=False, layout="constrained")
-        for axes, (label, config), colour in zip(grid[:, 0], configs.items(), PALETTE, strict=False):
-            epochs = torch.linspace(0, config.epochs, 100 * config.epochs + 1).tolist()[:-1]
-            rates = [config.learning_rate_at(epoch) for epoch in epochs]
-            axes.plot(epochs, rates, color=colour, lw=2.5)
-            falls = config.milestones if config.schedule == "milestones" else ()  # a cosine has no steps to name
-            turns = [e for e in (0, config.warmup_epochs, *falls) if e < config.epochs]
-            for epoch in turns:
-                rate = f"{config.learning_rate_at(epoch):.0e}".replace("e-0", "e−")
-                at = (epoch, config.learning_rate_at(epoch))
-                axes.annotate(rate, at, (3, 4), textcoords="offset points", va="bottom")
-            optimiser = {"sgd": "SGD", "adam": "Adam"}[config.optimizer]
-            axes.set(title=f"{label}, {optimiser}", ylabel="learning rate", yscale="log")
-            lowest = max(min(rates), max(rates) / 1000)  # a cosine ends at zero
-            axes.set_ylim(0.7 * lowest, 2 * max(rates) * (max(rates) / lowest) ** 0.15)
-            values = ", ".join(f"{config.learning_rate_at(e):.2g} at {e:g}" for e in turns)
-            said.append(f"{label}: {values}, until {config.epochs}")
-        last = max(config.epochs for config in configs.values())
-        axes.set(xlabel="epochs done", xlim=(0, 1.025 * last), xticks=range(0, last + 1, 5))
+    size = (WIDTH, 2.5 * len(configs) + 0.5)
+    figure, grid = plt.subplots(len(configs), figsize=size, sharex=True, squeeze=False, layout="constrained")
+    for axes, (label, config), colour in zip(grid[:, 0], configs.items(), PALETTE, strict=False):
+        epochs = torch.linspace(0, config.epochs, 100 * config.epochs + 1).tolist()[:-1]
+        rates = [config.learning_rate_at(epoch) for epoch in epochs]
+        axes.plot(epochs, rates, color=colour, lw=2.5)
+        falls = config.milestones if config.schedule == "milestones" else ()  # a cosine has no steps to name
+        turns = [e for e in (0, config.warmup_epochs, *falls) if e < config.epochs]
+        for epoch in turns:
+            rate = f"{config.learning_rate_at(epoch):.0e}".replace("e-0", "e−")
+            at = (epoch, config.learning_rate_at(epoch))
+            axes.annotate(rate, at, (3, 4), textcoords="offset points", va="bottom")
+        optimiser = {"sgd": "SGD", "adam": "Adam"}[config.optimizer]
+        axes.set(title=f"{label}, {optimiser}", ylabel="learning rate", yscale="log")
+        lowest = max(min(rates), max(rates) / 1000)  # a cosine ends at zero
+        axes.set_ylim(0.7 * lowest, 2 * max(rates) * (max(rates) / lowest) ** 0.15)
+        values = ", ".join(f"{config.learning_rate_at(e):.2g} at {e:g}" for e in turns)
+        said.append(f"{label}: {values}, until {config.epochs}")
+    last = max(config.epochs for config in configs.values())
+    axes.set(xlabel="epochs done", xlim=(0, 1.025 * last), xticks=range(0, last + 1, 5))
     return figure, f"Line chart of the learning rate over the epochs done. {'; '.join(said)}."

@@ -2,17 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 import pandas as pd
 
 from reidkit.models.backbone import STAGES
 from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1, Table
 from reidkit.records import Record
-from reidkit.report.differences import gain_chart, with_interval
+from reidkit.report.differences import gain_chart, in_lines, with_interval
 from reidkit.report.rows import Estimate, Rows, Runs, difference, of_data
 from reidkit.report.style import Drawing
 from reidkit.report.tables import beside_runs, interval_cells
-from reidkit.report.words import LABELS, number, signed
+from reidkit.report.words import number, signed
 from reidkit.systems.san_gal import READINGS
 
 SPREAD = ("std", "5 %", "95 %")  # what is told of the attention values
@@ -42,7 +41,7 @@ def ablation_chart(data: Mapping[str, Runs]) -> Drawing:
 def answer(runs: Runs, data: str) -> str:
     """What attributes brought on some data, as labels and as attention, in a sentence or two."""
     labels, attention = difference(runs, "ID+attr", BASE), difference(runs, SAN_GAL_OURS, "ID+attr")
-    if np.isnan(labels.ours) or np.isnan(attention.ours):
+    if not (labels.known and attention.known):
         return f"On {data} its rows have not all been run yet."
     return (
         f"On {data} attribute labels change mAP by {with_interval(labels)} points over *IDonly*, and the attention, "
@@ -52,16 +51,13 @@ def answer(runs: Runs, data: str) -> str:
 
 def controls(runs: Runs, data: str) -> list[str]:
     """What the true maps have over each control, a line each; of those that were run."""
-    found = {name: difference(runs, SELECTS, row) for row, name in SHOWN.items() if "(control)" in name}
-    return [
-        f"{data}: the true maps over {name.removesuffix(' (control)')}: {with_interval(gain)}."
-        for name, gain in found.items()
-        if not np.isnan(gain.ours)
-    ]
+    controls = {row: name.removesuffix(" (control)") for row, name in SHOWN.items() if "(control)" in name}
+    found = {f"the true maps over {name}": difference(runs, SELECTS, row) for row, name in controls.items()}
+    return in_lines(found, data)
 
 
-def readings(table: Table, records: Iterable[Record], metric: str = "mAP") -> pd.DataFrame:
-    """What each reading of SAN-GAL does, the literal one first: to a metric and to the attention values.
+def readings(table: Table, records: Iterable[Record]) -> pd.DataFrame:
+    """What each reading of SAN-GAL does, the literal one first: to mAP and to the attention values.
 
     All rows are of the seeds that each of them has. Columns: reading, ours (per cent), seeds, difference from the
     literal row with low, high and covers (as of an `Estimate`, in points); then `STAGE std`, `STAGE 5 %` and
@@ -76,8 +72,8 @@ def readings(table: Table, records: Iterable[Record], metric: str = "mAP") -> pd
     alike.spread = measured.spread  # what is known of seeds, is known of all of them
     lines = []
     for row, runs in alike.items():
-        line = {"reading": names[row], "ours": alike.score(row)[metric].ours, "seeds": len(runs)}
-        difference = alike.gain(row, SAN_GAL_OURS)[metric] if row != SAN_GAL_OURS else Estimate()
+        line = {"reading": names[row], "ours": alike.score(row)["mAP"].ours, "seeds": len(runs)}
+        difference = alike.gain(row, SAN_GAL_OURS)["mAP"] if row != SAN_GAL_OURS else Estimate()
         line |= {"difference": difference.ours, **difference._asdict()} | {"ours": line["ours"]}
         if spreads := [record.table("attention") for record in runs if "attention" in record.tables]:
             spread = pd.concat(spreads).groupby("stage").mean()
@@ -87,11 +83,11 @@ def readings(table: Table, records: Iterable[Record], metric: str = "mAP") -> pd
     return pd.DataFrame(lines, columns=columns + [f"{stage} {column}" for stage in STAGES for column in SPREAD])
 
 
-def reading_table(found: pd.DataFrame, metric: str = "mAP") -> pd.DataFrame:
-    """`readings` for display: what each does to the metric, and the spread of the attention at each stage."""
+def reading_table(found: pd.DataFrame) -> pd.DataFrame:
+    """`readings` for display: what each does to mAP, and the spread of the attention at each stage."""
     shown = {
         "Reading": found["reading"],
-        LABELS[metric]: found["ours"].map(number),
+        "mAP": found["ours"].map(number),
         "Difference": found["difference"].map(signed),
         "95 % interval": interval_cells(found, digits=2, sign=True),
     }

@@ -19,11 +19,10 @@ def summary(tables: Iterable[Table], records: Mapping[str, Sequence[Record]]) ->
     rows = []
     for table in tables:
         others = len(table.rows) > len(table.cells)
-        fitting = {label: of_data(table.dataset, found) for label, found in records.items()}
         fitting = {
             label: found
-            for label, found in fitting.items()
-            if found and not (others and found[0].config["dataset"] == "synthped")
+            for label, of_label in records.items()
+            if (found := of_data(table.dataset, of_label)) and not (others and found[0].config["dataset"] == "synthped")
         }
         for label, found in (fitting or {"–": []}).items():
             comparison = compare(table, found)

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from reidkit.published import OURS, SAN_GAL_OURS, SAN_GAL_TABLE_1, TABLE_1
 from reidkit.records import Record
 from reidkit.report import localisation
 from reidkit.report.chapters import looking
 from reidkit.report.chapters.recipe import first_runs, row_of
 from reidkit.report.differences import with_interval
-from reidkit.report.rows import QUERIES, Estimate, Runs, difference
+from reidkit.report.rows import QUERIES, Estimate, Runs, difference, differences
 from reidkit.report.words import listed, signed
 
 GAIN = "a clear gain"
@@ -27,16 +25,14 @@ def worth(found: Estimate) -> str:
 
 def each(data: Data, row: str, over: str) -> str:
     """What a row has over another on every data set that has both: *−0.3 [−2.3 to +1.7] on SynthPed*."""
-    found = {title: difference(runs, row, over) for title, runs in data.items()}
-    run = [f"{with_interval(e)} on {title}" for title, e in found.items() if not np.isnan(e.ours)]
+    run = [f"{with_interval(e)} on {title}" for title, e in differences(data, row, over).items() if e.known]
     return " and ".join(run) or "(not run yet)"
 
 
 def method(data: Data) -> str:
     """That of the joint-loss paper against its baseline."""
     printed = TABLE_1.row("Ours").scores["mAP"] - TABLE_1.row("Baseline").scores["mAP"]
-    found = {title: difference(runs, OURS, "none/ce") for title, runs in data.items()}
-    run = {title: worth(gain) for title, gain in found.items() if not np.isnan(gain.ours)}
+    run = {title: worth(gain) for title, gain in differences(data, OURS, "none/ce").items() if gain.known}
     if not run:
         return f"**The whole method** has {signed(printed)} points of mAP in the paper. Here it has not been run yet."
     gained = GAIN in run.values()
@@ -78,7 +74,7 @@ def start() -> str:
 
 def losses(data: Data) -> str:
     """The triplet loss and the circle classifier."""
-    joint = [difference(runs, "none/ce+tri+cir", "none/ce") for runs in data.values()]
+    joint = differences(data, "none/ce+tri+cir", "none/ce").values()
     helps = any(worth(found) == GAIN for found in joint)
     headline = "What helps is the loss" if helps else "The losses alone"
     triplet, batches = each(data, "none/ce+tri", "none/ce"), each(data, "none/ce/identities", "none/ce")

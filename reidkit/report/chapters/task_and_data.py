@@ -18,9 +18,9 @@ from torch import Tensor
 
 from reidkit.data import Attributes, AttributeSplit, Split
 from reidkit.data.part_maps import part_map
-from reidkit.data.resident import IMAGENET_MEAN, IMAGENET_STD, Augmentation, Images, read_image, resize
+from reidkit.data.resident import Augmentation, Images, read_image, resize
 from reidkit.data.synthped import PARTS
-from reidkit.report.sheets import picture, sheet
+from reidkit.report.sheets import augmented, picture, sheet
 from reidkit.report.style import Drawing
 
 
@@ -85,13 +85,10 @@ def augmentation_sheet(
 ) -> Drawing:
     """Each picture as the network would see it untouched, and after several draws of the augmentation."""
     rows, said = [], []
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     for path in paths:
         image = resize(read_image(path)[None], augmentation.size)
         draw = augmentation.draw(draws, generator)
-        augmented = augmentation(image.expand(draws, -1, -1, -1), draw)  # (draws, 3, H, W)
-        seen = ((augmented * std + mean) * 255).round().clamp(0, 255).byte()
-        rows.append([one.permute(1, 2, 0).numpy() for one in (image[0], *seen)])
+        rows.append([image[0].permute(1, 2, 0).numpy(), *augmented(augmentation, image, draw)])
         boxes = (draw.erase[:, 2:] - draw.erase[:, :2]).prod(1)
         said.append(
             f"{path.stem}: {int(draw.flip.sum())} flipped, {int((boxes > 0).sum())} erased, shifted by up to "

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reidkit.profile import Profile
-from reidkit.records import Record
+from reidkit.records import Record, flat
 from reidkit.report.charts import CURVES
 from reidkit.report.explorer.experiments import Experiment
 from reidkit.report.explorer.pictures import colours, encoded, has_heat_maps, stored_heat, thumbnails
@@ -123,9 +123,9 @@ def _side(side: Side, runs: list[int]) -> dict[str, Any]:
         "setting": experiment.profile.profile,
         "baseline": side.row == experiment.rows[0] and side.seed is None,
         "runs": runs,
-        "scores": [_rounded(scores[metric].ours) for metric in METRICS],
-        "low": [_rounded(scores[metric].low) for metric in METRICS],
-        "high": [_rounded(scores[metric].high) for metric in METRICS],
+        "scores": [_told(scores[metric].ours) for metric in METRICS],
+        "low": [_told(scores[metric].low) for metric in METRICS],
+        "high": [_told(scores[metric].high) for metric in METRICS],
         "covers": COVERS.index(scores[METRICS[0]].covers),
         "paper": [printed.get(metric) for metric in METRICS] if printed else None,
         "verdict": experiment.verdict(side.row),
@@ -147,10 +147,10 @@ def _run(record: Record, link: bool, settings: Mapping[str, str], lists: bool) -
         "first": encoded(np.minimum(first, 65_535), "<u2"),
         "results": None if results is None else encoded(results[:, :RESULTS], "<i2"),
         "across": None if results is None else min(RESULTS, results.shape[1]),
-        "cmc": [_rounded(share) for share in cmc(record)],
+        "cmc": [_told(share) for share in cmc(record)],
         "epochs": history["epoch"].tolist(),
         "history": {
-            key: [_significant(scale * value) for value in history[key].tolist()]
+            key: [_told(scale * value, ".4g") for value in history[key].tolist()]
             for key, (_, scale, _) in CURVES.items()
             if key in history and history[key].notna().any()
         },
@@ -169,30 +169,18 @@ def cmc(record: Record, ranks: int = RANKS) -> NDArray[np.float64]:
 
 def varied(records: Iterable[Record]) -> dict[str, dict[str, str]]:
     """By record, the settings in which it differs from any other of them, but for its seed."""
-    flat = {record.name: dict(_flat(SYSTEMS[record.system].complete(record.config))) for record in records}
-    keys = dict.fromkeys(key for settings in flat.values() for key in settings)
-    told = [key for key in keys if len({repr(settings.get(key)) for settings in flat.values()}) > 1]
+    found = {record.name: flat(SYSTEMS[record.system].complete(record.config)) for record in records}
+    keys = dict.fromkeys(key for settings in found.values() for key in settings)
+    told = [key for key in keys if len({repr(settings.get(key)) for settings in found.values()}) > 1]
     left_out = ("seed", "revision", "renderer")
     return {
         name: {key: str(settings[key]) for key in told if key in settings and key.rpartition(".")[2] not in left_out}
-        for name, settings in flat.items()
+        for name, settings in found.items()
     }
 
 
-def _flat(config: Mapping[str, Any], of: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{key}.")
-        else:
-            yield of + key, value
-
-
-def _rounded(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 2)
-
-
-def _significant(value: float) -> float | None:
-    return None if math.isnan(value) else float(f"{value:.4g}")
+def _told(value: float, digits: str = ".2f") -> float | None:
+    return None if math.isnan(value) else float(f"{value:{digits}}")
 
 
 # ---------------------------------------------------------------------------------------------------------- a setting

@@ -151,11 +151,9 @@ def overview(experiment: Experiment, linked: Container[str]) -> NumberedTable:
     Columns that say nothing are left out, and a verdict that is the same in every line is said once. linked: the names
     of the records that have a page.
     """
-    lines, missing = [], []
+    lines, missing = [], [row for row, records in experiment.records.items() if not records]
     for row, records in experiment.records.items():
         printed, scores = experiment.printed(row), experiment.scores[row]
-        if not records:
-            missing.append(row)
         if not records and not printed:
             continue
         gain = experiment.measured.gain(row if row != experiment.rows[0] else None, experiment.rows[0])["mAP"]

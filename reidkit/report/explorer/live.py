@@ -4,7 +4,7 @@ import base64
 import io
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import escape
 
 import numpy as np
@@ -61,28 +61,18 @@ class Training:
         self.thread: threading.Thread | None = None
         self.button.on_click(self.start)
         self.stop.on_click(self.end)
-        self.box = VBox(
-            [
-                HTML("<h3>Train a run that is missing</h3>"),
-                self.missing,
-                HBox([self.button, self.stop]),
-                self.bar,
-                self.said,
-            ]
-        )
+        buttons = HBox([self.button, self.stop])
+        self.box = VBox([HTML("<h3>Train a run that is missing</h3>"), self.missing, buttons, self.bar, self.said])
         self.refresh()
 
     def refresh(self) -> None:
-        chosen = self.missing.value
         options = [
             (f"{experiment.system.title}: {experiment.label(row)}", row)
             for experiment in _own(self.profile)
             for row, records in experiment.records.items()
             if not records
         ]
-        self.missing.options = options
-        rows = [row for _, row in options]
-        self.missing.index = rows.index(chosen) if chosen in rows else 0 if rows else None
+        offer(self.missing, options)
         self.button.disabled = not options
 
     def start(self, _: object = None) -> None:
@@ -148,6 +138,13 @@ def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
+def offer(dropdown: Dropdown, options: Sequence[tuple[str, str]]) -> None:
+    """Offers values by their labels; what is chosen stays so while there is one."""
+    chosen, values = dropdown.value, [value for _, value in options]
+    dropdown.options = options
+    dropdown.index = values.index(chosen) if chosen in values else 0 if values else None
+
+
 class OwnPicture:
     """Ranks the gallery for a picture that the reader uploads, by a run that needs nothing else and has its weights."""
 
@@ -165,23 +162,16 @@ class OwnPicture:
 
     def refresh(self) -> None:
         """Offers the runs that there are now; what is chosen, uploaded and answered stays."""
-        found = [
-            (experiment.label(row), experiment.config(row))
+        alone = [
+            (experiment.label(row), config)
             for experiment in _own(self.profile)
             for row, records in experiment.records.items()
-            if records and weights_path(experiment.config(row)).is_file()
-        ]
-        alone = [
-            (label, config)
-            for label, config in found
+            if records and weights_path(config := experiment.config(row)).is_file()
             if config.metric == "cosine" and not config.needs - {"attributes"}  # which are for training
         ]
         self.configs = {config.name: config for _, config in alone}
-        chosen = self.network.value
         self.refreshing = True  # nothing is ranked anew for that
-        self.network.options = [(label, config.name) for label, config in alone]
-        names = list(self.configs)
-        self.network.index = names.index(chosen) if chosen in names else 0 if names else None
+        offer(self.network, [(label, config.name) for label, config in alone])
         self.refreshing = False
         self.upload.disabled = not self.configs
         if not self.configs:

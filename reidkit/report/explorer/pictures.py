@@ -23,7 +23,7 @@ from reidkit.report.sheets import HEAT, picture
 from reidkit.report.words import field_title
 from reidkit.runs import attributes_of, find_record, heat_map_folder, heat_maps, load_network, weights_path
 from reidkit.settings import Configuration
-from reidkit.systems.attributes import attribute_names
+from reidkit.systems.attributes import attribute_names, attributes_of_groups
 
 TILE = (64, 128)  # width and height of a thumbnail: SynthPed's own
 COLUMNS = 40  # of a sheet
@@ -93,16 +93,13 @@ def stored_heat(config: Configuration, dataset: Dataset) -> dict[str, Any]:
     predicted = _predicted(config, dataset, chosen)
     labels = attributes.test.labels_of(dataset.query.ids[chosen])  # (N, G)
     classes, answers, truths = [], [], []
-    for g, group in enumerate(attributes.groups):
-        for k in range(len(group.fields)):
-            if len(group.fields) == 1:
-                classes.append(list(group.classes))
-                answers.append(predicted[:, g])
-                truths.append(labels[:, g])
-            else:  # a colour: whether it is this one
-                classes.append(["no", "yes"])
-                answers.append((predicted[:, g] == k + 1).long())
-                truths.append(torch.where(labels[:, g] < 0, -1, (labels[:, g] == k + 1).long()))
+    for group, class_ in attributes_of_groups(attributes.groups):
+        answer, truth = predicted[:, group], labels[:, group]
+        if class_ is not None:  # a colour: whether it is this one
+            answer, truth = (answer == class_).long(), torch.where(truth < 0, -1, (truth == class_).long())
+        classes.append(["no", "yes"] if class_ is not None else list(attributes.groups[group].classes))
+        answers.append(answer)
+        truths.append(truth)
     return {
         "queries": chosen.tolist(),
         "fields": [field_title(field) for field in attribute_names(attributes)],

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from reidkit.report.chapters import attention_modules as drawings
-from reidkit.report.chapters.attention_modules import Trace, trace
+from reidkit.report.chapters.attention_modules import trace
+from reidkit.report.drawings import Trace
 from reidkit.systems.joint_loss import ReIDNetwork
 from tests.report.conftest import check_drawing, written
 
@@ -37,7 +38,7 @@ def test_trace_notes_what_modules_were_given_and_leaves_the_network_as_it_was() 
     assert seen.into("backbone.layer1") == "8 × 16 × 8"  # after the pooling, which is no module
     assert seen.out_of("backbone.layer4") == "256 × 4 × 2"
     assert seen.out_of("classifier") == "7"
-    assert len(seen.calls["backbone.layer1.0.attention.channel.fc1"]) == 2  # shared by mean and maximum
+    assert len(seen["backbone.layer1.0.attention.channel.fc1"]) == 2  # shared by mean and maximum
     assert not network.training
     assert not any(module._forward_hooks for module in network.modules())
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())

@@ -14,7 +14,7 @@ from reidkit.report.chapters import san_gal as drawings
 from reidkit.report.chapters.san_gal import DualTraced, trace
 from reidkit.systems.attributes import AttributeNetwork
 from reidkit.systems.san_gal import SanGalNetwork
-from tests.report.conftest import check_drawing, written
+from tests.report.conftest import check_drawing, check_page, written
 
 
 def traced(width: float = 0.125, last_stride: int = 1, colours: int = 4, **reading: Any) -> DualTraced:
@@ -124,5 +124,6 @@ def test_text_stays_inside_its_box_and_is_legible_on_a_telephone() -> None:
     classes = [2] * 9 + [4, 10, 10]  # those of Market-1501, at full size: the longest shapes
     seen = trace(AttributeNetwork(classes, [1] * 10 + [9, 9]), SanGalNetwork(751, scaling="minmax"), 256, 128)
     figures = [drawings.attention_module(seen, stage)[0] for stage in STAGES]
-    for figure in (drawings.dual_trace(seen)[0], *figures, drawings.blocks((3, 8), (5, 3))[0]):
+    for figure in (drawings.dual_trace(seen)[0], *figures):
         check_drawing(figure)
+    check_page(drawings.blocks((3, 8), (5, 3))[0])

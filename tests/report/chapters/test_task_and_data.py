@@ -28,10 +28,14 @@ def dataset(synthped: Path) -> Dataset:
 
 
 def shown(figure: Figure, height: int = 128, width: int = 64) -> list[list[NDArray[Any]]]:
-    """The pictures of a sheet, cut out of it again."""
-    canvas = np.asarray(figure.axes[0].images[0].get_array())[..., :3]  # white between them, and transparent
-    tops, lefts = range(0, canvas.shape[0], height + GAP), range(0, canvas.shape[1], width + GAP)
-    return [[canvas[y : y + height, x : x + width] for x in lefts] for y in tops]
+    """The pictures of a sheet by row and column, white where there is none."""
+    rows, columns = names(figure)
+    places = {}
+    for image in figure.axes[0].images:
+        left, _, _, top = image.get_extent()
+        places[(top + 0.5) / (height + GAP), (left + 0.5) / (width + GAP)] = np.asarray(image.get_array())
+    empty = np.full((height, width, 3), 255)
+    return [[places.get((i, j), empty) for j in range(len(columns))] for i in range(len(rows))]
 
 
 def names(figure: Figure) -> tuple[list[str], list[str]]:
