@@ -1,8 +1,10 @@
-"""Folded code on a page, as a Sphinx extension: each fold says what it holds, and the setup of a chapter is one.
+"""Folded code, figures and tables on a page, as a Sphinx extension: each fold says what it holds, and the setup of a
+chapter is one.
 
 MyST-NB calls every fold alike, and shows the imports that a chapter begins with, and code of any length.
 """
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -23,7 +25,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 class NameFolds(SphinxPostTransform):
-    """Names folds after the figure or table that their code makes, and folds cells that only prepare, as one."""
+    """Names folds after the figure or table that they hold or make, and folds cells that only prepare, as one."""
 
     default_priority = 198  # MyST-NB's HideInputCells, which makes the folds, is 199
     formats = ("html",)
@@ -48,8 +50,15 @@ class NameFolds(SphinxPostTransform):
             for made in cell.findall(node):
                 for numbered in self.env.toc_fignumbers.values():
                     if number := numbered.get(kind, {}).get(made["ids"][0] if made["ids"] else ""):
-                        return f"Code of {self.config.numfig_format[kind] % '.'.join(map(str, number))}"
+                        title = self.config.numfig_format[kind] % ".".join(map(str, number))
+                        return f"{title}: {subject(made)}" if cell["hide_mode"] == "output" else f"Code of {title}"
         return "Code"
+
+
+def subject(made: nodes.Element) -> str:
+    """What a figure or a table is of: its caption up to the first stop."""
+    caption = next(made.findall(lambda node: isinstance(node, (nodes.caption, nodes.title))))
+    return re.split(r"(?<!Fig)[.:](?:\s|$)", caption.astext(), maxsplit=1)[0]
 
 
 def prepares(cell: nodes.container) -> bool:
