@@ -1,7 +1,8 @@
 """The package's reference from its docstrings, as a Sphinx extension beside autodoc.
 
 Docstrings here are written to be read in an editor: backticks around code, `name: what it is` for an argument, formulas
-indented. Sphinx wants them marked up, and the fields of a class, which are described beside them, too.
+indented. Sphinx wants them marked up, and the fields of a class, which are described beside them, too. What follows the
+first paragraph of a description is folded, so that the page can be looked over.
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from docutils import nodes
 from pydantic import BaseModel
 from sphinx.application import Sphinx
 
@@ -20,12 +22,18 @@ ITEM = re.compile(r"([\w.]+(?: \([^)]*\))?(?:,? (?:and )?[\w.]+ \([^)]*\))*): ")
 FIELD = re.compile(r"^    (\w+): [^#\n]*#\s*(.+)$", re.MULTILINE)
 
 
+class Fold(nodes.General, nodes.Element):
+    """What is said of an object after its first paragraph."""
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.setup_extension("sphinx.ext.autodoc")
     app.setup_extension("sphinx.ext.viewcode")
     app.connect("autodoc-process-docstring", mark_up)
     app.connect("autodoc-process-signature", parsable)
     app.connect("autodoc-skip-member", uninformative)
+    app.connect("object-description-transform", fold)
+    app.add_node(Fold, html=(open_fold, close_fold))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -45,6 +53,20 @@ def parsable(app: Sphinx, what: str, name: str, described: Any, options: Any, si
 def uninformative(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
     """Leaves out "Alias for field number 0" of named tuples, whose fields are described with the class."""
     return True if type(member).__name__ == "_tuplegetter" else None
+
+
+def fold(app: Sphinx, domain: str, kind: str, content: nodes.Element) -> None:
+    """Folds what follows the first paragraph of a function or a class; methods stay as they are, within their class."""
+    if kind in {"function", "class", "exception"} and len(content) > 1:
+        content[1:] = [Fold("", *content[1:])]
+
+
+def open_fold(writer: Any, node: Fold) -> None:
+    writer.body.append('<details class="source"><summary>more</summary>\n')
+
+
+def close_fold(writer: Any, node: Fold) -> None:
+    writer.body.append("</details>\n")
 
 
 def blocks(lines: Iterable[str]) -> Iterator[list[str]]:
