@@ -46,13 +46,25 @@ class NameFolds(SphinxPostTransform):
     def name(self, cell: nodes.container) -> str:
         if cell["hide_mode"] == "all":
             return SOLUTION
-        for kind, node in (("figure", nodes.figure), ("table", nodes.table)):
-            for made in cell.findall(node):
-                for numbered in self.env.toc_fignumbers.values():
-                    if number := numbered.get(kind, {}).get(made["ids"][0] if made["ids"] else ""):
-                        title = self.config.numfig_format[kind] % ".".join(map(str, number))
-                        return f"{title}: {subject(made)}" if cell["hide_mode"] == "output" else f"Code of {title}"
-        return "Code"
+        made = [(title, node) for node in cell.findall(shown) if (title := self.title(node))]
+        if not made:
+            return "Code"
+        (title, first), (last, _) = made[0], made[-1]
+        if cell["hide_mode"] != "output":
+            return f"Code of {title}"
+        return f"{title}: {subject(first)}" if len(made) == 1 else f"{title} to {last.split()[-1]}"
+
+    def title(self, node: nodes.Element) -> str | None:
+        """Such as *Table 2.1*; None without a number."""
+        kind = "figure" if isinstance(node, nodes.figure) else "table"
+        for numbered in self.env.toc_fignumbers.values():
+            if number := numbered.get(kind, {}).get(node["ids"][0] if node["ids"] else ""):
+                return str(self.config.numfig_format[kind] % ".".join(map(str, number)))
+        return None
+
+
+def shown(node: nodes.Node) -> bool:
+    return isinstance(node, (nodes.figure, nodes.table))
 
 
 def subject(made: nodes.Element) -> str:

@@ -149,7 +149,8 @@ def test_what_is_searched(site: Path) -> None:
 
 def test_a_fold_is_called_by_what_it_holds_or_its_code_makes_and_the_setup_is_one(site: Path) -> None:
     folds = page(site, "runs").select("article details")
-    assert [fold.summary.get_text() for fold in folds] == ["Setup", "Code of Table 1", "Code", "Code", "Table 2: A table"]
+    names = [fold.summary.get_text() for fold in folds]
+    assert names == ["Setup", "Code of Table 1", "Code", "Code", "Table 2: A table"]
     assert folds[3].select_one("pre").get_text() == LONG_CODE
     listing = [pre for pre in page(site, "runs").select("article pre") if "reidkit/losses.py" in pre.get_text()]
     assert [pre.find_parent("details") for pre in listing] == [None]
