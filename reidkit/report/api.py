@@ -1,8 +1,8 @@
 """The package's reference from its docstrings, as a Sphinx extension beside autodoc.
 
 Docstrings here are written to be read in an editor: backticks around code, `name: what it is` for an argument, formulas
-indented. Sphinx wants them marked up, and the fields of a class, which are described beside them, too. What follows the
-first paragraph of a description is folded, so that the page can be looked over.
+indented. Sphinx wants them marked up, and the fields of a class, which are described beside them, too. Each object is
+folded under its name and the first paragraph of its description, so that the page can be looked over.
 """
 
 import dataclasses
@@ -12,8 +12,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from docutils import nodes
+from markupsafe import escape
 from pydantic import BaseModel
+from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
 
 # What Sphinx makes of the alias that `numpy.typing` calls so
 ARRAY_LIKE = re.compile(r"[\w.~]*_Buffer \| .*?_NestedSequence\[complex \| bytes \| str\]")
@@ -22,17 +25,13 @@ ITEM = re.compile(r"([\w.]+(?: \([^)]*\))?(?:,? (?:and )?[\w.]+ \([^)]*\))*): ")
 FIELD = re.compile(r"^    (\w+): [^#\n]*#\s*(.+)$", re.MULTILINE)
 
 
-class Fold(nodes.General, nodes.Element):
-    """What is said of an object after its first paragraph."""
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     app.setup_extension("sphinx.ext.autodoc")
     app.setup_extension("sphinx.ext.viewcode")
     app.connect("autodoc-process-docstring", mark_up)
     app.connect("autodoc-process-signature", parsable)
     app.connect("autodoc-skip-member", uninformative)
-    app.connect("object-description-transform", fold)
+    app.add_post_transform(FoldObjects)
     app.add_node(Fold, html=(open_fold, close_fold))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -53,20 +52,6 @@ def parsable(app: Sphinx, what: str, name: str, described: Any, options: Any, si
 def uninformative(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
     """Leaves out "Alias for field number 0" of named tuples, whose fields are described with the class."""
     return True if type(member).__name__ == "_tuplegetter" else None
-
-
-def fold(app: Sphinx, domain: str, kind: str, content: nodes.Element) -> None:
-    """Folds what follows the first paragraph of a function or a class; methods stay as they are, within their class."""
-    if kind in {"function", "class", "exception"} and len(content) > 1:
-        content[1:] = [Fold("", *content[1:])]
-
-
-def open_fold(writer: Any, node: Fold) -> None:
-    writer.body.append('<details class="source"><summary>more</summary>\n')
-
-
-def close_fold(writer: Any, node: Fold) -> None:
-    writer.body.append("</details>\n")
 
 
 def blocks(lines: Iterable[str]) -> Iterator[list[str]]:
@@ -121,3 +106,36 @@ def fields(described: type) -> Iterator[tuple[str, str]]:
             yield name, f"{setting.description or ''} (unless given, `{setting.get_default()}`)".strip()
     elif dataclasses.is_dataclass(described) or hasattr(described, "_fields"):
         yield from FIELD.findall(inspect.getsource(described))
+
+
+class Fold(nodes.General, nodes.Element):  # type: ignore[misc]  # docutils tells no types
+    """A function or a class, folded. name: of it. about: the first paragraph of its description."""
+
+
+class FoldObjects(SphinxPostTransform):
+    """Folds what is described, but for what is described within it."""
+
+    default_priority = 400
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        described = list(self.document.findall(addnodes.desc))
+        for node in described:
+            if not any(isinstance(above, addnodes.desc) for above in ancestors(node)):
+                name = next(node.findall(addnodes.desc_name)).astext()
+                about = next((said.astext() for said in node[-1].findall(nodes.paragraph)), "")
+                node.replace_self(Fold("", node.deepcopy(), name=name, about=about))
+
+
+def ancestors(node: nodes.Node) -> Iterator[nodes.Node]:
+    while node := node.parent:
+        yield node
+
+
+def open_fold(writer: Any, node: Fold) -> None:
+    name, about = escape(node["name"]), escape(node["about"])
+    writer.body.append(f'<details class="source"><summary><code>{name}</code> {about}</summary>\n')
+
+
+def close_fold(writer: Any, node: Fold) -> None:
+    writer.body.append("</details>\n")
