@@ -108,7 +108,7 @@ def fields(described: type) -> Iterator[tuple[str, str]]:
         yield from FIELD.findall(inspect.getsource(described))
 
 
-class Fold(nodes.General, nodes.Element):  # type: ignore[misc]  # docutils tells no types
+class Fold(nodes.General, nodes.Element):  # type: ignore[misc]
     """A function or a class, folded. name: of it. about: the first paragraph of its description."""
 
 
