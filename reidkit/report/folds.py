@@ -13,7 +13,7 @@ from myst_nb.sphinx_ import HideCodeCellNode
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-SETUP, SOLUTION = "Setup", "Solution"
+SETUP, CHECK, SOLUTION = "Setup", "Check", "Solution"
 LONG = 12  # lines; longer code is folded, but for what belongs into a file that its first line names
 
 
@@ -38,14 +38,13 @@ class NameFolds(SphinxPostTransform):
             elif prepares(cell):
                 fold_setup(cell)
             elif cell.get("hide_mode") or long(cell):
-                cell["hide_mode"] = (
-                    cell.get("hide_mode") or "input"
-                )  # all: an exercise's answer, which the build works out
+                # all: a check, or an exercise's answer, which the build works out
+                cell["hide_mode"] = cell.get("hide_mode") or "input"
                 cell["prompt_show"] = cell["prompt_hide"] = self.name(cell)
 
     def name(self, cell: nodes.container) -> str:
         if cell["hide_mode"] == "all":
-            return SOLUTION
+            return SOLUTION if "exercises" in cell.parent.get("names", []) else CHECK
         made = [(title, node) for node in cell.findall(shown) if (title := self.title(node))]
         if not made:
             return "Code"

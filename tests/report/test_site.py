@@ -63,6 +63,11 @@ CELLS = [
         metadata={"tags": ["remove-input", "hide-output"]},
         outputs=[new_output("display_data", {"text/markdown": TABLE.replace("-one", "-two")})],
     ),
+    new_code_cell(
+        "assert 1",
+        metadata={"tags": ["hide-cell"]},
+        outputs=[new_output("display_data", {"text/markdown": "It holds."})],
+    ),
     new_code_cell("print(1)", outputs=[new_output("stream", text="1\n"), new_output("stream", text="2\n")]),
 ]
 REFERENCES = "".join(
@@ -150,7 +155,7 @@ def test_what_is_searched(site: Path) -> None:
 def test_a_fold_is_called_by_what_it_holds_or_its_code_makes_and_the_setup_is_one(site: Path) -> None:
     folds = page(site, "runs").select("article details")
     names = [fold.summary.get_text() for fold in folds]
-    assert names == ["Setup", "Code of Table 1", "Code", "Code", "Table 2: A table"]
+    assert names == ["Setup", "Code of Table 1", "Code", "Code", "Table 2: A table", "Check"]
     assert folds[3].select_one("pre").get_text() == LONG_CODE
     listing = [pre for pre in page(site, "runs").select("article pre") if "reidkit/losses.py" in pre.get_text()]
     assert [pre.find_parent("details") for pre in listing] == [None]
