@@ -1,7 +1,8 @@
 """The package's reference from its docstrings, as a Sphinx extension beside autodoc.
 
 Docstrings here are written to be read in an editor: backticks around code, `name: what it is` for an argument, formulas
-indented. Sphinx wants them marked up, and the fields of a class, which are described beside them, too.
+indented. Sphinx wants them marked up, and the fields of a class, which are described beside them, too. Each object is
+folded under its name and the first paragraph of its description, so that the page can be looked over.
 """
 
 import dataclasses
@@ -11,8 +12,12 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from docutils import nodes
+from markupsafe import escape
 from pydantic import BaseModel
+from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
 
 # What Sphinx makes of the alias that `numpy.typing` calls so
 ARRAY_LIKE = re.compile(r"[\w.~]*_Buffer \| .*?_NestedSequence\[complex \| bytes \| str\]")
@@ -27,6 +32,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", mark_up)
     app.connect("autodoc-process-signature", parsable)
     app.connect("autodoc-skip-member", uninformative)
+    app.add_post_transform(FoldObjects)
+    app.add_node(Fold, html=(open_fold, close_fold))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -96,3 +103,36 @@ def fields(described: type) -> Iterator[tuple[str, str]]:
             yield name, f"{setting.description or ''} (unless given, `{setting.get_default()}`)".strip()
     elif dataclasses.is_dataclass(described) or hasattr(described, "_fields"):
         yield from FIELD.findall(inspect.getsource(described))
+
+
+class Fold(nodes.General, nodes.Element):  # type: ignore[misc]
+    """A function or a class, folded. name: of it. about: the first paragraph of its description."""
+
+
+class FoldObjects(SphinxPostTransform):
+    """Folds what is described, but for what is described within it."""
+
+    default_priority = 400
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        described = list(self.document.findall(addnodes.desc))
+        for node in described:
+            if not any(isinstance(above, addnodes.desc) for above in ancestors(node)):
+                name = next(node.findall(addnodes.desc_name)).astext()
+                about = next((said.astext() for said in node[-1].findall(nodes.paragraph)), "")
+                node.replace_self(Fold("", node.deepcopy(), name=name, about=about))
+
+
+def ancestors(node: nodes.Node) -> Iterator[nodes.Node]:
+    while node := node.parent:
+        yield node
+
+
+def open_fold(writer: Any, node: Fold) -> None:
+    name, about = escape(node["name"]), escape(node["about"])
+    writer.body.append(f'<details class="source"><summary><code>{name}</code> {about}</summary>\n')
+
+
+def close_fold(writer: Any, node: Fold) -> None:
+    writer.body.append("</details>\n")

@@ -1,8 +1,10 @@
-"""Folded code on a page, as a Sphinx extension: each fold says what it holds, and the setup of a chapter is one.
+"""Folded code, figures and tables on a page, as a Sphinx extension: each fold says what it holds, and the setup of a
+chapter is one.
 
 MyST-NB calls every fold alike, and shows the imports that a chapter begins with, and code of any length.
 """
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -11,7 +13,7 @@ from myst_nb.sphinx_ import HideCodeCellNode
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-SETUP, SOLUTION = "Setup", "Solution"
+SETUP, CHECK, SOLUTION = "Setup", "Check", "Solution"
 LONG = 12  # lines; longer code is folded, but for what belongs into a file that its first line names
 
 
@@ -23,7 +25,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 class NameFolds(SphinxPostTransform):
-    """Names folds after the figure or table that their code makes, and folds cells that only prepare, as one."""
+    """Names folds after the figure or table that they hold or make, and folds cells that only prepare, as one."""
 
     default_priority = 198  # MyST-NB's HideInputCells, which makes the folds, is 199
     formats = ("html",)
@@ -36,18 +38,38 @@ class NameFolds(SphinxPostTransform):
             elif prepares(cell):
                 fold_setup(cell)
             elif cell.get("hide_mode") or long(cell):
-                cell["hide_mode"] = cell.get("hide_mode") or "input"  # all: an answer, which the build works out
+                # all: a check, or an exercise's answer, which the build works out
+                cell["hide_mode"] = cell.get("hide_mode") or "input"
                 cell["prompt_show"] = cell["prompt_hide"] = self.name(cell)
 
     def name(self, cell: nodes.container) -> str:
         if cell["hide_mode"] == "all":
-            return SOLUTION
-        for kind, node in (("figure", nodes.figure), ("table", nodes.table)):
-            for made in cell.findall(node):
-                for numbered in self.env.toc_fignumbers.values():
-                    if number := numbered.get(kind, {}).get(made["ids"][0] if made["ids"] else ""):
-                        return f"Code of {self.config.numfig_format[kind] % '.'.join(map(str, number))}"
-        return "Code"
+            return SOLUTION if "exercises" in cell.parent.get("names", []) else CHECK
+        made = [(title, node) for node in cell.findall(shown) if (title := self.title(node))]
+        if not made:
+            return "Code"
+        (title, first), (last, _) = made[0], made[-1]
+        if cell["hide_mode"] != "output":
+            return f"Code of {title}"
+        return f"{title}: {subject(first)}" if len(made) == 1 else f"{title} to {last.split()[-1]}"
+
+    def title(self, node: nodes.Element) -> str | None:
+        """Such as *Table 2.1*; None without a number."""
+        kind = "figure" if isinstance(node, nodes.figure) else "table"
+        for numbered in self.env.toc_fignumbers.values():
+            if number := numbered.get(kind, {}).get(node["ids"][0] if node["ids"] else ""):
+                return str(self.config.numfig_format[kind] % ".".join(map(str, number)))
+        return None
+
+
+def shown(node: nodes.Node) -> bool:
+    return isinstance(node, (nodes.figure, nodes.table))
+
+
+def subject(made: nodes.Element) -> str:
+    """What a figure or a table is of: its caption up to the first stop."""
+    caption = next(made.findall(lambda node: isinstance(node, (nodes.caption, nodes.title))))
+    return re.split(r"(?<!Fig)[.:](?:\s|$)", caption.astext(), maxsplit=1)[0]
 
 
 def prepares(cell: nodes.container) -> bool:

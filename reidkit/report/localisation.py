@@ -4,7 +4,7 @@ Everything is beside two baselines, a map with its peak in the centre and a cons
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -119,48 +119,34 @@ def best_stage(found: pd.DataFrame, measure: str = "energy") -> str:
 def stages_in_words(found: pd.DataFrame) -> str:
     """Which stage localises best by each measure, and whether even that is better than the two baselines."""
     best = {measure: best_row(found, measure) for measure in MEASURES}
-    signs = {1: "better than", 0: "not to be told from", -1: "worse than"}
-    baselines = {"centre": "the centre", "random": "a constant map"}
-    text = [
-        f"by {BY[measure]}, " + " and ".join(f"{signs[sign_of(row, of)]} {words}" for of, words in baselines.items())
-        for measure, row in best.items()
-    ]
     stages = {row["stage"] for row in best.values()}
     if len(stages) == 1:
-        same = f"All three measures find the maps after {stages.pop()} best. These are"
+        text = f"All three measures find the maps after {stages.pop()} best."
     else:
-        same = "The measures disagree on the stage. The best maps are"
-    return f"{same}, {'; '.join(text)}."
+        text = "The measures disagree on the stage; take the best by each."
+    centre, constant = (_standing({m: sign_of(row, of) for m, row in best.items()}) for of in ("centre", "random"))
+    return f"{text} Beside the centre these are {centre}; beside a constant map, {constant}."
+
+
+def _standing(signs: Mapping[str, int]) -> str:
+    """By which measures something is ahead, level and behind, such as *ahead by energy, behind by IoU*."""
+    words = {1: "ahead", 0: "level", -1: "behind"}
+    by = {word: [BY[measure] for measure, of in signs.items() if of == sign] for sign, word in words.items()}
+    return ", ".join(f"{word} by {listed(measures)}" for word, measures in by.items() if measures)
 
 
 def attributes_in_words(localisation: pd.DataFrame, stage: str, measure: str = "energy") -> str:
-    """Which attributes are found at a stage, by the interval over the centre: above zero, below, or holding it.
-
-    Of each kind four are named at most.
-    """
+    """How many attributes are found at a stage, by the interval over the centre: above zero, or below."""
     found = localisation.query("measure == @measure and stage == @stage and images > 0")
-    signs = {field_title(str(row["attribute"])): sign_of(row) for _, row in found.iterrows()}
-    unseen = sorted(set(localisation["attribute"]) - set(found["attribute"]))
-    above, below = ([name for name, sign in signs.items() if sign == s] for s in (1, -1))
-    text = (
-        f"By {BY[measure]} after {stage}, the maps of {len(above)} of {len(signs)} attributes are better "
-        f"than the centre{_in_brackets(above)} and those of {len(below)} worse{_in_brackets(below)}."
-    )
+    signs = [sign_of(row) for _, row in found.iterrows()]
     constant = sum(sign_of(row, "random") > 0 for _, row in found.iterrows())
-    text += f" Those of {constant} are better than a constant map."
-    if unseen:
+    text = (
+        f"By {BY[measure]} after {stage}, the maps of {signs.count(1)} of {len(signs)} attributes are better than the "
+        f"centre, and those of {signs.count(-1)} worse; {constant} beat a constant map."
+    )
+    if unseen := sorted(set(localisation["attribute"]) - set(found["attribute"])):
         text += f" No query shows {a_few([field_title(field) for field in unseen])}."
-    lucky = 0.025 * len(signs)
-    return text + f" Of {len(signs)} intervals about {lucky:.1f} would lie above zero by luck alone."
-
-
-def blanks_in_words(localisation: pd.DataFrame) -> str:
-    """How many of the measured maps are blank, per stage."""
-    found = localisation.query("measure == 'pointing'").groupby("stage")[["blank", "images"]].sum().loc[list(STAGES)]
-    told = [f"{row['blank']:,} after {stage}" for stage, row in found.iterrows()]
-    if not found["blank"].any():
-        return f"None of the {int(found['images'].sum()):,} maps is blank."
-    return f"Of the {found['images'].max():,} maps of a stage {listed(told)} are blank, which scores 0."
+    return text
 
 
 @styled
@@ -197,7 +183,3 @@ def learned_and_found(
         name_rows(axes, list(frame.index))
     told = "; ".join(f"{name} {row['learned']:+.1f} and {row['found']:+.1f}" for name, row in frame.iterrows())
     return figure, f"Two charts side by side, points learned and points over the centre: {told}.", correlation
-
-
-def _in_brackets(words: Sequence[str]) -> str:
-    return f" ({a_few(words)})" if words else ""

@@ -11,7 +11,7 @@ from IPython.display import Markdown
 
 import reidkit
 
-LONG = 20  # lines; a longer listing is folded
+LONG = 12  # lines; a longer listing is folded
 WIDE = 88  # characters that a line of a page holds
 ITEM = re.compile(r"- |\w[\w, ]*(?: \([^)]*\))?: ")  # of a list, which begins a line of its own
 

@@ -146,7 +146,7 @@ def test_every_row_that_was_run_is_shown(site: Path) -> None:
 WITHOUT_RUN = {
     "figure-task",
     *(f"figure-{number}" for number in range(1, 6)),
-    *("figure-eq1", "figure-smoothing", "figure-hinge", "figure-boundary", "figure-toy"),
+    *("figure-eq1", "figure-hinge", "figure-boundary", "figure-toy"),
     *("figure-contact", "figure-parts", "figure-alike", "figure-augmentation", "figure-batch"),
     *("figure-attribute-balance", "figure-san-gal-1", "figure-san-gal-3", "figure-blocks", "figure-sigmoids"),
     *("figure-san-gal-schedule", "figure-decay"),

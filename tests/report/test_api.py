@@ -55,6 +55,11 @@ def test_the_reference_is_built_without_a_warning(tmp_path: Path) -> None:
     assert "0.5833" in ranking  # its example
     assert "Raises ValueError" in ranking
     assert "[source]" in ranking
+    fold = page.find(id="reidkit.evaluation.ranking.evaluate_ranking").find_parent("details")
+    assert fold.summary.get_text().startswith("evaluate_ranking ")
+    methods = page.select("dl.method")
+    assert methods
+    assert {len(method.find_parents("details")) for method in methods} == {1}
     assert "logits: Tensor | ArrayLike, labels: Tensor | ArrayLike)" in page.get_text()
     assert "is a match, everything else" in " ".join(page.get_text().split())
     settings = page.find(id="reidkit.systems.joint_loss.RunConfig").parent.get_text()

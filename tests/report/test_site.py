@@ -58,6 +58,16 @@ CELLS = [
     new_code_cell("Markdown()", metadata=HIDDEN, outputs=[new_output("display_data", {"text/markdown": "Words."})]),
     new_code_cell(LONG_CODE, outputs=[new_output("display_data", {"text/markdown": "0.1 [−1.0 to +2.0] in Table 1."})]),
     new_code_cell(f"# reidkit/losses.py\n{LONG_CODE}"),
+    new_code_cell(
+        "numbered_table()",
+        metadata={"tags": ["remove-input", "hide-output"]},
+        outputs=[new_output("display_data", {"text/markdown": TABLE.replace("-one", "-two")})],
+    ),
+    new_code_cell(
+        "assert 1",
+        metadata={"tags": ["hide-cell"]},
+        outputs=[new_output("display_data", {"text/markdown": "It holds."})],
+    ),
     new_code_cell("print(1)", outputs=[new_output("stream", text="1\n"), new_output("stream", text="2\n")]),
 ]
 REFERENCES = "".join(
@@ -142,9 +152,10 @@ def test_what_is_searched(site: Path) -> None:
     assert "search-texts.js" in (site / "search.html").read_text()
 
 
-def test_a_fold_is_called_by_what_its_code_makes_and_the_setup_is_one(site: Path) -> None:
+def test_a_fold_is_called_by_what_it_holds_or_its_code_makes_and_the_setup_is_one(site: Path) -> None:
     folds = page(site, "runs").select("article details")
-    assert [fold.summary.get_text() for fold in folds] == ["Setup", "Code of Table 1", "Code", "Code"]
+    names = [fold.summary.get_text() for fold in folds]
+    assert names == ["Setup", "Code of Table 1", "Code", "Code", "Table 2: A table", "Check"]
     assert folds[3].select_one("pre").get_text() == LONG_CODE
     listing = [pre for pre in page(site, "runs").select("article pre") if "reidkit/losses.py" in pre.get_text()]
     assert [pre.find_parent("details") for pre in listing] == [None]
@@ -157,7 +168,7 @@ def test_what_one_cell_prints_is_one_output(site: Path) -> None:
 
 
 def test_heads_of_tables_say_what_they_are_heads_of(site: Path) -> None:
-    heads = page(site, "runs").select("article th")
+    heads = page(site, "runs").find(id="table-one").select("th")
     assert [head.get("scope") for head in heads] == ["col", "col"]
 
 

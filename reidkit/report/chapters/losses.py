@@ -21,11 +21,10 @@ def lines(
     *,
     height: float = 3.5,
     widths: Sequence[float] = (2.5,),
-    lowest: bool = False,
     zero: bool = False,
     **axis: Any,
 ) -> Figure:
-    """Losses over one quantity, a line each by its name. lowest: with a dot where it is. zero: with a line there.
+    """Losses over one quantity, a line each by its name. zero: with a line there.
 
     axis: what is said of the axes, such as another `ylabel`.
     """
@@ -35,9 +34,6 @@ def lines(
     looks = zip(curves.items(), PALETTE, ("-", "--", ":", "-."), cycle(widths), strict=False)
     for (label, curve), colour, dash, width in looks:
         axes.plot(x, curve, dash, color=colour, linewidth=width, label=label)
-        if lowest:
-            at = int(curve.argmin())
-            axes.plot(x[at], curve[at], "o", color=colour, markersize=9, clip_on=False)
     axes.set(xlabel=x_label, **{"ylabel": "loss"} | axis)
     axes.legend(facecolor="white", edgecolor="white", framealpha=1)
     return figure
