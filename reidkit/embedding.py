@@ -32,7 +32,7 @@ from reidkit.places import build_root, record_roots
 from reidkit.runs import attributes_of, configuration_from, on_device, open_dataset, read_weights
 from reidkit.settings import Configuration
 from reidkit.systems import SYSTEMS
-from reidkit.systems.system import Classes, Material
+from reidkit.systems.system import Classes, HeldMaps, Material
 from reidkit.training import CheckpointError, choose_device, extract_features
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -295,19 +295,6 @@ def heat_maps(config: Configuration, guide: Any) -> Callable[[Tensor, Tensor], M
 
     def given(indexes: Tensor, images: Tensor) -> Mapping[str, Tensor]:
         maps = attribute_heat_maps(guide, images)
-        return SYSTEMS[config.system].guided(config, Computed(maps))[torch.arange(len(indexes))]
+        return SYSTEMS[config.system].guided(config, HeldMaps(maps))[torch.arange(len(indexes))]
 
     return given
-
-
-@dataclass(frozen=True)
-class Computed:
-    """Heat maps of one batch, by stage (B, K, h, w), as `Maps`."""
-
-    by_stage: Mapping[str, Tensor]
-
-    def __len__(self) -> int:
-        return len(next(iter(self.by_stage.values())))
-
-    def __getitem__(self, indexes: Tensor) -> Mapping[str, Tensor]:
-        return {stage: maps[indexes] for stage, maps in self.by_stage.items()}

@@ -17,7 +17,6 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from torch import Tensor
 
 from reidkit import distributed, runs
 from reidkit.data.resident import normalise, resize
@@ -27,7 +26,7 @@ from reidkit.places import record_roots
 from reidkit.records import Record, RecordError
 from reidkit.settings import Configuration
 from reidkit.systems import SYSTEMS
-from reidkit.systems.system import Material
+from reidkit.systems.system import HeldMaps, Material
 from reidkit.training import StoppedError, choose_device, device_name, precision_of
 
 STEPS = 30  # of a run, after which it is known how long it takes
@@ -339,27 +338,14 @@ def unpack(archive: Path, records: Path) -> list[Path]:
 # -------------------------------------------------------------------------------------------------------------- timing
 
 
-class FewMaps:
-    """Heat maps of a few images, {stage: (few, K, h, w)}, which stand for those of `count` where only time counts."""
-
-    def __init__(self, maps: dict[str, Tensor], count: int) -> None:
-        self.maps, self.count = maps, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, indexes: Tensor) -> dict[str, Tensor]:
-        return {stage: maps.index_select(0, indexes.to(maps.device) % len(maps)) for stage, maps in self.maps.items()}
-
-
 class UntrainedMaps:
     """Called as `runs.heat_maps`: maps under an untrained network, and how long those of the whole split would take."""
 
     def __init__(self) -> None:
-        self.made: dict[tuple[str, str, str], FewMaps] = {}
+        self.made: dict[tuple[str, str, str], HeldMaps] = {}
         self.seconds = 0.0
 
-    def __call__(self, guide: Configuration, split: str, classes: str, *, progress: bool) -> FewMaps:
+    def __call__(self, guide: Configuration, split: str, classes: str, *, progress: bool) -> HeldMaps:
         if (key := (guide.name, split, classes)) not in self.made:
             device = choose_device(guide.device)
             dataset = runs.open_dataset(guide)
@@ -373,7 +359,7 @@ class UntrainedMaps:
                 maps = attribute_heat_maps(network, normalise(resize(pixels, guide.size)))  # type: ignore[arg-type]
                 maps = {stage: values.cpu().to(device) for stage, values in maps.items()}  # waits for the device
             self.seconds += (time.perf_counter() - started) / len(pixels) * len(images)
-            self.made[key] = FewMaps(maps, len(images))
+            self.made[key] = HeldMaps(maps, len(images))
         return self.made[key]
 
 

@@ -100,14 +100,11 @@ def mosaic(
         y -= top + down
         axes = figure.add_axes((left / wide, y / tall, total * inch / wide, down / tall))
         axes.set(xlim=(-0.5, total - 0.5), ylim=(len(names) * (height + gap) - 0.5, -0.5))
-        middles = []
+        lefts = [j * (width + GAP) + j * groups // across * apart for j in range(len(titles))]
         for i, row in enumerate(block):
-            for j, cell in enumerate(row):
-                x = j * (width + GAP) + j * groups // across * apart
+            for x, cell in zip(lefts, row, strict=False):  # a row may end before the others
                 _draw(axes, cell, x, i * (height + gap), (height, width))
-                if i == 0:
-                    middles.append(x + width / 2 - 0.5)
-        axes.set_xticks(middles, titles)
+        axes.set_xticks([x + width / 2 - 0.5 for x in lefts], titles)
         axes.set_yticks([i * (height + gap) + height / 2 for i in range(len(names))], names)
         axes.tick_params(length=0, pad=3, labelsize=10, labeltop=True, labelbottom=False)
         axes.grid(visible=False)

@@ -30,6 +30,20 @@ class Maps(Protocol):
     def __getitem__(self, indexes: Tensor) -> Mapping[str, Tensor]: ...
 
 
+class HeldMaps:
+    """Maps in memory, by name (M, K, h, w): of M images or, where only time counts, by turns of `count` of them."""
+
+    def __init__(self, maps: Mapping[str, Tensor], count: int | None = None) -> None:
+        self.maps, self.held = maps, len(next(iter(maps.values())))
+        self.count = self.held if count is None else count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, indexes: Tensor) -> dict[str, Tensor]:
+        return {name: maps.index_select(0, indexes.to(maps.device) % self.held) for name, maps in self.maps.items()}
+
+
 @dataclass(frozen=True)
 class Batch:
     """What a network learns from in a step."""
