@@ -238,11 +238,13 @@ def ianet_in_words(runs: Runs) -> str:
 
 
 def stripes_in_words(runs: Runs) -> str:
-    """What PCB's stripes are worth over its own baseline, and what that lacks to the plain one, in a sentence."""
+    """What PCB's stripes are worth over its own baseline, what that lacks to the plain one, and what refining adds."""
     if not runs.get("pcb") or not runs.get("pcb/one-stripe"):
         return "PCB has not been run with one stripe yet."
+    refined = difference(runs, "pcb+rpp", "pcb")
     stripes, lacks = difference(runs, "pcb", "pcb/one-stripe"), difference(runs, "pcb/one-stripe", "none/ce")
     return (
         f"PCB's stripes are worth {with_interval(stripes)} points over PCB with one stripe, its article's own "
         f"baseline. That one lies {with_interval(lacks)} from the plain baseline of this book."
+        + (f" Refining the parts changes PCB by {with_interval(refined)}." if runs.get("pcb+rpp") else "")
     )
