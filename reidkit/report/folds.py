@@ -69,7 +69,7 @@ def shown(node: nodes.Node) -> bool:
 def subject(made: nodes.Element) -> str:
     """What a figure or a table is of: its caption up to the first stop."""
     caption = next(made.findall(lambda node: isinstance(node, (nodes.caption, nodes.title))))
-    return re.split(r"(?<!Fig)[.:](?:\s|$)", caption.astext(), maxsplit=1)[0]
+    return re.split(r"(?<!Fig)(?<!Eq)[.:](?:\s|$)", caption.astext(), maxsplit=1)[0]
 
 
 def prepares(cell: nodes.container) -> bool:

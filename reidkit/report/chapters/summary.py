@@ -32,12 +32,16 @@ def each(data: Data, row: str, over: str) -> str:
 def method(data: Data) -> str:
     """That of the joint-loss paper against its baseline."""
     printed = TABLE_1.row("Ours").scores["mAP"] - TABLE_1.row("Baseline").scores["mAP"]
-    run = {title: worth(gain) for title, gain in differences(data, OURS, "none/ce").items() if gain.known}
+    gains = {title: gain for title, gain in differences(data, OURS, "none/ce").items() if gain.known}
+    run = {title: worth(gain) for title, gain in gains.items()}
     if not run:
         return f"**The whole method** has {signed(printed)} points of mAP in the paper. Here it has not been run yet."
-    gained = GAIN in run.values()
     told = list(run.values())[:1] if len(set(run.values())) == 1 else [f"{w} on {title}" for title, w in run.items()]
-    headline = "The whole method gains, where it does, less than printed" if gained else "The printed gain is not there"
+    headline = "The printed gain is not there"
+    if GAIN in run.values():
+        headline = "The whole method gains, where it does, less than printed"
+    elif any(gain.low > 0 for gain in gains.values()):
+        headline = "Part of the printed gain is there, as far as so few seeds can tell"
     return (
         f"**{headline}.** In the paper, CBAM with the joint loss is worth {signed(printed)} points of mAP over the "
         f"baseline. Here, trained to rest, it is {each(data, OURS, 'none/ce')}: {listed(told)}."
@@ -75,8 +79,10 @@ def start() -> str:
 def losses(data: Data) -> str:
     """The triplet loss and the circle classifier."""
     joint = differences(data, "none/ce+tri+cir", "none/ce").values()
-    helps = any(worth(found) == GAIN for found in joint)
-    headline = "What helps is the loss" if helps else "The losses alone"
+    headline = "The losses alone"
+    if any(found.low > 0 for found in joint):
+        seeds = any(worth(found) == GAIN for found in joint)
+        headline = "What helps is the loss" + ("" if seeds else ", as far as so few seeds can tell")
     triplet, batches = each(data, "none/ce+tri", "none/ce"), each(data, "none/ce/identities", "none/ce")
     return (
         f"**{headline}.** The joint loss, without any attention, changes mAP by "
