@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
+import pandas as pd
 
 from reidkit.report.rows import Estimate, Runs, differences
 from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, name_rows, notice, styled
@@ -66,6 +67,10 @@ def with_interval(found: Estimate) -> str:
     return f"{signed(found.ours)} [{interval(found.low, found.high, sign=True)}]" if found.known else "–"
 
 
-def in_lines(found: Mapping[str, Estimate], data: str) -> list[str]:
-    """A line for each of some differences on some data, by what they are called; of those that were run."""
-    return [f"{data}: {name}: {with_interval(estimate)}." for name, estimate in found.items() if estimate.known]
+def difference_table(found: Mapping[str, Mapping[str, Estimate]]) -> pd.DataFrame:
+    """A line per difference, in mAP, by what it is called, a column per data set; of those that were run on any."""
+    run = {name: by_data for name, by_data in found.items() if any(e.known for e in by_data.values())}
+    lines = [
+        {"Control": name} | {title: with_interval(e) for title, e in by_data.items()} for name, by_data in run.items()
+    ]
+    return pd.DataFrame(lines or [{"Control": "not run yet"}])

@@ -13,8 +13,8 @@ from reidkit.profile import Profile
 from reidkit.published import OURS, TABLE_1
 from reidkit.records import Record, read_records
 from reidkit.report.curves import training_curves
-from reidkit.report.differences import gain_chart, in_lines, with_interval
-from reidkit.report.rows import QUERIES, Rows, Runs, difference, score
+from reidkit.report.differences import difference_table, gain_chart, with_interval
+from reidkit.report.rows import QUERIES, Rows, Runs, difference, differences, score
 from reidkit.report.style import WIDTH, Drawing, notice, styled
 from reidkit.report.tables import beside_runs
 from reidkit.report.words import signed
@@ -67,16 +67,17 @@ def answer(runs: Runs, data: str) -> str:
     return text
 
 
-def controls(runs: Runs, data: str) -> list[str]:
+def controls(data: Mapping[str, Runs]) -> pd.DataFrame:
     """What the rows that the paper does not have say of those that it has, a line each; of those that were run."""
     said = {
         ("cbam/ce", BASE): "CBAM without the other losses",
+        ("half/ce", BASE): "the constant ½ over the baseline",
         ("se/ce", "half/ce"): "SE over the constant ½",
         ("eca/ce", "half/ce"): "ECA over the constant ½",
         ("none/ce/identities", BASE): "batches of P×K, without the triplet loss",
         ("none/ce+tri", "none/ce/identities"): "the triplet loss over its batches",
     }
-    return in_lines({words: difference(runs, row, over) for (row, over), words in said.items()}, data)
+    return difference_table({words: differences(data, row, over) for (row, over), words in said.items()})
 
 
 # ------------------------------------------------------------------------------------------------------------- budgets

@@ -7,8 +7,8 @@ import pandas as pd
 from reidkit.models.backbone import STAGES
 from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1, Table
 from reidkit.records import Record
-from reidkit.report.differences import gain_chart, in_lines, with_interval
-from reidkit.report.rows import Estimate, Rows, Runs, difference, of_data
+from reidkit.report.differences import difference_table, gain_chart, with_interval
+from reidkit.report.rows import Estimate, Rows, Runs, difference, differences, of_data
 from reidkit.report.style import Drawing
 from reidkit.report.tables import beside_runs, interval_cells
 from reidkit.report.words import number, signed
@@ -49,11 +49,12 @@ def answer(runs: Runs, data: str) -> str:
     )
 
 
-def controls(runs: Runs, data: str) -> list[str]:
+def controls(data: Mapping[str, Runs]) -> pd.DataFrame:
     """What the true maps have over each control, a line each; of those that were run."""
     controls = {row: name.removesuffix(" (control)") for row, name in SHOWN.items() if "(control)" in name}
-    found = {f"the true maps over {name}": difference(runs, SELECTS, row) for row, name in controls.items()}
-    return in_lines(found, data)
+    return difference_table(
+        {f"the true maps over {name}": differences(data, SELECTS, row) for row, name in controls.items()}
+    )
 
 
 def readings(table: Table, records: Iterable[Record]) -> pd.DataFrame:

@@ -62,7 +62,10 @@ def test_the_answer_counts_the_modules_that_help(make_record: MakeRecord) -> Non
     alone = {row: seeds[:1] for row, seeds in found.items()}
     assert shown.answer(alone, "toy").endswith("; with so few seeds, none can be said to help.")
     assert shown.answer({}, "toy") == "On toy the baseline has not been run yet."
-    assert [line.split(":")[1] for line in shown.controls(found, "toy")] == [" CBAM without the other losses"]
+    table = shown.controls({"toy": found, "other": {}})
+    assert list(table["Control"]) == ["CBAM without the other losses"]
+    assert list(table["toy"]) == [with_interval(difference(found, "cbam/ce", "none/ce"))]
+    assert list(table["other"]) == ["–"]
 
 
 def test_budgets_are_of_runs_that_differ_in_their_epochs_alone(

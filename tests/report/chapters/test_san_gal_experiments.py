@@ -45,10 +45,9 @@ def test_the_answer_and_the_controls_are_sentences_of_what_was_run(make_san_gal_
     gain = difference(found, "ID+attr", "IDonly")
     assert f"change mAP by {with_interval(gain)} points over *IDonly*" in shown.answer(found, "toy")
     assert shown.answer({}, "toy") == "On toy its rows have not all been run yet."
-    assert shown.controls(found, "toy") == []
+    assert list(shown.controls({"toy": found})["Control"]) == ["not run yet"]
     found[f"{SAN_GAL_OURS}/shuffled"] = found["IDonly"]
-    (line,) = shown.controls(found, "toy")
-    assert line.startswith("toy: the true maps over another image's maps: ")
+    assert list(shown.controls({"toy": found})["Control"]) == ["the true maps over another image's maps"]
 
 
 def test_readings_are_paired_with_the_literal_row_of_the_same_seeds(make_san_gal_record: MakeRecord) -> None:
