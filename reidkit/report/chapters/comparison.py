@@ -126,15 +126,11 @@ def ranking_table(found: pd.DataFrame, data: Mapping[str, Runs]) -> pd.DataFrame
     lines = []
     for system, row, parameters, work, length, also in found.itertuples(index=False):
         scores = {title: score(runs, row) for title, runs in data.items()}
-        line = {
-            "System": f"{system} ({also})" if also else system,
-            "Weights (M)": number(parameters, 1),
-            "Cost (M)": number(work, 0),
-        }
-        line |= {"Length": length}
+        line = {"System": f"{system} ({also})" if also else system}
         line["order"] = -np.nan_to_num(next(iter(scores.values())).ours)
         for title, of_row in scores.items():
             line |= {title: score_cell(of_row), "Runs" + " " * len(line): seed_links(data[title].get(row, ()))}
+        line |= {"Weights (M)": number(parameters, 1), "Cost (M)": number(work, 0), "Length": length}
         lines.append(line)
     return pd.DataFrame(lines).sort_values("order", kind="stable").drop(columns="order").reset_index(drop=True)
 
