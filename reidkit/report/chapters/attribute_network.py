@@ -96,7 +96,8 @@ def head_table(network: AttributeNetwork, groups: Sequence[AttributeGroup], heig
     rows = [
         (
             group.name,
-            *(calls.into(f"heads.{index}"), calls.out_of(f"heads.{index}")),
+            calls.into(f"heads.{index}"),
+            calls.out_of(f"heads.{index}"),
             str(sum(attribute.group == index for attribute in network.attributes)),
             _parameters(head),
         )
