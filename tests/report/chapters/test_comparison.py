@@ -10,7 +10,8 @@ from reidkit.profile import Profile
 from reidkit.published import JOINT_LOSS, SAN_GAL_OURS, SAN_GAL_TABLE_2
 from reidkit.records import Record
 from reidkit.report.chapters import comparison as shown
-from reidkit.report.rows import Estimate, records_behind
+from reidkit.report.differences import with_interval
+from reidkit.report.rows import Estimate, difference, records_behind
 from reidkit.systems import ROWS, build_network
 from tests.report.conftest import MakeRecord, check_page
 
@@ -109,6 +110,19 @@ def test_ianets_weights_are_told_as_they_were_measured(make_record: MakeRecord) 
     assert told.endswith("adds +0.00 [+0.0 to +0.0].")
     assert "; the sum in place" in shown.ianet_in_words(runs | {"ianet/normalised": [make_record("eca")]})
     assert shown.ianet_in_words({}) == "IANet has not been run yet."
+
+
+def test_what_selecting_is_worth_is_told_of_one_network_with_two_normalisations(make_record: MakeRecord) -> None:
+    plain, published = make_record(loss="ce+tri"), make_record("se", quality=0.7)
+    runs = {"none/ce+tri": [plain], "ianet": [published], "ianet/normalised": [make_record("eca", quality=0.8)]}
+    told = shown.selecting_in_words(runs)
+    assert (
+        f"has {with_interval(difference(runs, 'ianet/normalised', 'ianet'))} points of mAP over the published" in told
+    )
+    assert told.endswith(
+        f"and {with_interval(difference(runs, 'ianet/normalised', 'none/ce+tri'))} over the ResNet-50."
+    )
+    assert "not been run" in shown.selecting_in_words({"ianet": [published]})
 
 
 def test_osnet_is_told_with_what_it_costs(make_record: MakeRecord) -> None:
