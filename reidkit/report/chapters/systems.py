@@ -30,11 +30,15 @@ def some_batch(config: Configuration, classes: Classes) -> Batch:
     return Batch(images, labels, attributes, {"parts": parts} if "parts" in config.needs else {}, step)
 
 
+def label(row: str) -> str:
+    """What pages refer to the drawing of a row by."""
+    return "figure-system-" + row.replace("/", "-").replace("+", "-")
+
+
 def drawn(profile: Profile, row: str, identities: int = 751) -> NumberedFigure:
     """The network of a row as a numbered figure, traced at a profile's size."""
     config = profile.config(row).from_scratch()
     classes = Classes(identities, GROUPS["market_attribute"] if "attributes" in config.needs else ())
     system, name = ROWS[row], NAMES[row]
     figure, alt = draw(system.build(config, classes), some_batch(config, classes), f"{name}, from above:")
-    label = "figure-system-" + row.replace("/", "-").replace("+", "-")
-    return numbered_figure(figure, label, f"{name}: `reidkit run {profile.profile} --row {row}`.", alt)
+    return numbered_figure(figure, label(row), f"{name}: `reidkit run {profile.profile} --row {row}`.", alt)
