@@ -68,8 +68,10 @@ def work(client: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     message, files, _, _ = socket.recv_fds(client, 1 << 16, 2)
-    while not message.endswith(b"\n"):
-        message += client.recv(1 << 16)
+    while not message.endswith(b"\n") and (more := client.recv(1 << 16)):
+        message += more
+    if not message.endswith(b"\n"):
+        os._exit(1)  # the client is gone
     for number, file in enumerate(files, start=1):
         os.dup2(file, number)
         os.close(file)
@@ -83,8 +85,8 @@ def work(client: socket.socket) -> None:
         WORK[asked["work"]](client, asked["arguments"])
         code = 0
     except SystemExit as stop:
-        if isinstance(stop.code, int):
-            code = stop.code
+        if stop.code is None or isinstance(stop.code, int):
+            code = stop.code or 0
         else:
             print(stop.code, file=sys.stderr)
     except BaseException:
@@ -136,13 +138,14 @@ def ask(path: str, work: str, arguments: Sequence[str], folder: str, environment
 
 def execute(arguments: Sequence[str]) -> int:
     """Executes a chapter, in a warm process where there is one; what its process ended with."""
-    path = os.environ.get(SOCKET)
-    if not path or not Path(path).exists():
+    try:
+        client = ask(os.environ[SOCKET], "chapter", arguments, os.getcwd(), os.environ)
+    except (KeyError, OSError):  # there is none, or it is on another machine, or was killed
         from reidkit.report import execute
 
         execute.main(*arguments)
         return 0
-    with ask(path, "chapter", arguments, os.getcwd(), os.environ) as client:
+    with client:
         answer = client.recv(1)
     return answer[0] if answer else 1  # nothing where it was killed
 

@@ -18,7 +18,7 @@ from reidkit.profile import Profile
 from reidkit.published import JOINT_LOSS
 from reidkit.report.chapters.comparison import OTHERS
 from reidkit.report.chapters.runs import records_behind
-from reidkit.report.chapters.systems import label as label_of_system
+from reidkit.report.chapters.systems import figure_name
 from reidkit.runs import find_record
 from tests.book.conftest import Make
 
@@ -149,7 +149,7 @@ def test_every_row_that_was_run_is_shown(site: Path) -> None:
 # Figures of live modules, of losses and of data: they show no number of a run.
 WITHOUT_RUN = {
     "figure-task",
-    *map(label_of_system, OTHERS),
+    *map(figure_name, OTHERS),
     *(f"figure-{number}" for number in range(1, 6)),
     *("figure-eq1", "figure-hinge", "figure-boundary", "figure-toy"),
     *("figure-contact", "figure-parts", "figure-alike", "figure-augmentation", "figure-batch"),

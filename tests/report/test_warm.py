@@ -1,6 +1,7 @@
 """Chapters executed in processes that a warm one forks: as in processes of their own, and gone with who asked."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -91,8 +92,14 @@ def test_a_kernel_ends_with_who_asked_for_it_and_with_the_server(
     assert not alive(pid)
 
 
-def test_without_a_server_a_chapter_is_executed_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(warm.SOCKET, str(tmp_path / "nobody"))
+@pytest.mark.parametrize("left", [False, True])
+def test_without_a_server_a_chapter_is_executed_all_the_same(
+    left: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(warm.SOCKET, path := str(tmp_path / "nobody"))
+    if left:  # by a server that was killed
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
     process = execute(chapter(tmp_path), tmp_path / "out.ipynb")
     assert process.wait() == 0
     assert outputs(tmp_path / "out.ipynb") == "smoke 1\n"

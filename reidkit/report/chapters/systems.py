@@ -30,7 +30,7 @@ def some_batch(config: Configuration, classes: Classes) -> Batch:
     return Batch(images, labels, attributes, {"parts": parts} if "parts" in config.needs else {}, step)
 
 
-def label(row: str) -> str:
+def figure_name(row: str) -> str:
     """What pages refer to the drawing of a row by."""
     return "figure-system-" + row.replace("/", "-").replace("+", "-")
 
@@ -41,4 +41,4 @@ def drawn(profile: Profile, row: str, identities: int = 751) -> NumberedFigure:
     classes = Classes(identities, GROUPS["market_attribute"] if "attributes" in config.needs else ())
     system, name = ROWS[row], NAMES[row]
     figure, alt = draw(system.build(config, classes), some_batch(config, classes), f"{name}, from above:")
-    return numbered_figure(figure, label(row), f"{name}: `reidkit run {profile.profile} --row {row}`.", alt)
+    return numbered_figure(figure, figure_name(row), f"{name}: `reidkit run {profile.profile} --row {row}`.", alt)
