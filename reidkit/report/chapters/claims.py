@@ -106,9 +106,11 @@ def counted(claims: Sequence[Claim], runs: Runs, data: str) -> str:
 
 def covered(data: Mapping[str, Runs]) -> str:
     """What the intervals of differences between rows are taken over, on these data sets."""
-    if any(Spread.of(runs.values()).freedom for runs in data.values()):
-        return "95 % intervals over queries and seeds"
-    return "95 % intervals over the queries alone: too few rows have a second seed, so that there is no verdict yet"
+    single = [title for title, runs in data.items() if runs and not Spread.of(runs.values()).freedom]
+    if len(single) == len(data):
+        return "95 % intervals over the queries alone: too few rows have a second seed, so that there is no verdict yet"
+    alone = f" (on {listed(single)} over the queries alone, as too few rows have a second seed)" if single else ""
+    return f"95 % intervals over queries and seeds{alone}"
 
 
 def claims_chart(claims: Sequence[Claim], tables: Iterable[Table], data: Mapping[str, Runs]) -> Drawing:

@@ -39,7 +39,9 @@ def test_few_seeds_give_no_verdict(make_record: MakeRecord, seeds: int) -> None:
     found = {row: records[:seeds] for row, records in runs(make_record, none=0.5, se=0.9).items()}
     assert shown.fared(CLAIM, found) == shown.TOO_FEW
     assert "no verdict yet" in shown.covered({"toy": found})
-    assert shown.covered({"toy": runs(make_record, none=0.5)}) == "95 % intervals over queries and seeds"
+    several = runs(make_record, none=0.5)
+    assert shown.covered({"toy": several}) == "95 % intervals over queries and seeds"
+    assert "(on real over the queries alone" in shown.covered({"toy": several, "real": found})
 
 
 def test_that_something_hardly_helps_holds_where_it_makes_things_worse(make_record: MakeRecord) -> None:
