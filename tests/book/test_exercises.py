@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from reidkit.evaluation import evaluate_ranking
 from reidkit.evaluation.localisation import evaluate_localisation
 from reidkit.losses import BatchHardTripletLoss
 from reidkit.models.attention import EfficientChannelAttention, SqueezeExcitation
-from reidkit.published import SAN_GAL_SETTINGS, TABLE_1
+from reidkit.published import SAN_GAL_SETTINGS, SAN_GAL_TABLE_1, TABLE_1
+from reidkit.systems.san_gal import block_of_channel
 
 BOOK = Path(__file__).parents[2] / "book"
 
@@ -103,6 +105,22 @@ def test_a_constant_map_has_the_regions_share() -> None:
     scores = {float(m.map.mean) for m in (found.pointing, found.energy, found.iou)}
     assert all(f"{score:.1f}" == "0.1" for score in scores)
     assert "All three are 0.1" in solutions("localisation")[0]
+
+
+def test_how_small_a_difference_between_two_methods_on_the_same_queries_can_be() -> None:
+    said = solutions("open-questions")[1]
+    assert f"{0.006 * 3368:.0f} queries" in said
+    assert f"{1e6 * binomtest(20, 20).pvalue:.0f}" == "2" and "two chances in a million" in said
+    assert f"{1 / binomtest(220, 420).pvalue:.0f}" == "3" and said.count("one in three") == 1
+
+
+def test_blocks_of_channels_and_queries_lost() -> None:
+    blocks = block_of_channel(27, 1024, torch.device("cpu")).bincount()
+    assert set(blocks.tolist()) == {37, 38}
+    assert f"there are {(blocks == 38).sum()}." in solutions("san-gal-open-questions")[0]
+    alone, attributes = (row.scores["rank-1"] for row in SAN_GAL_TABLE_1[0].rows[:2])
+    assert round((alone - attributes) / 100 * 3368) == 7
+    assert solutions("san-gal-open-questions")[1].startswith("Seven.")
 
 
 def test_answers_under_the_questions() -> None:
