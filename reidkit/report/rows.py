@@ -9,7 +9,7 @@ points. The rule of the intervals:
   one seed is thereby widened by what the seeds of the other rows do, and its interval says so. A spread counts as
   known from three degrees of freedom on (three rows with a second seed, say): with one, Student's t is 12.7 times the
   standard error and says nothing of any difference. Below that an interval covers the queries alone, and says that.
-- A difference takes the seeds that both rows have, seed by seed, or all of both where they share none. Two networks
+- A difference is that of the two scores, each a mean over all seeds of its row: tables can be subtracted. Two networks
   started from one number are taken for independent: if they are not, the interval is too wide and not too narrow.
 - Two rows differ clearly where the interval of their difference leaves out zero, and knows what seeds do.
 """
@@ -124,18 +124,10 @@ def gain(ours: Sequence[Record], base: Sequence[Record], spread: Spread, among: 
 
     Raises RecordError where they rank different queries.
     """
-    ours, base = same_seeds(ours, base)
     over, under = query_scores(ours, among), query_scores(base, among)
     if not over.index.equals(under.index):
         raise RecordError(f"{ours[0].name} and {base[0].name} rank different queries")
     return estimates(over - under, spread, [ours, base])
-
-
-def same_seeds(ours: Sequence[Record], base: Sequence[Record]) -> list[Sequence[Record]]:
-    """Of both, the runs with the seeds that both have, in one order; all, where they share none."""
-    by_seed = [{record.config["seed"]: record for record in runs} for runs in (ours, base)]
-    common = sorted(by_seed[0].keys() & by_seed[1].keys())
-    return [[runs[seed] for seed in common] for runs in by_seed] if common else [ours, base]
 
 
 def estimates(scores: pd.DataFrame, spread: Spread, sides: Sequence[Sequence[Record]]) -> dict[str, Estimate]:

@@ -16,7 +16,7 @@ from reidkit.profile import Profile
 from reidkit.records import Record
 from reidkit.report.chapters.comparison import NAMES
 from reidkit.report.differences import with_interval
-from reidkit.report.rows import QUERIES, Estimate, Runs, difference, query_scores, same_seeds, score
+from reidkit.report.rows import QUERIES, Estimate, Runs, difference, query_scores, score
 from reidkit.report.style import BLUE, PALETTE, WIDTH, Drawing, name_rows, notice, styled
 from reidkit.report.words import listed, number, signed
 from reidkit.runs import check_data, open_dataset
@@ -148,10 +148,10 @@ def purpose_table(found: pd.DataFrame, runs: Runs) -> pd.DataFrame:
 
 
 def query_gains(runs: Runs, row: str, among: Collection[str]) -> "pd.Series[float]":
-    """What a row has over the baseline in some queries, one by one, mean over the seeds that both have."""
+    """What a row has over the baseline in some queries, one by one, each side a mean over its seeds."""
     if not runs.get(row) or not runs.get(BASE):
         return pd.Series(dtype=float)
-    ours, base = (query_scores(records, among)["mAP"] for records in same_seeds(runs[row], runs[BASE]))
+    ours, base = (query_scores(records, among)["mAP"] for records in (runs[row], runs[BASE]))
     return ours - base
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from reidkit.evaluation.bootstrap import bounds, resampled_means
 from reidkit.records import Record, RecordError
 from reidkit.report.explorer.experiments import Experiment
-from reidkit.report.rows import METRICS, QUERIES, WIDENED, Estimate, Spread, estimates, query_scores, same_seeds
+from reidkit.report.rows import METRICS, QUERIES, WIDENED, Estimate, Spread, estimates, query_scores
 
 Values = NDArray[np.float64]
 
@@ -59,7 +59,7 @@ def sides(experiments: Sequence[Experiment]) -> list[Side]:
 class Gains(NamedTuple):
     """What the second of two sides has over the first, for every pair of N, in the order of `itertools.combinations`.
 
-    A pair takes the seeds that both have, as `report.rows` says.
+    A pair takes all seeds of both, as `report.rows` says.
     """
 
     mean: Values  # (N·(N−1)/2, metrics) in points
@@ -85,7 +85,7 @@ def gains(chosen: Sequence[Side]) -> Gains:
     mean, low, high = np.empty((3, len(chosen) * (len(chosen) - 1) // 2, len(METRICS)))
     covers = []
     for number, (base, ours) in enumerate(itertools.combinations(chosen, 2)):
-        over, under = ([place[r.name] for r in runs] for runs in same_seeds(ours.records, base.records))
+        over, under = ([place[r.name] for r in runs] for runs in (ours.records, base.records))
         error, freedom = _error(ours.spread, base.spread, len(over), len(under), ours.experiment == base.experiment)
         means = drawn[:, over].mean(1) - drawn[:, under].mean(1)
         mean[number] = points[over].mean(0) - points[under].mean(0)

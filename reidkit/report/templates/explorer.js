@@ -75,7 +75,7 @@
     return all.find(side => side.key === key) || all.find(side => side.key.endsWith(`:${key}`)) || null;
   }
 
-  // What B has over A, by metric, in points: of the seeds that both have.
+  // What B has over A, by metric, in points: each side a mean over its seeds.
   function gainOf(a, b) {
     const { gains, sides } = a.data;
     const [i, j] = [a.place, b.place].sort((one, two) => one - two);
@@ -353,7 +353,7 @@
     }
     if (a !== b) {
       const covers = gainOf(a, b)[0].covers;
-      said.push(element("p", {}, `The interval of the difference is paired, query by query${covers ? ` (${covers})` : ""}. It is of the seeds that both have, so that it can differ from the difference of the two scores.`));
+      said.push(element("p", {}, `The interval of the difference is paired, query by query${covers ? ` (${covers})` : ""}.`));
       const [one, two] = [a, b].map(side => side.data.runs[side.runs[0]].settings);
       const apart = [...new Set([...Object.keys(one), ...Object.keys(two)])].filter(key => one[key] !== two[key]);
       said.push(apart.length
