@@ -21,7 +21,7 @@ from reidkit.report.differences import with_interval
 from reidkit.report.rows import QUERIES, Estimate, Runs, difference, runs_of, score
 from reidkit.report.style import BLUE, WIDTH, Drawing, styled
 from reidkit.report.tables import score_cell, seed_links
-from reidkit.report.words import listed, number
+from reidkit.report.words import listed, number, signed
 from reidkit.systems import ROWS, SYSTEMS
 from reidkit.systems.system import Classes
 
@@ -186,6 +186,8 @@ def answer(runs: Runs) -> str:
     run = [row for row in NAMES if runs.get(row)]
     others = [row for row in run if row in OTHERS]
     text = f"Of {len(NAMES)} rows {len(run)} have been run on SynthPed so far."
+    if len(run) == len(NAMES):
+        text = f"All {len(NAMES)} rows have been run on SynthPed."
     if others and "cbam/ce+tri+cir" in run:
         gains = {row: difference(runs, row, "cbam/ce+tri+cir") for row in others}
         above = [NAMES[row] for row, gain in gains.items() if gain.low > 0]
@@ -231,7 +233,17 @@ def ianet_in_words(runs: Runs) -> str:
     normalised = difference(runs, "ianet/normalised", "ianet")
     if not normalised.known:
         return text + "."
-    return text + f"; the sum in place of the second softmax changes {with_interval(normalised)}."
+    text += f"; the sum in place of the second softmax changes {with_interval(normalised)}."
+    return text + seed_by_seed(runs)
+
+
+def seed_by_seed(runs: Runs) -> str:
+    """What weights that select are worth to IANet with each seed, where more than one have been run, in a sentence."""
+    scores = [{r.config["seed"]: 100 * r.metrics["mAP"] for r in runs[row]} for row in ("ianet/normalised", "ianet")]
+    gains = [signed(scores[0][seed] - scores[1][seed], 1) for seed in sorted(scores[0].keys() & scores[1].keys())]
+    if len(gains) < 2:
+        return ""
+    return f" Seed by seed that is {listed(gains)}: the first alone looked like a finding, and we had told it."
 
 
 def selecting_in_words(runs: Runs) -> str:

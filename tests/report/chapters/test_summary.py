@@ -48,7 +48,7 @@ def test_the_other_findings_hold_what_was_run(make_record: MakeRecord, make_san_
     guided = {"toy": {row: [make_san_gal_record(row)] for row in ("IDonly", "ID+attr", "ID+attrAttention")}}
     assert "(in the paper +0.80)" in shown.attributes(guided)
     assert "(in the paper +1.80)" in shown.attributes(guided)
-    assert "+6.5 points on Market-1501" in shown.start()
+    assert "+6.5 points on Market-1501" in shown.start({})
 
 
 def test_maps_are_told_with_their_network(make_record: MakeRecord, localisation: MakeLocalisation) -> None:
