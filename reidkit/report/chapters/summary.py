@@ -44,7 +44,7 @@ def method(data: Data) -> str:
         headline = "Part of the printed gain is there, as far as so few seeds can tell"
     return (
         f"**{headline}.** In the paper, CBAM with the joint loss is worth {signed(printed)} points of mAP over the "
-        f"baseline. Here, trained to rest, it is {each(data, OURS, 'none/ce')}: {listed(told)}."
+        f"baseline. Here it is {each(data, OURS, 'none/ce')}: {listed(told)}."
     )
 
 
@@ -72,7 +72,7 @@ def start(data: Data) -> str:
     return (
         "**A start that nobody prints decided our first ablation.** With residual branches at full strength, the "
         f"usual start, SE seemed to be worth {signed(se, 1)} points on Market-1501 and the triplet loss "
-        f"{signed(triplet, 1)}. With branches that start at zero, trained to rest, SE is worth "
+        f"{signed(triplet, 1)}. With branches that start at zero SE is worth "
         f"{each(data, 'se/ce', 'none/ce')} and the triplet loss {each(data, 'none/ce+tri', 'none/ce')}; "
         "{doc}`recipe` tells how it was found."
     )
