@@ -293,7 +293,6 @@ ruleorder: longest_notebook > notebook
 
 rule run_pages:
     input:
-        chapters=expand(BUILD / "source" / "{page}.ipynb", page=CHAPTERS),  # may link to a run that ended meanwhile
         toc="book/_toc.yml",
         parameters=PARAMETERS,
         records=MADE,
