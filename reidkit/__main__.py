@@ -423,7 +423,7 @@ def compare(
     queries: Annotated[int, typer.Option(min=0, help="how many that gained most, and lost most, are named")] = 5,
     form: FormatOption = Format.text,
 ) -> None:
-    """Say what the second run gains over the first: mAP and rank-1, paired over the queries, and which queries.
+    """Say what the second run gains over the first: mAP and rank-1, paired over the people, and which queries.
 
     csv, json, md and latex: a line for every query.
     """
@@ -437,7 +437,7 @@ def compare(
     print(f"first   {one.name}\nsecond  {two.name}\n\nThey differ in:")
     for key, values in settings_apart(one, two).items():
         print(f"  {key}: {values[0]} / {values[1]}")
-    print(f"\n{len(by_query):,} queries; per cent, gains in points with their 95 % interval, paired over the queries:")
+    print(f"\n{len(by_query):,} queries; per cent, gains in points with their 95 % interval, paired over the people:")
     show(scores, form)
     gains = by_query["gain"]
     print(

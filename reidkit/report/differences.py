@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from reidkit.report.rows import QUERIES, Estimate, Runs, differences
+from reidkit.report.rows import PEOPLE, Estimate, Runs, differences
 from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, name_rows, notice, styled
 from reidkit.report.words import interval, signed
 
@@ -66,7 +66,7 @@ def with_interval(found: Estimate) -> str:
     """A difference of ours with its interval, which says where it knows nothing of seeds; – where it was not run."""
     if not found.known:
         return "–"
-    alone = " (queries)" if found.covers == QUERIES else ""
+    alone = " (seeds unknown)" if found.covers == PEOPLE else ""
     return f"{signed(found.ours)} [{interval(found.low, found.high, sign=True)}]{alone}"
 
 

@@ -12,8 +12,8 @@ def pair(first: Record, second: Record) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The scores of two runs, and those of every query; in per cent and points.
 
     The first table has a line per metric: first, second, gain (second − first), and low and high of its 95 % interval,
-    paired over the queries. The second has a line per query with a match, the greatest gain first: query, first and
-    second (average precision), gain, and the ranks of the first match.
+    paired over the people sought. The second has a line per query with a match, the greatest gain first: query, first
+    and second (average precision), gain, and the ranks of the first match.
 
     Raises RecordError where one ranks nothing, or they rank other queries or other data.
     """
@@ -22,7 +22,7 @@ def pair(first: Record, second: Record) -> tuple[pd.DataFrame, pd.DataFrame]:
             raise RecordError(f"{record.name}: its run ranks nothing; `reidkit verify` compares such records")
     if first.provenance["data"] != second.provenance["data"]:
         raise RecordError(f"{first.name} and {second.name} are of different data: no gain is a gain there")
-    gained = gain([second], [first], Spread())  # of one seed each: the interval covers the queries alone
+    gained = gain([second], [first], Spread())  # of one seed each: the interval covers the people alone
     scores = pd.DataFrame(
         {
             "metric": label,

@@ -1,14 +1,15 @@
-"""The rows of an experiment, from records: scores, differences, and 95 % intervals that cover queries and seeds.
+"""The rows of an experiment, from records: scores, differences, and 95 % intervals that cover people and seeds.
 
 Every number of ours is computed here from the per-query results of records; scores are in per cent, differences in
 points. The rule of the intervals:
 
-- The queries are drawn anew (`evaluation.bootstrap`), the same ones for all seeds and for both sides of a difference.
+- The people sought are drawn anew (`evaluation.bootstrap`), each with all queries, which are alike; the same people
+  for all seeds and for both sides of a difference.
 - What the choice of seeds adds is the spread between the seeds of one row, pooled over all rows of the experiment (one
   system, data set and setting) that have several, divided by the root of the row's own number of seeds. A row with
   one seed is thereby widened by what the seeds of the other rows do, and its interval says so. A spread counts as
   known from three degrees of freedom on (three rows with a second seed, say): with one, Student's t is 12.7 times the
-  standard error and says nothing of any difference. Below that an interval covers the queries alone, and says that.
+  standard error and says nothing of any difference. Below that an interval covers the people alone, and says that.
 - A difference is that of the two scores, each a mean over all seeds of its row: tables can be subtracted. Two networks
   started from one number are taken for independent: if they are not, the interval is too wide and not too narrow.
 - Two rows differ clearly where the interval of their difference leaves out zero, and knows what seeds do.
@@ -32,7 +33,7 @@ from reidkit.settings import Configuration
 from reidkit.systems import ROWS, SYSTEMS
 
 METRICS = tuple(LABELS)
-WIDENED, QUERIES = "widened", "queries"  # what an interval says of itself where it is not of several seeds
+WIDENED, PEOPLE = "widened", "people"  # what an interval says of itself where it is not of several seeds
 KNOWN = 3  # degrees of freedom from which a spread between seeds counts as known
 Queries = Collection[str] | None  # the names of those that count; None: all
 NO_SEEDS = pd.Series(np.nan, METRICS)  # the spread between seeds where it is not known
@@ -44,7 +45,7 @@ class Estimate(NamedTuple):
     ours: float = np.nan
     low: float = np.nan
     high: float = np.nan
-    covers: str = ""  # WIDENED, QUERIES, or nothing to be said: several seeds of its own
+    covers: str = ""  # WIDENED, PEOPLE, or nothing to be said: several seeds of its own
 
     @property
     def known(self) -> bool:
@@ -53,8 +54,8 @@ class Estimate(NamedTuple):
 
     @property
     def clear(self) -> bool:
-        """Whether it differs from zero by more than the choice of queries and seeds explains."""
-        return self.covers != QUERIES and (self.low > 0 or self.high < 0)
+        """Whether it differs from zero by more than the choice of people and seeds explains."""
+        return self.covers != PEOPLE and (self.low > 0 or self.high < 0)
 
 
 class Spread(NamedTuple):
@@ -133,10 +134,16 @@ def gain(ours: Sequence[Record], base: Sequence[Record], spread: Spread, among: 
 def estimates(scores: pd.DataFrame, spread: Spread, sides: Sequence[Sequence[Record]]) -> dict[str, Estimate]:
     """The means of scores (Q, metrics), of one side's runs or between two sides', with their intervals."""
     error = (spread.std * sum(1 / len(seeds) for seeds in sides) ** 0.5).fillna(0)
-    low, high = bootstrap(scores.to_numpy(), error[list(scores)].to_numpy(), spread.freedom)
-    covers = QUERIES if not spread.freedom else WIDENED if min(map(len, sides)) == 1 else ""
+    clusters = people(scores.index)
+    low, high = bootstrap(scores.to_numpy(), error[list(scores)].to_numpy(), spread.freedom, clusters=clusters)
+    covers = PEOPLE if not spread.freedom else WIDENED if min(map(len, sides)) == 1 else ""
     means = zip(map(str, scores), scores.mean().tolist(), low.tolist(), high.tolist(), strict=True)
     return {metric: Estimate(mean, lowest, highest, covers) for metric, mean, lowest, highest in means}
+
+
+def people(queries: Iterable[str]) -> list[str]:
+    """The person whom each query shows: in every layout a file's name begins with the number of the identity."""
+    return [query.rpartition("/")[2].partition("_")[0] for query in queries]
 
 
 def means(record: Record, among: Queries = None) -> "pd.Series[float]":

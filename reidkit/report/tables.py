@@ -9,7 +9,7 @@ from reidkit.evaluation.bootstrap import RESAMPLES
 from reidkit.published import SETTINGS, Setting, Table
 from reidkit.records import Record
 from reidkit.report.display import Written, run_link
-from reidkit.report.rows import QUERIES, WIDENED, Estimate, Rows, Runs, of_data, query_scores, score
+from reidkit.report.rows import PEOPLE, WIDENED, Estimate, Rows, Runs, of_data, query_scores, score
 from reidkit.report.verdicts import compare, departures
 from reidkit.report.words import DATASETS, LABELS, interval, number, phrases, signed
 from reidkit.settings import Configuration
@@ -19,7 +19,7 @@ HYPHEN = "\N{NON-BREAKING HYPHEN}"  # in a cell: a narrow column would break Ran
 # What an interval says in brackets, explained.
 COVERS = {
     WIDENED: "*widened*: a row with one seed, widened by the spread between the seeds of the other rows",
-    QUERIES: "*queries*: too few rows here have a second seed, and what the choice of the seed does is not covered",
+    PEOPLE: "*people*: too few rows here have a second seed, and what the choice of the seed does is not covered",
 }
 
 
@@ -106,8 +106,8 @@ def setting_note(table: Table, records: Iterable[Record]) -> str:
     few, *_, many = sorted({len(seeds) for seeds in run.values()}) * 2
     counted = f"{few} to {many} seeds" if few < many else f"{few} seed{'s' if few > 1 else ''}"
     first = next(iter(run.values()))[0]
-    note = f"Here: {counted} per row, {len(query_scores([first])):,} queries; intervals by bootstrap over the queries "
-    note += "and seeds" if measured.spread.freedom else "alone"
+    note = f"Here: {counted} per row, {len(query_scores([first])):,} queries; intervals by bootstrap over the people "
+    note += "sought and the seeds" if measured.spread.freedom else "sought alone"
     covers = dict.fromkeys(measured.score(cell)["mAP"].covers for cell in run)
     note += f" ({RESAMPLES:,} resamples){''.join(f'; {COVERS[kind]}' for kind in covers if kind)}. "
     other = dict.fromkeys(words for seeds in run.values() for words in departures(seeds[0], table))

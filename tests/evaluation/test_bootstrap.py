@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reidkit.evaluation.bootstrap import bootstrap
+from reidkit.evaluation.bootstrap import bootstrap, resampled_means
 
 
 def test_bootstrap_interval_against_a_naive_loop() -> None:
@@ -29,6 +29,39 @@ def test_bootstrap_interval_covers_the_mean_about_as_often_as_it_says() -> None:
     bounds = [bootstrap(sample[:, None]) for sample in samples]
     covered = np.mean([low[0] <= 2 / 3 <= high[0] for low, high in bounds])
     assert 0.90 <= covered <= 0.98
+
+
+def test_people_are_drawn_with_all_of_their_queries() -> None:
+    generator = np.random.default_rng(3)
+    scores, people = generator.random((23, 2)), generator.choice(["a", "b", "c", "d", "e"], 23)
+    scores[4, 1] = np.nan  # does not count there
+    means = resampled_means(scores, clusters=people, resamples=50, seed=5)
+    generator, names = np.random.default_rng(5), sorted(set(people.tolist()))
+    for found in means:
+        drawn = [names[i] for i in generator.integers(len(names), size=len(names))]
+        for m in range(2):
+            counted = [scores[q, m] for name in drawn for q in np.flatnonzero(people == name)]
+            assert found[m] == pytest.approx(np.nanmean(counted), abs=1e-12)
+    assert np.array_equal(resampled_means(scores[:, :1], clusters=range(23)), resampled_means(scores[:, :1]))
+
+
+def test_where_queries_of_a_person_are_alike_only_an_interval_over_people_covers_as_often_as_it_says() -> None:
+    generator, people = np.random.default_rng(0), np.repeat(np.arange(60), 5)
+    over_people, over_queries = [], []
+    for _ in range(300):
+        scores = (generator.normal(0, 1, 60)[people] + generator.normal(0, 1, 300))[:, None]
+        for covered, clusters in ((over_people, people), (over_queries, None)):
+            (low,), (high,) = bootstrap(scores, clusters=clusters, resamples=500)
+            covered.append(low <= 0 <= high)
+    assert 0.90 <= np.mean(over_people) <= 0.98
+    assert np.mean(over_queries) < 0.85
+
+
+def test_a_resample_that_drew_nobody_of_a_group_is_left_out() -> None:
+    scores = np.full((4, 2), np.nan)
+    scores[:3, 0], scores[3, 1] = 0.5, 0.25
+    low, high = bootstrap(scores)
+    assert (low.tolist(), high.tolist()) == ([0.5, 0.25], [0.5, 0.25])
 
 
 def test_bootstrap_interval_of_equal_scores_is_a_point_and_of_none_an_error() -> None:

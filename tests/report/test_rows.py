@@ -11,7 +11,7 @@ from reidkit.profile import Profile
 from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_2, TABLE_1
 from reidkit.records import Record, RecordError
 from reidkit.report import rows
-from reidkit.report.rows import KNOWN, QUERIES, WIDENED, Rows, Spread, gain, query_scores
+from reidkit.report.rows import KNOWN, PEOPLE, WIDENED, Rows, Spread, gain, query_scores
 from reidkit.report.verdicts import compare
 from reidkit.settings import Configuration
 from reidkit.systems.san_gal import READINGS, ROWS, SanGalConfig
@@ -135,7 +135,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say_whatever_seeds_do(ours: i
 
 def test_an_interval_says_what_it_covers_and_one_seed_is_widened_by_the_others(make_record: MakeRecord) -> None:
     alone = Rows([make_record("se"), *(make_record(seed=seed) for seed in range(KNOWN))])
-    assert {estimate.covers for estimate in alone.score("se/ce").values()} == {QUERIES}
+    assert {estimate.covers for estimate in alone.score("se/ce").values()} == {PEOPLE}
     several = Rows([make_record("se"), *(make_record(seed=seed) for seed in range(KNOWN + 1))])
     one, two = several.score("se/ce")["mAP"], several.score("none/ce")["mAP"]
     assert (one.covers, two.covers) == (WIDENED, "")
@@ -153,7 +153,7 @@ def test_a_spread_is_known_from_three_degrees_of_freedom_on(make_record: MakeRec
     names = ("none", "se", "eca", "danet")[:rows]
     measured = Rows([make_record(name, seed=seed) for name in names for seed in (0, 1)])
     assert measured.spread.freedom == (rows if rows >= 3 else 0)
-    assert {estimate.covers for estimate in measured.score("none/ce").values()} == {"" if rows >= 3 else QUERIES}
+    assert {estimate.covers for estimate in measured.score("none/ce").values()} == {"" if rows >= 3 else PEOPLE}
 
 
 def test_a_difference_is_that_of_the_two_scores(make_record: MakeRecord) -> None:

@@ -8,7 +8,7 @@ from reidkit.claims import Claim, Untested
 from reidkit.published import Table
 from reidkit.records import Record
 from reidkit.report.differences import difference_chart, with_interval
-from reidkit.report.rows import QUERIES, Runs, Spread, difference, differences, records_behind
+from reidkit.report.rows import PEOPLE, Runs, Spread, difference, differences, records_behind
 from reidkit.report.style import Drawing
 from reidkit.report.words import counted as in_words
 from reidkit.report.words import listed, signed
@@ -39,7 +39,7 @@ def fared(claim: Claim, runs: Runs) -> str:
     found, own = difference(runs, claim.row, claim.over), difference(runs, claim.row, claim.control)
     if not found.known:
         return MISSING
-    if found.covers == QUERIES:
+    if found.covers == PEOPLE:
         return TOO_FEW
     if not claim.better:
         return HOLDS if found.high < HARDLY else NOT if found.low > HARDLY else OPEN
@@ -108,9 +108,9 @@ def covered(data: Mapping[str, Runs]) -> str:
     """What the intervals of differences between rows are taken over, on these data sets."""
     single = [title for title, runs in data.items() if runs and not Spread.of(runs.values()).freedom]
     if len(single) == len(data):
-        return "95 % intervals over the queries alone: too few rows have a second seed, so that there is no verdict yet"
-    alone = f" (on {listed(single)} over the queries alone, as too few rows have a second seed)" if single else ""
-    return f"95 % intervals over queries and seeds{alone}"
+        return "95 % intervals over the people alone: too few rows have a second seed, so that there is no verdict yet"
+    alone = f" (on {listed(single)} over the people alone, as too few rows have a second seed)" if single else ""
+    return f"95 % intervals over people and seeds{alone}"
 
 
 def claims_chart(claims: Sequence[Claim], tables: Iterable[Table], data: Mapping[str, Runs]) -> Drawing:

@@ -18,7 +18,7 @@ from reidkit.published import SAN_GAL_OURS
 from reidkit.records import Record
 from reidkit.report.chapters.looking import frozen_gain
 from reidkit.report.differences import with_interval
-from reidkit.report.rows import QUERIES, Estimate, Runs, difference, runs_of, score
+from reidkit.report.rows import PEOPLE, Estimate, Runs, difference, runs_of, score
 from reidkit.report.style import BLUE, WIDTH, Drawing, styled
 from reidkit.report.tables import score_cell, seed_links
 from reidkit.report.words import listed, number, signed
@@ -192,14 +192,14 @@ def answer(runs: Runs) -> str:
         gains = {row: difference(runs, row, "cbam/ce+tri+cir") for row in others}
         above = [NAMES[row] for row, gain in gains.items() if gain.low > 0]
         below = [NAMES[row] for row, gain in gains.items() if gain.high < 0]
-        known = all(gain.covers != QUERIES for gain in gains.values())
+        known = all(gain.covers != PEOPLE for gain in gains.values())
         rest, none = [NAMES[row] for row in others if NAMES[row] not in above + below], ["none"]
         text += (
             f" Of other people's systems, better than Li and Wang's method: {listed(above or none)}; worse: "
             f"{listed(below or none)}; not to be told from it: {listed(rest or none)}."
         )
         if not known:
-            text += " Most have one seed, so that this is of the queries alone, and no verdict yet."
+            text += " Most have one seed, so that this is of the people alone, and no verdict yet."
     return text
 
 

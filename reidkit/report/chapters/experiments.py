@@ -14,7 +14,7 @@ from reidkit.published import OURS, TABLE_1
 from reidkit.records import Record, read_records
 from reidkit.report.curves import training_curves
 from reidkit.report.differences import difference_table, gain_chart, with_interval
-from reidkit.report.rows import QUERIES, Rows, Runs, difference, differences, score
+from reidkit.report.rows import PEOPLE, Rows, Runs, difference, differences, score
 from reidkit.report.style import WIDTH, Drawing, notice, styled
 from reidkit.report.tables import beside_runs
 from reidkit.report.words import signed
@@ -61,7 +61,7 @@ def answer(runs: Runs, data: str) -> str:
         counted = "One module" if len(run) == 1 else f"{len(run)} modules"
         text += f" {counted} with cross-entropy alone change mAP by {span}"
         helped = sum(gain.clear and gain.ours > 0 for gain in run.values())
-        too_few = any(gain.covers == QUERIES for gain in run.values())
+        too_few = any(gain.covers == PEOPLE for gain in run.values())
         clearly = f"{helped} of them clearly help" if helped > 1 else f"{['none', 'one'][helped]} of them clearly helps"
         text += "; with so few seeds, none can be said to help." if too_few else f"; {clearly}."
     return text

@@ -77,7 +77,7 @@ class Workshop:
 
 
 def beside(base: Record, *others: Record) -> pd.DataFrame:
-    """A row per run: its mAP in per cent, and what it gains over the first in points, paired over the queries."""
+    """A row per run: its mAP in per cent, and what it gains over the first in points, paired over the people sought."""
     rows = []
     for record in (base, *others):
         over = gain([record], [base], Spread())["mAP"]

@@ -16,7 +16,7 @@ from reidkit.profile import Profile
 from reidkit.records import Record
 from reidkit.report.chapters.comparison import NAMES
 from reidkit.report.differences import with_interval
-from reidkit.report.rows import QUERIES, Estimate, Runs, difference, query_scores, score
+from reidkit.report.rows import PEOPLE, Estimate, Runs, difference, people, query_scores, score
 from reidkit.report.style import BLUE, PALETTE, WIDTH, Drawing, name_rows, notice, styled
 from reidkit.report.words import listed, number, signed
 from reidkit.runs import check_data, open_dataset
@@ -78,13 +78,16 @@ def sides(found: pd.DataFrame, condition: str) -> tuple[list[str], list[str]]:
 
 
 def apart(there: "pd.Series[float]", elsewhere: "pd.Series[float]") -> Estimate:
-    """How far the means of two groups are apart, with an interval over both; nan where there is nobody in one."""
+    """How far the means of two groups of queries are apart, by name; nan where there is nobody in one.
+
+    The interval covers the people, who may be in both groups.
+    """
     if there.empty or elsewhere.empty:
         return Estimate()
-    groups = [np.array(group, dtype=np.float64)[:, None] for group in (there, elsewhere)]
-    drawn = [resampled_means(group, seed=seed) for seed, group in enumerate(groups)]
-    (low,), (high,) = bounds(drawn[0] - drawn[1])
-    return Estimate(float(there.mean() - elsewhere.mean()), float(low), float(high), QUERIES)
+    groups = pd.concat([there, elsewhere], axis=1)  # nan where a query is in the other
+    drawn = resampled_means(groups.to_numpy(), clusters=people(groups.index))
+    (low,), (high,) = bounds(drawn[:, :1] - drawn[:, 1:])
+    return Estimate(float(there.mean() - elsewhere.mean()), float(low), float(high), PEOPLE)
 
 
 def run_rows(runs: Runs) -> list[str]:

@@ -16,7 +16,7 @@ from reidkit.report.chapters.losses import lines
 from reidkit.report.chapters.recipe import decayed, row_of
 from reidkit.report.differences import with_interval
 from reidkit.report.drawings import STAGES
-from reidkit.report.rows import QUERIES, Estimate, Runs
+from reidkit.report.rows import PEOPLE, Estimate, Runs, people
 from reidkit.report.sheets import Cell, mosaic, overlay, picture
 from reidkit.report.style import Drawing, notice
 from reidkit.report.words import DATASETS, listed, number
@@ -69,9 +69,8 @@ def frozen_gain(records: Sequence[Record]) -> Estimate:
     """What runs gain in mAP when their attention weighs every image alike, in points; the mean over their seeds."""
     gains = [record.table("frozen")["average_precision"] - record.queries["average_precision"] for record in records]
     scores = 100 * np.mean(gains, axis=0)
-    scores = scores[~np.isnan(scores)]
-    (low,), (high,) = bootstrap(scores[:, None])
-    return Estimate(float(scores.mean()), float(low), float(high), QUERIES)
+    (low,), (high,) = bootstrap(scores[:, None], clusters=people(records[0].queries["query"]))
+    return Estimate(float(np.nanmean(scores)), float(low), float(high), PEOPLE)
 
 
 def between(runs: Runs, row: str) -> float:

@@ -8,7 +8,7 @@ from reidkit.report import localisation
 from reidkit.report.chapters import looking
 from reidkit.report.chapters.recipe import first_runs, row_of
 from reidkit.report.differences import with_interval
-from reidkit.report.rows import QUERIES, Estimate, Runs, difference, differences
+from reidkit.report.rows import PEOPLE, Estimate, Runs, difference, differences
 from reidkit.report.words import listed, signed
 
 GAIN = "a clear gain"
@@ -19,7 +19,7 @@ Data = Mapping[str, Runs]  # by what a page calls the data set, the runs of one 
 def worth(found: Estimate) -> str:
     """What a difference with its interval is worth, in words; nothing is said where seeds are not known."""
     if not found.clear:
-        return "no verdict from so few seeds" if found.covers == QUERIES else "nothing that can be told from chance"
+        return "no verdict from so few seeds" if found.covers == PEOPLE else "nothing that can be told from chance"
     return GAIN if found.ours > 0 else "a clear loss"
 
 

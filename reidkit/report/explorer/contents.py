@@ -16,7 +16,7 @@ from reidkit.report.explorer.pictures import colours, encoded, has_heat_maps, st
 from reidkit.report.explorer.sides import Side, gains, sides
 from reidkit.report.ranked_lists import first_results
 from reidkit.report.rows import METRICS as MEASURED
-from reidkit.report.rows import QUERIES, WIDENED
+from reidkit.report.rows import PEOPLE, WIDENED
 from reidkit.report.verdicts import departures
 from reidkit.report.words import DATASETS, LABELS, data_title
 from reidkit.runs import check_data, open_dataset
@@ -26,7 +26,7 @@ from reidkit.systems.system import RESULTS
 
 METRICS = tuple(sorted(MEASURED, key=lambda metric: metric != "mAP"))  # what a telephone shows first
 RANKS = 20  # of the CMC curve
-COVERS = ("", WIDENED, QUERIES)  # what an interval says of itself, by number
+COVERS = ("", WIDENED, PEOPLE)  # what an interval says of itself, by number
 HUNDREDTHS = 100  # in which scores and gains are told, of a per cent or a point
 
 

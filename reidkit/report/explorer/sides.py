@@ -1,7 +1,7 @@
 """The two sides of a comparison, and what each may gain over each other: scores with their 95 % intervals.
 
 Runs of any system and profile can be compared if they ranked the same queries of the same data. The rule of the
-intervals is that of `report.rows`; where a side is one seed of several, its interval covers the queries alone.
+intervals is that of `report.rows`; where a side is one seed of several, its interval covers the people alone.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from reidkit.evaluation.bootstrap import bounds, resampled_means
 from reidkit.records import Record, RecordError
 from reidkit.report.explorer.experiments import Experiment
-from reidkit.report.rows import METRICS, QUERIES, WIDENED, Estimate, Spread, estimates, query_scores
+from reidkit.report.rows import METRICS, PEOPLE, WIDENED, Estimate, Spread, estimates, people, query_scores
 
 Values = NDArray[np.float64]
 
@@ -80,8 +80,8 @@ def gains(chosen: Sequence[Side]) -> Gains:
             raise RecordError(f"{first.name} and {name} rank different queries")
     place = {name: number for number, name in enumerate(records)}
     stacked = np.concatenate([of[list(METRICS)].to_numpy() for of in scores.values()], axis=1)
-    shape = (len(records), len(METRICS))
-    points, drawn = stacked.mean(0).reshape(shape), resampled_means(stacked).reshape(-1, *shape)
+    shape, clusters = (len(records), len(METRICS)), people(scores[first.name].index)
+    points, drawn = stacked.mean(0).reshape(shape), resampled_means(stacked, clusters=clusters).reshape(-1, *shape)
     mean, low, high = np.empty((3, len(chosen) * (len(chosen) - 1) // 2, len(METRICS)))
     covers = []
     for number, (base, ours) in enumerate(itertools.combinations(chosen, 2)):
@@ -90,7 +90,7 @@ def gains(chosen: Sequence[Side]) -> Gains:
         means = drawn[:, over].mean(1) - drawn[:, under].mean(1)
         mean[number] = points[over].mean(0) - points[under].mean(0)
         low[number], high[number] = bounds(means, error, freedom)
-        covers.append(QUERIES if not freedom else WIDENED if min(len(over), len(under)) == 1 else "")
+        covers.append(PEOPLE if not freedom else WIDENED if min(len(over), len(under)) == 1 else "")
     return Gains(mean, low, high, covers)
 
 

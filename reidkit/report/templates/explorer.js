@@ -8,7 +8,7 @@
   const content = JSON.parse(root.querySelector("script[type='application/json']").textContent);
   const METRICS = content.metrics;
   const MAP = METRICS.indexOf("mAP");
-  const COVERS = ["", "one seed, widened by the spread between the seeds of other rows", "queries alone"];
+  const COVERS = ["", "one seed, widened by the spread between the seeds of other rows", "people alone"];
   const ORDERS = {
     gained: "gained most from A to B", lost: "lost most from A to B", easy: "best under A", hard: "worst under A",
     name: "file name",
@@ -349,11 +349,11 @@
         runs.flatMap((run, i) => [i ? ", " : "", run.link ? element("a", { href: `runs/${run.name}.html` }, run.name) : element("code", {}, run.name)]),
         `, profile ${side.setting}. `,
         side.departures.length ? `Another setting than the paper’s: ${side.departures.join("; ")}. ` : "The paper’s setting, as read here. ",
-        `Its intervals are by bootstrap over the queries${side.covers === 2 ? " alone" : side.covers === 1 ? " and, from the spread between the seeds of other rows, over seeds" : " and the seeds"}.`));
+        `Its intervals are by bootstrap over the people sought${side.covers === 2 ? " alone" : side.covers === 1 ? " and, from the spread between the seeds of other rows, over seeds" : " and the seeds"}.`));
     }
     if (a !== b) {
       const covers = gainOf(a, b)[0].covers;
-      said.push(element("p", {}, `The interval of the difference is paired, query by query${covers ? ` (${covers})` : ""}.`));
+      said.push(element("p", {}, `The interval of the difference is paired, person by person${covers ? ` (${covers})` : ""}.`));
       const [one, two] = [a, b].map(side => side.data.runs[side.runs[0]].settings);
       const apart = [...new Set([...Object.keys(one), ...Object.keys(two)])].filter(key => one[key] !== two[key]);
       said.push(apart.length

@@ -40,8 +40,8 @@ def test_few_seeds_give_no_verdict(make_record: MakeRecord, seeds: int) -> None:
     assert shown.fared(CLAIM, found) == shown.TOO_FEW
     assert "no verdict yet" in shown.covered({"toy": found})
     several = runs(make_record, none=0.5)
-    assert shown.covered({"toy": several}) == "95 % intervals over queries and seeds"
-    assert "(on real over the queries alone" in shown.covered({"toy": several, "real": found})
+    assert shown.covered({"toy": several}) == "95 % intervals over people and seeds"
+    assert "(on real over the people alone" in shown.covered({"toy": several, "real": found})
 
 
 def test_that_something_hardly_helps_holds_where_it_makes_things_worse(make_record: MakeRecord) -> None:

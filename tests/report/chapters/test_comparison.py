@@ -77,7 +77,7 @@ def test_the_answer_names_who_is_clearly_better(make_record: MakeRecord) -> None
     assert "better than Li and Wang's method: OSNet; worse: PCB; not to be told from it: none." in told
     assert "no verdict" not in told
     alone = {row: records[:1] for row, records in better.items()}
-    assert shown.answer(alone).endswith("this is of the queries alone, and no verdict yet.")
+    assert shown.answer(alone).endswith("this is of the people alone, and no verdict yet.")
     assert np.isfinite(shown.score(better, "osnet").ours)
 
 
@@ -107,7 +107,7 @@ def test_ianets_weights_are_told_as_they_were_measured(make_record: MakeRecord) 
     runs = {"ianet": [record], "none/ce+tri": [make_record(loss="ce+tri")]}
     told = shown.ianet_in_words(runs)
     assert "differ by 1.0 to 2.0 % of their mean from place to place, and by 0.1 to 0.2 % from picture" in told
-    assert told.endswith("adds +0.00 [+0.0 to +0.0] (queries).")
+    assert told.endswith("adds +0.00 [+0.0 to +0.0] (seeds unknown).")
     assert "; the sum in place" in shown.ianet_in_words(runs | {"ianet/normalised": [make_record("eca")]})
     assert shown.ianet_in_words({}) == "IANet has not been run yet."
 
@@ -129,6 +129,6 @@ def test_osnet_is_told_with_what_it_costs(make_record: MakeRecord) -> None:
     profile = Profile.read("synthped-compared")
     runs = {"osnet": [make_record("se", quality=0.8)], "none/ce+tri": [make_record(loss="ce+tri")]}
     told = shown.osnet_in_words(profile, runs)
-    assert re.search(r"has \+[\d.]+ \[.*\] \(queries\) points of mAP over a ResNet-50", told)
+    assert re.search(r"has \+[\d.]+ \[.*\] \(seeds unknown\) points of mAP over a ResNet-50", told)
     assert told.endswith("5 million multiply-adds an image instead of 17.")
     assert shown.osnet_in_words(profile, {}) == "OSNet has not been run yet."

@@ -64,12 +64,18 @@ def test_a_condition_costs_what_the_baseline_lacks_there(make_record: MakeRecord
 
 def test_two_groups_are_apart_by_their_means_with_an_interval_over_both() -> None:
     generator = np.random.default_rng(0)
-    one, other = (pd.Series(generator.normal(mean, 5, size)) for mean, size in ((50.0, 40), (60.0, 300)))
+    people = pd.Index([f"{number:04d}_c1s1_000000_00.jpg" for number in range(340)])
+    one, other = (
+        pd.Series(generator.normal(mean, 5, len(names)), names)
+        for mean, names in ((50.0, people[:40]), (60.0, people[40:]))
+    )
     estimate = shown.apart(one, other)
     assert estimate.ours == pytest.approx(one.mean() - other.mean())
     error = 1.96 * np.hypot(one.std() / 40**0.5, other.std() / 300**0.5)
     assert (estimate.high - estimate.low) / 2 == pytest.approx(error, rel=0.1)
     assert np.isnan(shown.apart(one, other[:0]).ours)
+    paired = shown.apart(one, one.rename(lambda name: name.replace("c1", "c2")) + 10)  # the same people in both
+    assert (paired.low, paired.high) == (pytest.approx(-10), pytest.approx(-10))
 
 
 def test_gains_are_drawn_for_the_queries_of_each_condition(make_record: MakeRecord, found: pd.DataFrame) -> None:

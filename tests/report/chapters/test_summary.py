@@ -5,7 +5,7 @@ import pytest
 
 from reidkit.records import Record
 from reidkit.report.chapters import summary as shown
-from reidkit.report.rows import QUERIES, Estimate
+from reidkit.report.rows import PEOPLE, Estimate
 from tests.report.conftest import MakeLocalisation, MakeRecord
 
 
@@ -14,7 +14,7 @@ from tests.report.conftest import MakeLocalisation, MakeRecord
 )
 def test_what_a_difference_is_worth(low: float, high: float, words: str) -> None:
     assert shown.worth(Estimate((low + high) / 2, low, high)).startswith(words)
-    assert shown.worth(Estimate((low + high) / 2, low, high, QUERIES)) == "no verdict from so few seeds"
+    assert shown.worth(Estimate((low + high) / 2, low, high, PEOPLE)) == "no verdict from so few seeds"
 
 
 def test_a_method_that_gains_is_said_to_and_with_one_seed_only_as_far_as_that_tells(make_record: MakeRecord) -> None:

@@ -29,7 +29,7 @@ from reidkit.report.explorer.page import Explorer
 from reidkit.report.explorer.sides import Side, gains, sides
 from reidkit.report.pair import pair
 from reidkit.report.rows import METRICS as MEASURED
-from reidkit.report.rows import query_scores
+from reidkit.report.rows import PEOPLE, query_scores
 from reidkit.report.verdicts import compare
 from reidkit.runs import find_record, heat_maps, open_dataset, run
 from reidkit.systems import SYSTEMS
@@ -134,7 +134,7 @@ def test_gains_are_those_of_the_tables_and_of_a_pair_of_runs(market: Experiment)
         elif len(base.records) == len(ours.records) == 1:
             scores = pair(base.records[0], ours.records[0])[0].set_index("metric")
             assert found.low[number] == pytest.approx(scores["low"].to_numpy())
-            assert found.covers[number] == "queries"
+            assert found.covers[number] == PEOPLE
             continue
         else:
             continue
@@ -150,7 +150,7 @@ def test_a_gain_over_another_experiment_covers_the_seeds_of_both_or_says_that_it
     other.__dict__["records"] = {row: [] for row in other.rows} | {"none/ce": [make_record("none", batch_size=32)]}
     market.records["none/ce"] = [make_record("none", seed=seed) for seed in range(4)]
     alone = gains([*sides([market])[:1], *sides([other])])
-    assert alone.covers == ["queries"]
+    assert alone.covers == [PEOPLE]
     other.records["eca/ce"] = [
         make_record("eca", seed=seed, batch_size=32, quality=0.4 + 0.1 * seed) for seed in range(4)
     ]
