@@ -9,6 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -269,20 +270,21 @@ class NonLocal(Attention):
 
 
 class ConstantGate(nn.Module):
-    """Half of the input: a gate that attends to nothing. A control, not a module of anybody's.
+    """A fixed part of the input: a gate that attends to nothing. A control, not a module of anybody's.
 
-    Gates of sigmoids start near 1/2 and so halve the residual branch whatever they see; what a network gains from that
-    alone, it gains from this.
+    A gate of a sigmoid starts near 1/2 and so halves the residual branch whatever it sees, CBAM's two in a row near
+    1/4; what a network gains from that alone, it gains from this.
 
     >>> ConstantGate(3)(torch.ones(3))
     tensor([0.5000, 0.5000, 0.5000])
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, factor: float = 0.5) -> None:
         super().__init__()
+        self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
-        return x / 2
+        return x * self.factor
 
 
 @dataclass(frozen=True)
@@ -306,5 +308,6 @@ ATTENTION: dict[str, Placement] = {
     "danet": Placement("DANet", DualAttention, "output", (0, 0, 0, 1)),
     "nonlocal": Placement("Non-local", NonLocal, "output", (0, 2, 3, 0)),
     "half": Placement("constant ½", ConstantGate, "attention", EVERY_BLOCK, control=True),
+    "quarter": Placement("constant ¼", partial(ConstantGate, factor=0.25), "attention", EVERY_BLOCK, control=True),
 }
 """The attention modules by the names that settings and rows call them."""

@@ -122,7 +122,7 @@ TABLE_1: tuple[str, ...] = tuple(_PRINTED)
 
 CONTROLS: dict[str, dict[str, Any]] = {
     "half/ce": {"attention": "half", "loss": "ce"},
-    "half/ce+tri+cir": {"attention": "half", "loss": "ce+tri+cir"},
+    "quarter/ce+tri+cir": {"attention": "quarter", "loss": "ce+tri+cir"},
     "none/ce/identities": {"attention": "none", "loss": "ce", "sampling": "identities"},
     "none/ce/full-start": {"attention": "none", "loss": "ce", "residual_scale": 1.0},
     "se/ce/full-start": {"attention": "se", "loss": "ce", "residual_scale": 1.0, "decay_attention": True},

@@ -176,5 +176,5 @@ def test_gates_only_attenuate(module: type[nn.Module]) -> None:
     assert ((ratio > 0) & (ratio < 1)).all()
 
 
-def test_table_begins_with_the_six_of_the_paper_and_the_control() -> None:
-    assert list(ATTENTION)[:7] == ["none", "se", "eca", "cbam", "danet", "nonlocal", "half"]
+def test_table_begins_with_the_six_of_the_paper_and_the_controls() -> None:
+    assert list(ATTENTION)[:8] == ["none", "se", "eca", "cbam", "danet", "nonlocal", "half", "quarter"]

@@ -231,7 +231,7 @@ def test_residual_branches_start_at_the_scale_that_is_set(attention: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("attention", "scale"), [("none", 1.0), ("half", 0.5), ("se", 0.5), ("eca", 0.5), ("cbam", 0.25)]
+    ("attention", "scale"), [("none", 1.0), ("half", 0.5), ("quarter", 0.25), ("se", 0.5), ("eca", 0.5), ("cbam", 0.25)]
 )
 def test_a_gate_scales_the_branch_at_the_start(attention: str, scale: float) -> None:
     torch.manual_seed(0)

@@ -18,9 +18,11 @@ SPREAD = ("std", "5 %", "95 %")  # what is told of the attention values
 
 
 BASE = "IDonly"
+WITH_HEADS = f"{SAN_GAL_OURS}/attribute-heads"
 SELECTS = f"{SAN_GAL_OURS}/scaled-maps-one-sigmoid"  # the reading whose attention can select
 PAPER = {row.cell: row.scores["mAP"] for row in SAN_GAL_TABLE_1[0].rows}  # mAP by row
 SHOWN = {row.cell: row.method.partition(" (")[0] for row in SAN_GAL_TABLE_1[0].rows if row.cell} | {
+    WITH_HEADS: "SAN-GAL, with the heads of ID+attr",
     SELECTS: "scaled maps, one sigmoid",
     f"{SAN_GAL_OURS}/shuffled": "another image's maps (control)",
     f"{SAN_GAL_OURS}/centre": "a blob in the centre (control)",
@@ -43,10 +45,13 @@ def answer(runs: Runs, data: str) -> str:
     labels, attention = difference(runs, "ID+attr", BASE), difference(runs, SAN_GAL_OURS, "ID+attr")
     if not (labels.known and attention.known):
         return f"On {data} its rows have not all been run yet."
-    return (
-        f"On {data} attribute labels change mAP by {with_interval(labels)} points over *IDonly*, and the attention, "
-        f"read literally, by {with_interval(attention)} over *ID+attr*."
+    text = (
+        f"On {data} attribute labels change mAP by {with_interval(labels)} points over *IDonly*, and SAN-GAL, read "
+        f"literally, by {with_interval(attention)} over *ID+attr*"
     )
+    alone = difference(runs, SAN_GAL_OURS, BASE), difference(runs, WITH_HEADS, "ID+attr")
+    without, within = (with_interval(found) for found in alone)
+    return text + f". The attention alone changes it by {without} without attribute heads, by {within} with them."
 
 
 def controls(data: Mapping[str, Runs]) -> pd.DataFrame:

@@ -37,13 +37,15 @@ def test_the_table_and_the_chart_have_every_row_that_was_run(make_san_gal_record
     check_page(figure)
     assert "ID+attr: paper +0.80, toy +" in alt
     assert "control" not in alt
-    assert len(records_behind(data, shown.SHOWN)) == 8
+    assert len(records_behind(data, shown.SHOWN)) == 10
 
 
 def test_the_answer_and_the_controls_are_sentences_of_what_was_run(make_san_gal_record: MakeRecord) -> None:
     found = runs(make_san_gal_record, ID_attr=0.8)
     gain = difference(found, "ID+attr", "IDonly")
     assert f"change mAP by {with_interval(gain)} points over *IDonly*" in shown.answer(found, "toy")
+    alone = [difference(found, row, over) for row, over in ((SAN_GAL_OURS, "IDonly"), (shown.WITH_HEADS, "ID+attr"))]
+    assert all(with_interval(gain) in shown.answer(found, "toy") for gain in alone)
     assert shown.answer({}, "toy") == "On toy its rows have not all been run yet."
     assert list(shown.controls({"toy": found})["Control"]) == ["not run yet"]
     found[f"{SAN_GAL_OURS}/shuffled"] = found["IDonly"]

@@ -47,7 +47,7 @@ def test_the_other_findings_hold_what_was_run(make_record: MakeRecord, make_san_
     assert shown.losses(joint).startswith("**What helps is the loss.**")
     guided = {"toy": {row: [make_san_gal_record(row)] for row in ("IDonly", "ID+attr", "ID+attrAttention")}}
     assert "(in the paper +0.80)" in shown.attributes(guided)
-    assert "(in the paper +1.80)" in shown.attributes(guided)
+    assert "(in the paper +2.60)" in shown.attributes(guided)
     assert "+6.5 points on Market-1501" in shown.start({})
 
 
