@@ -19,11 +19,11 @@ NOT, OPEN = "does not hold", "cannot be told"
 TOO_FEW, MISSING = "too few seeds: no verdict yet", "not run"
 # Of one claim, and of several
 FARED = {
-    HOLDS: ("holds", "hold"),
-    BUT: ("holds, but not over its control", "hold, but not over their controls"),
-    NOT: ("does not hold", "do not hold"),
-    OPEN: ("cannot be told", "cannot be told"),
-    TOO_FEW: ("has too few seeds for a verdict", "have too few seeds for a verdict"),
+    HOLDS: ("{} holds", "{} hold"),
+    BUT: ("{} holds, but not over its control", "{} hold, but not over their controls"),
+    NOT: ("{} does not hold", "{} do not hold"),
+    OPEN: ("of {} it cannot be told", "of {} it cannot be told"),
+    TOO_FEW: ("{} has too few seeds for a verdict", "{} have too few seeds for a verdict"),
 }
 
 
@@ -91,17 +91,15 @@ def counted(claims: Sequence[Claim], runs: Runs, data: str) -> str:
     verdicts = [fared(claim, runs) for claim in claims]
     tested = [verdict for verdict in verdicts if verdict != MISSING]
     if not tested:
-        return f"None of the {len(claims)} claims has been tested on {data} yet."
+        return f"On {data}, none of the {in_words(len(claims))} claims has been tested yet."
     counts = {verdict: tested.count(verdict) for verdict in FARED if verdict in tested}
-    if len(tested) == 1:
-        told = f"it {FARED[tested[0]][0]}"
-    elif len(counts) == 1:
-        told = f"they {FARED[tested[0]][1]}"
-    else:
-        told = listed([f"{in_words(count)} {FARED[verdict][count > 1]}" for verdict, count in counts.items()])
-    many = f"{in_words(len(tested)).capitalize()} of" if len(tested) < len(claims) else "All"
+    names = {verdict: in_words(count) for verdict, count in counts.items()}
+    if len(counts) == 1:
+        names = dict.fromkeys(counts, "all of them" if len(tested) > 1 else "it")
+    told = listed([FARED[verdict][count > 1].format(names[verdict]) for verdict, count in counts.items()])
+    many = f"{in_words(len(tested))} of the" if len(tested) < len(claims) else "all"
     were = "was" if len(tested) == 1 else "were"
-    return f"{many} {len(claims)} claims {were} tested on {data}: {told}."
+    return f"On {data}, {many} {in_words(len(claims))} claims {were} tested: {told}."
 
 
 def covered(data: Mapping[str, Runs]) -> str:

@@ -68,12 +68,14 @@ def test_verdicts_are_counted_in_words(make_record: MakeRecord) -> None:
     lost = Claim("SE is worse", "Table 1", "none/ce", "se/ce")
     missing = Claim("ECA helps", "Table 1", "eca/ce", "none/ce")
     words = shown.counted([CLAIM, lost, missing], runs(make_record, none=0.5, se=0.9), "toy")
-    assert words == "Two of 3 claims were tested on toy: one holds and one does not hold."
+    assert words == "On toy, two of the three claims were tested: one holds and one does not hold."
     assert shown.counted([CLAIM, missing], runs(make_record, none=0.5, se=0.9), "toy") == (
-        "One of 2 claims was tested on toy: it holds."
+        "On toy, one of the two claims was tested: it holds."
     )
-    assert shown.counted([CLAIM, CLAIM], runs(make_record, none=0.5, se=0.9), "toy").endswith("on toy: they hold.")
-    assert shown.counted([missing], {}, "toy") == "None of the 1 claims has been tested on toy yet."
+    assert shown.counted([CLAIM, CLAIM], runs(make_record, none=0.5, se=0.9), "toy").endswith(
+        "tested: all of them hold."
+    )
+    assert shown.counted([missing, CLAIM], {}, "toy") == "On toy, none of the two claims has been tested yet."
 
 
 def test_what_is_not_tested_says_why() -> None:
