@@ -216,8 +216,9 @@ def records_behind(data: Mapping[str, "Runs"], rows: Iterable[str]) -> list[Reco
 def plans_beside(profile: Profile) -> dict[str, Profile]:
     """By what a page calls their data: the profile itself, and beside it the one that runs Market-1501 on a CPU."""
     market = Profile.read("market1501-small")
-    own = {"SynthPed" if profile.dataset == "synthped" else DATASETS[profile.dataset]: profile}
-    return own if profile.profile == market.profile else own | {"Market-1501, small network": market}
+    own = "SynthPed" if profile.dataset == "synthped" else DATASETS[profile.dataset]
+    beside = f"{DATASETS['market1501']}, small network" if own == DATASETS["market1501"] else DATASETS["market1501"]
+    return {own: profile} if profile.profile == market.profile else {own: profile, beside: market}
 
 
 Runs = Mapping[str, Sequence[Record]]  # by row, the records of its seeds
