@@ -16,7 +16,7 @@ from reidkit.profile import Profile
 from reidkit.records import Record
 from reidkit.report.chapters.comparison import NAMES
 from reidkit.report.differences import with_interval
-from reidkit.report.rows import PEOPLE, Estimate, Runs, difference, people, query_scores, score
+from reidkit.report.rows import Estimate, Runs, difference, people, query_scores, score
 from reidkit.report.style import BLUE, PALETTE, WIDTH, Drawing, name_rows, notice, styled
 from reidkit.report.words import listed, number, signed
 from reidkit.runs import check_data, open_dataset
@@ -80,14 +80,14 @@ def sides(found: pd.DataFrame, condition: str) -> tuple[list[str], list[str]]:
 def apart(there: "pd.Series[float]", elsewhere: "pd.Series[float]") -> Estimate:
     """How far the means of two groups of queries are apart, by name; nan where there is nobody in one.
 
-    The interval covers the people, who may be in both groups.
+    They are of the same networks: the interval covers the people sought, who may be in both groups.
     """
     if there.empty or elsewhere.empty:
         return Estimate()
     groups = pd.concat([there, elsewhere], axis=1)  # nan where a query is in the other
     drawn = resampled_means(groups.to_numpy(), clusters=people(groups.index))
     (low,), (high,) = bounds(drawn[:, :1] - drawn[:, 1:])
-    return Estimate(float(there.mean() - elsewhere.mean()), float(low), float(high), PEOPLE)
+    return Estimate(float(there.mean() - elsewhere.mean()), float(low), float(high))
 
 
 def run_rows(runs: Runs) -> list[str]:

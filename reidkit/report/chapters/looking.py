@@ -16,7 +16,7 @@ from reidkit.report.chapters.losses import lines
 from reidkit.report.chapters.recipe import decayed, row_of
 from reidkit.report.differences import with_interval
 from reidkit.report.drawings import STAGES
-from reidkit.report.rows import PEOPLE, Estimate, Runs, people
+from reidkit.report.rows import Estimate, Runs, people
 from reidkit.report.sheets import Cell, mosaic, overlay, picture
 from reidkit.report.style import Drawing, notice
 from reidkit.report.words import DATASETS, listed, number
@@ -66,11 +66,14 @@ def title(row: str) -> str:
 
 
 def frozen_gain(records: Sequence[Record]) -> Estimate:
-    """What runs gain in mAP when their attention weighs every image alike, in points; the mean over their seeds."""
+    """What runs gain in mAP when their attention weighs every image alike, in points; the mean over their seeds.
+
+    It is of these very networks: the interval covers the people sought.
+    """
     gains = [record.table("frozen")["average_precision"] - record.queries["average_precision"] for record in records]
     scores = 100 * np.mean(gains, axis=0)
     (low,), (high,) = bootstrap(scores[:, None], clusters=people(records[0].queries["query"]))
-    return Estimate(float(np.nanmean(scores)), float(low), float(high), PEOPLE)
+    return Estimate(float(np.nanmean(scores)), float(low), float(high))
 
 
 def between(runs: Runs, row: str) -> float:
@@ -87,7 +90,7 @@ def answer(runs: Runs) -> str:
             frozen = with_interval(frozen_gain(measured(runs, row)))
             told.append(
                 f"{ATTENTION[row.split('/')[0]].title}'s weights differ by {between(runs, row):.1f} % of their mean "
-                f"from picture to picture, and holding them still changes mAP by {frozen}"
+                f"from picture to picture, and holding them still changes mAP by {frozen} points"
             )
     if measured(runs, "se/ce/decayed"):
         left = f"{between(runs, 'se/ce/decayed'):.1f} %"
