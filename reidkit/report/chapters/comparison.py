@@ -21,7 +21,7 @@ from reidkit.report.differences import with_interval
 from reidkit.report.rows import PEOPLE, Estimate, Runs, difference, runs_of, score
 from reidkit.report.style import BLUE, WIDTH, Drawing, styled
 from reidkit.report.tables import score_cell, seed_links
-from reidkit.report.words import listed, number, signed
+from reidkit.report.words import counted, listed, number, signed
 from reidkit.systems import ROWS, SYSTEMS
 from reidkit.systems.system import Classes
 
@@ -182,25 +182,30 @@ def compared(profile: Profile) -> dict[str, list[Record]]:
 
 
 def answer(runs: Runs) -> str:
-    """What the runs say of the papers' comparison, in a sentence or two."""
+    """What the runs say of the papers' comparison, in a sentence for each paper's method."""
     run = [row for row in NAMES if runs.get(row)]
     others = [row for row in run if row in OTHERS]
     text = f"Of {len(NAMES)} rows {len(run)} have been run on SynthPed so far."
     if len(run) == len(NAMES):
         text = f"All {len(NAMES)} rows have been run on SynthPed."
-    if others and "cbam/ce+tri+cir" in run:
-        gains = {row: difference(runs, row, "cbam/ce+tri+cir") for row in others}
-        above = [NAMES[row] for row, gain in gains.items() if gain.low > 0]
-        below = [NAMES[row] for row, gain in gains.items() if gain.high < 0]
-        known = all(gain.covers != PEOPLE for gain in gains.values())
-        rest, none = [NAMES[row] for row in others if NAMES[row] not in above + below], ["none"]
-        text += (
-            f" Of other people's systems, better than Li and Wang's method: {listed(above or none)}; worse: "
-            f"{listed(below or none)}; not to be told from it: {listed(rest or none)}."
-        )
-        if not known:
-            text += " Most have one seed, so that this is of the people alone, and no verdict yet."
+    methods = {"cbam/ce+tri+cir": "Li and Wang's method", SAN_GAL_OURS: "SAN-GAL"}
+    found = {row: {other: difference(runs, other, row) for other in others} for row in methods if row in run}
+    text += "".join(f" {_standing(methods[row], gains)}" for row, gains in found.items() if gains)
+    if any(gain.covers == PEOPLE for gains in found.values() for gain in gains.values()):
+        text += " Most have one seed, so that this is of the people alone, and no verdict yet."
     return text
+
+
+def _standing(method: str, gains: Mapping[str, Estimate]) -> str:
+    """Who of the others is ahead of a method, how many are behind, and who cannot be told from it."""
+    ahead = [NAMES[row] for row, gain in gains.items() if gain.low > 0]
+    behind = sum(gain.high < 0 for gain in gains.values())
+    alike = [NAMES[row] for row, gain in gains.items() if gain.low <= 0 <= gain.high]
+    text = (
+        f"Of {counted(len(gains))} systems of other people {counted(behind)} {'is' if behind == 1 else 'are'} behind "
+    )
+    text += f"{method} and {listed(ahead or ['none'])} {'are' if len(ahead) > 1 else 'is'} ahead of it"
+    return text + (f"; {listed(alike)} cannot be told from it." if alike else ".")
 
 
 def osnet_in_words(profile: Profile, runs: Runs) -> str:
