@@ -22,9 +22,11 @@ from reidkit.systems import SYSTEMS
 from reidkit.systems.joint_loss import GRID, LOSSES
 
 BASE = "none/ce"
-# What is shown of the ablation: the paper's eight rows by their names there, and ours that say what theirs mean.
+# What is shown of the ablation: the paper's eight rows, and those that say what they mean. The paper's names are kept
+# but for its *Ours*, which in this book would be taken for a row of this book.
 PAPER = {row.cell: row.scores["mAP"] for row in TABLE_1.rows}  # mAP by row
 SHOWN = {row.cell: row.method for row in TABLE_1.rows if row.cell} | {
+    OURS: "CBAM + joint loss",
     "cbam/ce": "CBAM, cross-entropy",
     "half/ce": "the constant ½ (control)",
     "none/ce/identities": "batches of P×K (control)",
@@ -42,7 +44,7 @@ def ablation_chart(data: Mapping[str, Runs]) -> Drawing:
 
 
 def answer(runs: Runs, data: str) -> str:
-    """What came of the paper's method and of its modules on some data, in two sentences or so."""
+    """What came of the joint loss, of CBAM with it, and of the modules on some data, in two sentences or so."""
     base, whole, losses = score(runs, BASE), difference(runs, OURS, BASE), difference(runs, "none/ce+tri+cir", BASE)
     if not base.known:
         return f"On {data} the baseline has not been run yet."
@@ -50,7 +52,7 @@ def answer(runs: Runs, data: str) -> str:
     if losses.known:
         text += f" The joint loss without attention differs from it by {with_interval(losses)} points."
     if whole.known:
-        text += f" The paper's whole method differs from it by {with_interval(whole)}."
+        text += f" {SHOWN[OURS]}, the paper's method, differs from it by {with_interval(whole)}."
     modules = {
         SHOWN[row]: difference(runs, row, BASE) for row in ("se/ce", "eca/ce", "danet/ce", "nonlocal/ce", "cbam/ce")
     }

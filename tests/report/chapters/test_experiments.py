@@ -44,7 +44,7 @@ def test_the_table_has_the_papers_rows_and_the_controls(make_record: MakeRecord)
     data = {"toy": runs(make_record, "none/ce", "half/ce"), "Market-1501": {}}
     table = shown.ablation_table(data).set_index("Row")
     assert len(table) == 8 + 3
-    assert table.loc["Ours"].tolist() == ["79.70", "–", "–", "–", "–"]
+    assert table.loc["CBAM + joint loss"].tolist() == ["79.70", "–", "–", "–", "–"]
     paper, toy, seeds = table.loc["the constant ½ (control)"].tolist()[:3]
     assert paper == "–"
     assert toy.startswith(f"{np.mean([100 * record.metrics['mAP'] for record in data['toy']['half/ce']]):.1f} [")
