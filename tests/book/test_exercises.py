@@ -79,9 +79,11 @@ def test_sigmoids_and_probabilities() -> None:
     def sigmoid(x: float) -> float:
         return 1 / (1 + math.exp(-x))
 
-    once, twice = (sigmoid(0), sigmoid(1)), (sigmoid(sigmoid(0)), sigmoid(1))
-    assert f"{once[1]:.3f}" in solutions("san-gal")[0]
-    assert f"{once[1] / once[0]:.2f}, instead of {twice[1] / twice[0]:.2f}" in solutions("san-gal")[0]
+    beta, twice = sigmoid(1), (sigmoid(sigmoid(0)), sigmoid(1))
+    scaled = (sigmoid(0), sigmoid(beta))  # of maps that are scaled to 0–1, by one sigmoid and by two
+    assert rf"\sigma({beta:.3f}) \approx {scaled[1]:.3f}$" in solutions("san-gal")[0]
+    again = sigmoid(scaled[1]) / sigmoid(scaled[0])
+    assert f"{scaled[1] / scaled[0]:.2f}, instead of {again:.2f}" in solutions("san-gal")[0]
     assert f"{twice[0]:.3f}" in solutions("san-gal-experiments")[0]
     assert f"{twice[1] / twice[0]:.3f}" in solutions("san-gal-experiments")[0]
     assert f"{0.99 * 0.01:.4f}" in solutions("heat-maps")[0]
