@@ -15,6 +15,7 @@ from reidkit.evaluation import evaluate_ranking
 from reidkit.evaluation.localisation import evaluate_localisation
 from reidkit.losses import BatchHardTripletLoss
 from reidkit.models.attention import EfficientChannelAttention, SqueezeExcitation
+from reidkit.models.heads import CircleSoftmax
 from reidkit.published import SAN_GAL_SETTINGS, SAN_GAL_TABLE_1, TABLE_1
 from reidkit.systems.san_gal import block_of_channel
 
@@ -68,10 +69,13 @@ def test_weights_of_the_gates() -> None:
 def test_a_collapsed_network_and_the_angle_of_the_margin() -> None:
     collapsed = BatchHardTripletLoss(margin=0.3)(torch.ones(8, 4), torch.arange(8) // 2)
     assert f"the loss is {collapsed:.1f}" in solutions("losses")[0]
-    angle = math.degrees(math.acos(0.35))
-    assert f"{angle:.1f}°" in solutions("losses")[1]
+    boundary = math.sqrt(2) * 0.35  # the cosine at which one sure of its own class is content with another
+    right, wrong = CircleSoftmax(2, 2, 64, 0.35).logits(torch.tensor([[1, boundary]]), torch.tensor([0]))[0].tolist()
+    assert right == pytest.approx(wrong, abs=1e-4)
+    angle = math.degrees(math.acos(boundary))
+    assert rf"\approx {boundary:.3f}$, an angle of {angle:.1f}°" in solutions("losses")[1]
     assert int(360 / angle) == 5
-    assert solutions("losses")[1].endswith("Five directions fit into 360°.")
+    assert "five directions fit" in solutions("losses")[1]
     assert f"{math.log(2):.2f}" in solutions("recipe")[0]
 
 
