@@ -173,7 +173,10 @@ def gather(weights: Tensor, value: Tensor) -> Tensor:
 
 
 class PositionAttention(Attention):
-    """DANet's position branch: every place sees every place (Fu et al., CVPR 2019, Eq. 1 and 2)."""
+    """DANet's position branch: every place sees every place (Fu et al., CVPR 2019, Eq. 1 and 2).
+
+    As in the authors' code query and key have C/8 channels; in their article they have all C.
+    """
 
     weighs = "places"
 
@@ -222,6 +225,8 @@ class DualAttention(nn.Module):
     """DANet: the sum of its position and channel branches (Fu et al., CVPR 2019).
 
     Each branch has its own skip connection and a weight gamma that starts at 0, so an untrained module returns 2x.
+    A reading: the authors' segmentation head has 3x3 convolutions around each branch, one to C/4 channels before it and
+    one behind. Here the branches stand on the map itself, so that a row with them adds attention and no other layers.
 
     >>> DualAttention(16)(torch.ones(1, 16, 4, 2)).unique()
     tensor([2.], grad_fn=<Unique2Backward0>)
