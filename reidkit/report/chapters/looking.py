@@ -11,6 +11,7 @@ from reidkit.cells import from_cells
 from reidkit.data import DatasetError
 from reidkit.evaluation.bootstrap import bootstrap
 from reidkit.models.attention import ATTENTION
+from reidkit.published import OURS
 from reidkit.records import Record
 from reidkit.report.chapters.losses import lines
 from reidkit.report.chapters.recipe import decayed, row_of
@@ -23,8 +24,15 @@ from reidkit.report.words import DATASETS, listed, number
 from reidkit.runs import check_data, configuration_of, open_dataset
 from reidkit.systems.joint_loss import LOSSES
 
-ROWS = ("se/ce", "eca/ce", "cbam/ce", "cbam/ce+tri+cir", "danet/ce", "nonlocal/ce")
-SHEET = ("cbam/ce+tri+cir", "danet/ce", "nonlocal/ce")  # what is drawn, of the rows that weigh places
+ROWS = {  # what they are called in a sentence
+    "se/ce": "SE",
+    "eca/ce": "ECA",
+    "cbam/ce": "CBAM",
+    OURS: "CBAM + joint loss",
+    "danet/ce": "DANet",
+    "nonlocal/ce": "Non-local",
+}
+SHEET = (OURS, "danet/ce", "nonlocal/ce")  # what is drawn, of the rows that weigh places
 VARIANTS = {"decayed": "", "full-start": ", from γ = 1"}  # controls of a row, and what its name says of them
 BLIND = 0.001  # a module whose weights differ by less of their mean between pictures
 SHOWN = 8  # people of the sheet
@@ -100,12 +108,17 @@ def answer(runs: Runs) -> str:
 
 def worth_of_looking(runs: Runs) -> str:
     """Which rows lose when their attention is frozen, and which do not, in a sentence each."""
-    rows = [row for row in shown_rows(runs) if row in ROWS]
-    gains = {row: frozen_gain(measured(runs, row)) for row in rows}
-    loses = [f"{title(row)} ({with_interval(gain)})" for row, gain in gains.items() if gain.high < 0]
-    stays = [f"{title(row)} ({with_interval(gain)})" for row, gain in gains.items() if gain.high >= 0]
-    text = f"Frozen, mAP falls with {listed(loses)}: there the network needs the looking. " if loses else ""
-    return text + (f"With {listed(stays)} it stays: a list of constants does the same." if stays else "")
+    gains = {name: frozen_gain(measured(runs, row)) for row, name in ROWS.items() if measured(runs, row)}
+    lost = {name: number(-gain.ours, 1) for name, gain in gains.items() if gain.high < 0}
+    stays = [name for name in gains if name not in lost]
+    told = []
+    if lost:
+        first, *others = lost
+        each = [f"{first} loses {lost[first]} points of mAP", *(f"{name} {lost[name]}" for name in others)]
+        told.append(f"Frozen, {listed(each)}: so much hangs on the looking.")
+    if stays:
+        told.append(f"To {listed(stays)} freezing does nothing that can be told from chance.")
+    return " ".join(told)
 
 
 def measured(runs: Runs, row: str) -> list[Record]:
