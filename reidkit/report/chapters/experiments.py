@@ -17,7 +17,7 @@ from reidkit.report.differences import difference_table, gain_chart, with_interv
 from reidkit.report.rows import PEOPLE, Rows, Runs, difference, differences, score
 from reidkit.report.style import WIDTH, Drawing, notice, styled
 from reidkit.report.tables import beside_runs
-from reidkit.report.words import signed
+from reidkit.report.words import listed, signed
 from reidkit.systems import SYSTEMS
 from reidkit.systems.joint_loss import GRID, LOSSES
 
@@ -101,7 +101,7 @@ def budgets(profile: Profile, rows: Iterable[str]) -> dict[str, dict[int, list[R
 
 
 def budget_chart(data: Mapping[str, Mapping[str, Mapping[int, Sequence[Record]]]]) -> Drawing:
-    """mAP over the epochs of whole trainings, each of which has come to rest, as `curves.training_curves` draws it.
+    """mAP over the epochs of whole trainings, drawn as `curves.training_curves` does.
 
     Where no row was trained for several budgets, the figure says so.
     """
@@ -121,6 +121,25 @@ def budget_chart(data: Mapping[str, Mapping[str, Mapping[int, Sequence[Record]]]
     if not panels:
         return notice("Other numbers of epochs have not been trained yet.")
     return training_curves(panels, "mAP", label="mAP (%)", scale=100, across="epochs of the training")
+
+
+def budgets_in_words(rows: Mapping[str, Mapping[int, Sequence[Record]]], own: int, data: str) -> str:
+    """What a longer training than the `own` epochs adds to the baseline, and the joint loss's gain at every budget."""
+    scores = {
+        row: {epochs: 100 * np.mean([record.metrics["mAP"] for record in seeds]) for epochs, seeds in of_row.items()}
+        for row, of_row in rows.items()
+    }
+    base, joint = scores.get(BASE, {}), scores.get("none/ce+tri+cir", {})
+    told = []
+    if own in base and (longest := max(base)) > own:
+        gain = signed(base[longest] - base[own], 1)
+        told.append(f"{longest} epochs instead of {own} change the baseline's mAP by {gain} points")
+    gains = {epochs: signed(joint[epochs] - base[epochs], 1) for epochs in base if epochs in joint}
+    if len(gains) > 1:
+        first, *others = gains
+        each = [f"{gains[first]} points after {first} epochs", *(f"{gains[more]} after {more}" for more in others)]
+        told.append(f"what the joint loss has over the baseline is {listed(each)}")
+    return f"On {data}, {', and '.join(told)}." if told else ""
 
 
 # ---------------------------------------------------------------------------------------------------------------- grid

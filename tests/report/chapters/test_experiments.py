@@ -92,6 +92,17 @@ def test_budgets_are_of_runs_that_differ_in_their_epochs_alone(
     assert "not been trained" in shown.budget_chart({"toy": {}})[1]
 
 
+def test_budgets_in_words_say_what_longer_training_adds_and_what_it_does_to_a_gain(make_record: MakeRecord) -> None:
+    low, high = make_record(quality=0.2), make_record(quality=0.8)
+    more = f"{100 * (high.metrics['mAP'] - low.metrics['mAP']):+.1f}"
+    rows = {"none/ce": {5: [low], 10: [low], 20: [high]}, "none/ce+tri+cir": {5: [low], 10: [high]}}
+    assert shown.budgets_in_words(rows, 10, "toy") == (
+        f"On toy, 20 epochs instead of 10 change the baseline's mAP by {more} points, and "
+        f"what the joint loss has over the baseline is +0.0 points after 5 epochs and {more} after 10."
+    )
+    assert shown.budgets_in_words({"none/ce": {10: [low]}}, 10, "toy") == ""
+
+
 def test_grid_holds_what_was_run_and_nan_elsewhere(make_record: MakeRecord) -> None:
     record = make_record("eca", "ce+tri")
     frame = shown.grid([record])
