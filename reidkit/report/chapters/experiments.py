@@ -14,10 +14,10 @@ from reidkit.published import OURS, TABLE_1
 from reidkit.records import Record, read_records
 from reidkit.report.curves import training_curves
 from reidkit.report.differences import difference_table, gain_chart, with_interval
-from reidkit.report.rows import PEOPLE, Rows, Runs, difference, differences, score
+from reidkit.report.rows import PEOPLE, Estimate, Rows, Runs, difference, differences, score
 from reidkit.report.style import WIDTH, Drawing, notice, styled
 from reidkit.report.tables import beside_runs
-from reidkit.report.words import listed, signed
+from reidkit.report.words import counted, listed, signed
 from reidkit.systems import SYSTEMS
 from reidkit.systems.joint_loss import GRID, LOSSES
 
@@ -53,20 +53,27 @@ def answer(runs: Runs, data: str) -> str:
         text += f" The joint loss without attention differs from it by {with_interval(losses)} points."
     if whole.known:
         text += f" {SHOWN[OURS]}, the paper's method, differs from it by {with_interval(whole)}."
-    modules = {
-        SHOWN[row]: difference(runs, row, BASE) for row in ("se/ce", "eca/ce", "danet/ce", "nonlocal/ce", "cbam/ce")
-    }
-    run = {name: gain for name, gain in modules.items() if gain.known}
-    if run:
-        gains = sorted(gain.ours for gain in run.values())
-        span = f"{signed(gains[0], 1)} to {signed(gains[-1], 1)} points"
-        counted = "One module" if len(run) == 1 else f"{len(run)} modules"
-        text += f" {counted} with cross-entropy alone change mAP by {span}"
-        helped = sum(gain.clear and gain.ours > 0 for gain in run.values())
-        too_few = any(gain.covers == PEOPLE for gain in run.values())
-        clearly = f"{helped} of them clearly help" if helped > 1 else f"{['none', 'one'][helped]} of them clearly helps"
-        text += "; with so few seeds, none can be said to help." if too_few else f"; {clearly}."
-    return text
+    modules = {row: difference(runs, row, BASE) for row in ("se/ce", "eca/ce", "danet/ce", "nonlocal/ce", "cbam/ce")}
+    run = {ATTENTION[row.partition("/")[0]].title: gain for row, gain in modules.items() if gain.known}
+    return f"{text} {modules_in_words(run)}" if run else text
+
+
+def modules_in_words(gains: Mapping[str, Estimate]) -> str:
+    """What modules with cross-entropy alone gain, by their names, and which of them clearly help."""
+    too_few = any(gain.covers == PEOPLE for gain in gains.values())
+    helped = [name for name, gain in gains.items() if gain.clear and gain.ours > 0]
+    if len(gains) == 1:
+        ((name, gain),) = gains.items()
+        verdict = "clearly helps" if helped else "does not clearly help"
+        if too_few:
+            verdict = "has too few seeds for a verdict"
+        return f"{name} with cross-entropy changes it by {with_interval(gain)} and {verdict}."
+    low, high = (signed(end(gain.ours for gain in gains.values()), 1) for end in (min, max))
+    verdict = f"{listed(helped or ['none of them'])} clearly help{'' if len(helped) > 1 else 's'}"
+    if too_few:
+        verdict = "with so few seeds none can be said to help"
+    many = counted(len(gains)).capitalize()
+    return f"{many} modules with cross-entropy change it by {low} to {high} points, and {verdict}."
 
 
 def controls(data: Mapping[str, Runs]) -> pd.DataFrame:

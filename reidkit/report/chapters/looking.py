@@ -98,12 +98,12 @@ def answer(runs: Runs) -> str:
             frozen = with_interval(frozen_gain(measured(runs, row)))
             told.append(
                 f"{ATTENTION[row.split('/')[0]].title}'s weights differ by {between(runs, row):.1f} % of their mean "
-                f"from picture to picture, and holding them still changes mAP by {frozen} points"
+                f"from picture to picture, and holding them still changes mAP by {frozen} points."
             )
     if measured(runs, "se/ce/decayed"):
         left = f"{between(runs, 'se/ce/decayed'):.1f} %"
-        told.append(f"with the usual weight decay on them, SE's differ by {left}: it looks at nothing")
-    return "; ".join(told) + "." if told else "No row with attention has been measured yet."
+        told.append(f"With the usual weight decay on them, SE's differ by {left}: it looks at nothing.")
+    return " ".join(told) or "No row with attention has been measured yet."
 
 
 def worth_of_looking(runs: Runs) -> str:

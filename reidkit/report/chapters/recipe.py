@@ -161,7 +161,7 @@ def gates_in_words(records: Sequence[Record]) -> str:
     scores = {row_of(record): 100 * record.metrics["mAP"] for record in records}
     gains = {row: scores[row] - scores["none/ce"] for row in ("se/ce", "eca/ce", "half/ce") if row in scores}
     if len(gains) < 3:
-        return "From this start that was not run; {numref}`table-1` has it from ours."
+        return "From this start nobody has run it. From the one that this chapter arrives at, {numref}`table-1` has it."
     return (
         f"SE gained {signed(gains['se/ce'], 1)} points over the baseline and ECA {signed(gains['eca/ce'], 1)}. The "
         f"constant, which cannot attend to anything, gained {signed(gains['half/ce'], 1)}."

@@ -59,8 +59,8 @@ def gates(data: Data) -> str:
         told = f" Trained with the usual weight decay, SE's gates differ by {listed(decayed)} from picture to picture"
     return (
         f"**{headline}.** A module that multiplies every residual branch by ½ and looks at "
-        f"nothing changes mAP by {each(data, 'half/ce', 'none/ce')}. What SE has over that constant is "
-        f"{each(data, 'se/ce', 'half/ce')}, what ECA has, {each(data, 'eca/ce', 'half/ce')}."
+        f"nothing changes mAP by {each(data, 'half/ce', 'none/ce')}. Over that constant SE has "
+        f"{each(data, 'se/ce', 'half/ce')}. ECA has {each(data, 'eca/ce', 'half/ce')}."
         + (f"{told}: {{doc}}`looking` tells why." if told else "")
     )
 
@@ -72,8 +72,8 @@ def start(data: Data) -> str:
     return (
         "**A start that nobody prints decided our first ablation.** With residual branches at full strength, the "
         f"usual start, SE seemed to be worth {signed(se, 1)} points on Market-1501 and the triplet loss "
-        f"{signed(triplet, 1)}. With branches that start at zero SE is worth "
-        f"{each(data, 'se/ce', 'none/ce')} and the triplet loss {each(data, 'none/ce+tri', 'none/ce')}; "
+        f"{signed(triplet, 1)}. With branches that start at zero, SE changes mAP by {each(data, 'se/ce', 'none/ce')}. "
+        f"The triplet loss changes it by {each(data, 'none/ce+tri', 'none/ce')}. "
         "{doc}`recipe` tells how it was found."
     )
 

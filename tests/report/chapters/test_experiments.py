@@ -57,10 +57,14 @@ def test_the_answer_counts_the_modules_that_help(make_record: MakeRecord) -> Non
     found["se/ce"] = [make_record("se", seed=seed, quality=0.9) for seed in (0, 1)]
     text = shown.answer(found, "toy")
     assert with_interval(difference(found, "cbam/ce+tri+cir", "none/ce")) in text
-    assert "2 modules with cross-entropy alone change mAP by " in text
-    assert text.endswith("; one of them clearly helps.")
+    assert "Two modules with cross-entropy change it by " in text
+    assert text.endswith(" points, and SE clearly helps.")
+    gain = difference(found, "se/ce", "none/ce")
+    assert shown.modules_in_words({"SE": gain}) == (
+        f"SE with cross-entropy changes it by {with_interval(gain)} and clearly helps."
+    )
     alone = {row: seeds[:1] for row, seeds in found.items()}
-    assert shown.answer(alone, "toy").endswith("; with so few seeds, none can be said to help.")
+    assert shown.answer(alone, "toy").endswith(", and with so few seeds none can be said to help.")
     assert shown.answer({}, "toy") == "On toy the baseline has not been run yet."
     table = shown.controls({"toy": found, "other": {}})
     assert list(table["Control"]) == ["CBAM without the other losses"]

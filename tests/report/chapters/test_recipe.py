@@ -66,7 +66,7 @@ def test_gains_are_over_the_first_run() -> None:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (["none", "se", "eca"], "From this start that was not run"),
+        (["none", "se", "eca"], "From this start nobody has run it"),
         (["none", "se", "eca", "half"], r"SE gained \+0.0 .* gained \+0.0\."),
     ],
 )
