@@ -14,9 +14,12 @@ from scipy.stats import binomtest
 from reidkit.evaluation import evaluate_ranking
 from reidkit.evaluation.localisation import evaluate_localisation
 from reidkit.losses import BatchHardTripletLoss
+from reidkit.models import ResNet50
 from reidkit.models.attention import EfficientChannelAttention, SqueezeExcitation
 from reidkit.models.heads import CircleSoftmax
 from reidkit.published import SAN_GAL_SETTINGS, SAN_GAL_TABLE_1, TABLE_1
+from reidkit.report.chapters.comparison import RIVALS
+from reidkit.systems import joint_loss, san_gal
 from reidkit.systems.san_gal import block_of_channel
 
 BOOK = Path(__file__).parents[2] / "book"
@@ -27,6 +30,11 @@ def solutions(chapter: str) -> list[str]:
     text = (BOOK / f"{chapter}.md").read_text(encoding="utf-8")
     found = re.findall(r"```\{admonition\} Solution\n:class: dropdown\n(.*?)```", text, re.S)
     return [" ".join(solution.split()) for solution in found]
+
+
+def page(name: str) -> str:
+    """The text of a page, on one line."""
+    return " ".join((BOOK / f"{name}.md").read_text(encoding="utf-8").split())
 
 
 def answer(chapter: str) -> str:
@@ -129,6 +137,19 @@ def test_blocks_of_channels_and_queries_lost() -> None:
     alone, attributes = (row.scores["rank-1"] for row in SAN_GAL_TABLE_1[0].rows[:2])
     assert round((alone - attributes) / 100 * 3368) == 7
     assert solutions("san-gal-open-questions")[1].startswith("Seven.")
+
+
+def test_what_pages_count() -> None:
+    systems = sum(rival.row is not None for rival in RIVALS)
+    assert systems == 16
+    assert "beside sixteen other systems" in page("index")
+    with torch.device("meta"):  # parameters without memory
+        small, full = (sum(p.numel() for p in ResNet50(width_multiplier=w).parameters()) / 1e6 for w in (0.25, 1))
+    assert f"{small:.1f} million weights instead of {full:.1f}" in page("limitations")
+    joint = 3 * (len(joint_loss.GRID) + len(joint_loss.CONTROLS))
+    guided = 2 * 3 * (len(san_gal.ROWS) + len(san_gal.READINGS) + len(san_gal.CONTROLS))
+    full_method, attributes = 3 * 3, 2
+    assert f"These are {joint + guided + full_method + attributes} runs" in page("beyond-one-machine")
 
 
 def test_answers_under_the_questions() -> None:
