@@ -1,6 +1,7 @@
 """What book/experiments.md shows of the joint-loss paper's Table 1: gains over the baseline, budgets, and the grid."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -133,7 +134,7 @@ def budget_chart(data: Mapping[str, Mapping[str, Mapping[int, Sequence[Record]]]
 def budgets_in_words(rows: Mapping[str, Mapping[int, Sequence[Record]]], own: int, data: str) -> str:
     """What a longer training than the `own` epochs adds to the baseline, and the joint loss's gain at every budget."""
     scores = {
-        row: {epochs: 100 * np.mean([record.metrics["mAP"] for record in seeds]) for epochs, seeds in of_row.items()}
+        row: {epochs: 100 * fmean(record.metrics["mAP"] for record in seeds) for epochs, seeds in of_row.items()}
         for row, of_row in rows.items()
     }
     base, joint = scores.get(BASE, {}), scores.get("none/ce+tri+cir", {})
