@@ -31,7 +31,7 @@ from reidkit.data.layouts import file_list_checksum
 from reidkit.data.part_maps import PartMaps
 from reidkit.data.resident import Images, load_images, normalise, resize
 from reidkit.data.samplers import IdentitySampler, ShuffledSampler
-from reidkit.data.synthped import render, renderer
+from reidkit.data.synthped import RENDERER, render
 from reidkit.data.validation import hold_out
 from reidkit.evaluation.ranking import Metric
 from reidkit.gradcam import attribute_heat_maps
@@ -489,7 +489,7 @@ def _without(values: Mapping[str, Any], keys: set[str]) -> dict[str, Any]:
 def repeat(record: Record, data_root: Path | None = None, progress: bool = True, device: str | None = None) -> Record:
     """Trains the run of a record once more, from scratch and apart from it, and returns the new record."""
     made = {"revision": record.config["revision"], "renderer": record.config.get("renderer")}
-    here = {"revision": REVISION, "renderer": renderer() if record.config["dataset"] == "synthped" else None}
+    here = {"revision": REVISION, "renderer": RENDERER if record.config["dataset"] == "synthped" else None}
     for key in made:
         if made[key] != here[key]:
             raise RecordError(
@@ -510,10 +510,16 @@ def check_data(record: Record, dataset: Dataset) -> None:
     """Raises RecordError where a record was made from other files than those of `dataset`."""
     made, found = record.provenance["data"], file_list_checksum(dataset)
     if made != found:
+        hint = (
+            "Delete it to have it rendered anew; a CPU that is no x86 with AVX2 draws a few pictures a shade "
+            "differently, and needs FRESH=1"
+            if record.config["dataset"] == "synthped"
+            else "Pictures of your own are the data set `own` (--set dataset=own); a changed copy of a known one "
+            "needs a build folder of its own (REIDKIT_BUILD)"
+        )
         raise RecordError(
             f"{record.name}: made from files with checksum {made[:12]}…, but {dataset.root} has {found[:12]}…: "
-            "the data set was changed or is another one. Pictures of your own are the data set `own` "
-            "(--set dataset=own); a changed copy of a known one needs a build folder of its own (REIDKIT_BUILD)"
+            f"the data set was changed or is another one. {hint}"
         )
 
 

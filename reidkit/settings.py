@@ -251,9 +251,9 @@ class Configuration(Settings):
     def _determinants(self, exclude_defaults: bool) -> dict[str, Any]:
         values = self.model_dump(mode="json", exclude={"data_root", "device"}, exclude_defaults=exclude_defaults)
         if self.dataset == "synthped":
-            from reidkit.data.synthped import renderer
+            from reidkit.data.synthped import RENDERER
 
-            values["renderer"] = renderer()  # pictures that other code rendered are another data set
+            values["renderer"] = RENDERER  # other pictures are another data set
         else:
             values = {key: value for key, value in values.items() if not key.startswith("synthped_")}
         if self.dataset == "own":

@@ -240,7 +240,10 @@ def test_a_record_of_other_files_is_noticed(smoke: Profile, tmp_path: Path) -> N
     dataset = open_dataset(smoke)
     check_data(record, dataset)
     other = type(dataset)(dataset.name, dataset.root, dataset.query, dataset.query, dataset.gallery, None)
-    with pytest.raises(RecordError, match="made from files with checksum"):
+    with pytest.raises(RecordError, match="made from files with checksum.*Delete it to have it rendered anew"):
+        check_data(record, other)
+    record.config["dataset"] = "market1501"
+    with pytest.raises(RecordError, match="a changed copy of a known one"):
         check_data(record, other)
 
 

@@ -1,8 +1,12 @@
 """SynthPed: the same bytes every time, Market-1501's layout, attribute files like the originals, part maps that fit."""
 
+import ast
 import hashlib
 import json
 import os
+import platform
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from reidkit.data import load_dataset
-from reidkit.data.synthped import ATTRIBUTE_PARTS, MAT_FIELDS, PARTS, PRESETS, Cast, Shot, plan, render, take
+from reidkit.data.synthped import ATTRIBUTE_PARTS, MAT_FIELDS, PARTS, PRESETS, RENDERER, Cast, Shot, plan, render, take
 from reidkit.data.synthped import dataset as synthped
 from reidkit.data.synthped.bodies import Solid, View, body, draw
 from reidkit.data.synthped.people import COLOURS, Cloth, Print
@@ -48,6 +52,34 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_number_of_workers_changes_no_byte(rendered: Path, tmp_path: Path) -> None:
     again = render(tmp_path / "again", seed=3, workers=1, progress=False, **SMALL)
     assert digests(again) == digests(rendered)
+
+
+PICTURES = {  # by preset, what the first sixteen pictures and part maps are to the bit
+    "market-like": "47d2cb4194d1504c",
+    "duke-like": "a6ef53d7b9df53f7",
+    "msmt-like": "2ed41089ed17f90b",
+}
+
+
+def taken(preset: str) -> str:
+    """A checksum of the first pictures of a preset and their part maps."""
+    cast = Cast(PRESETS[preset], 0)
+    arrays = (array for shot in plan(PRESETS[preset], 0)[:16] for array in take(shot, cast))
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()[:16]
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="NumPy's tanh is another one there")
+@pytest.mark.parametrize("without", ["", "X86_V4 AVX512_ICL"])  # features of the CPU that NumPy may not use
+def test_every_cpu_draws_the_pictures_that_the_renderers_name_stands_for(without: str) -> None:
+    """Where this fails everywhere, the pictures were changed: `RENDERER` needs another name, and runs other records."""
+    code = "from tests.data.test_synthped import PICTURES, taken; print({p: taken(p) for p in PICTURES})"
+    environment = os.environ | {"NPY_DISABLE_CPU_FEATURES": without}
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ast.literal_eval(done.stdout) == PICTURES
+    assert RENDERER == "80ee49393ea93e6c"
 
 
 def test_another_seed_is_another_data_set() -> None:

@@ -10,6 +10,9 @@ part map beside every image says where each attribute is to be found.
     root/parts/<split>/<same stem>.png                   uint8 part map, 128 x 64, legend in PARTS
     root/synthped.json                                   what was rendered; only a complete render has it
 
+The pictures are the same to the bit on every x86 CPU that has AVX2. Elsewhere a few differ by a shade, since NumPy's
+hyperbolic tangent has another last bit there, and published records do not go with them.
+
 An image depends on nothing but (seed, person, camera, number): how many workers draw, and in which order, changes no
 byte. (Other versions of numpy or Pillow may round or compress differently.)
 """
@@ -19,12 +22,12 @@ from reidkit.data.synthped.dataset import (
     ATTRIBUTE_PARTS,
     MAT_FIELDS,
     PRESETS,
+    RENDERER,
     Cast,
     Preset,
     Shot,
     plan,
     render,
-    renderer,
     take,
 )
 
@@ -33,11 +36,11 @@ __all__ = [
     "MAT_FIELDS",
     "PARTS",
     "PRESETS",
+    "RENDERER",
     "Cast",
     "Preset",
     "Shot",
     "plan",
     "render",
-    "renderer",
     "take",
 ]

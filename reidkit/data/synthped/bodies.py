@@ -250,7 +250,8 @@ def _draw_solid(
     shade = 0.74 + 0.26 * np.sqrt(1 - sine * sine) + 0.16 * view.light * sine
     colours: Array = np.array(solid.cloth.base, np.float32)
     if solid.cloth.pattern or solid.cloth.prints:
-        angle = (np.arcsin(sine) - (view.yaw - math.pi)) % TAU - math.pi
+        around = np.arcsin(sine.astype(np.float64)).astype(np.float32)  # its last bit in single differs by the CPU
+        angle = (around - (view.yaw - math.pi)) % TAU - math.pi
         direction = 1 if solid.end[1] > solid.start[1] else -1
         height = solid.start[1] + direction * math.dist(solid.start, solid.end) * share
         colours = solid.cloth.paint(angle, height, max(solid.half_widths))

@@ -33,7 +33,9 @@ class Camera:
         picture = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8)).resize(size, Image.Resampling.BOX)
         picture = picture.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
         picture = picture.filter(ImageFilter.GaussianBlur(self.blur * rng.uniform(0.6, 1.4)))
-        image = 255 * (np.asarray(picture, np.float32) / 255) ** self.gamma @ self.response.T * gains + self.lift
+        # In double precision, since a power's last bit in single differs from CPU to CPU, and pictures with it
+        light = (np.asarray(picture, np.float32) / 255).astype(np.float64) ** float(np.float32(self.gamma))
+        image = 255 * light.astype(np.float32) @ self.response.T * gains + self.lift
         image = np.where(image < 170, image, 170 + 80 * np.tanh((image - 170) / 110))  # highlights roll off
         image += rng.standard_normal((HEIGHT, WIDTH, 3), np.float32) * self.noise
         return np.clip(image, 0, 255).astype(np.uint8)
