@@ -14,10 +14,9 @@ from reidkit.profile import Profile
 from reidkit.published import OURS, TABLE_1
 from reidkit.records import Record, read_records
 from reidkit.report.curves import training_curves
-from reidkit.report.differences import difference_table, gain_chart, with_interval
+from reidkit.report.differences import difference_table, with_interval
 from reidkit.report.rows import PEOPLE, Estimate, Rows, Runs, difference, differences, score
 from reidkit.report.style import WIDTH, Drawing, notice, styled
-from reidkit.report.tables import beside_runs
 from reidkit.report.words import counted, listed, signed
 from reidkit.systems import SYSTEMS
 from reidkit.systems.joint_loss import GRID, LOSSES
@@ -32,16 +31,6 @@ SHOWN = {row.cell: row.method for row in TABLE_1.rows if row.cell} | {
     "half/ce": "the constant ½ (control)",
     "none/ce/identities": "batches of P×K (control)",
 }
-
-
-def ablation_table(data: Mapping[str, Runs]) -> pd.DataFrame:
-    """A line per row of `SHOWN`, as `tables.beside_runs` writes it."""
-    return beside_runs(SHOWN, PAPER, data)
-
-
-def ablation_chart(data: Mapping[str, Runs]) -> Drawing:
-    """What every row of `SHOWN` gains over the baseline, as `differences.gain_chart` draws it."""
-    return gain_chart(SHOWN, BASE, PAPER, data)
 
 
 def answer(runs: Runs, data: str) -> str:

@@ -7,10 +7,9 @@ import pandas as pd
 from reidkit.models.backbone import STAGES
 from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1, Table
 from reidkit.records import Record
-from reidkit.report.differences import difference_table, gain_chart, with_interval
+from reidkit.report.differences import difference_table, with_interval
 from reidkit.report.rows import Estimate, Rows, Runs, difference, differences, of_data
-from reidkit.report.style import Drawing
-from reidkit.report.tables import beside_runs, interval_cells
+from reidkit.report.tables import interval_cells
 from reidkit.report.words import number, signed
 from reidkit.systems.san_gal import READINGS
 
@@ -28,16 +27,6 @@ SHOWN = {row.cell: row.method.partition(" (")[0] for row in SAN_GAL_TABLE_1[0].r
     f"{SAN_GAL_OURS}/centre": "a blob in the centre (control)",
     f"{SAN_GAL_OURS}/constant": "the same everywhere (control)",
 }
-
-
-def ablation_table(data: Mapping[str, Runs]) -> pd.DataFrame:
-    """A line per row of `SHOWN`, as `tables.beside_runs` writes it."""
-    return beside_runs(SHOWN, PAPER, data)
-
-
-def ablation_chart(data: Mapping[str, Runs]) -> Drawing:
-    """What every row of `SHOWN` gains over the baseline, as `differences.gain_chart` draws it."""
-    return gain_chart(SHOWN, BASE, PAPER, data)
 
 
 def answer(runs: Runs, data: str) -> str:

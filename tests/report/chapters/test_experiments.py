@@ -9,8 +9,9 @@ import pytest
 from reidkit.profile import Profile
 from reidkit.records import Record
 from reidkit.report.chapters import experiments as shown
-from reidkit.report.differences import with_interval
+from reidkit.report.differences import gain_chart, with_interval
 from reidkit.report.rows import difference, records_behind
+from reidkit.report.tables import beside_runs
 from tests.report.conftest import MakeRecord, check_page
 
 
@@ -31,7 +32,7 @@ def runs(make_record: MakeRecord, *rows: str) -> dict[str, list[Record]]:
 
 def test_gain_chart_draws_both_and_says_both(make_record: MakeRecord) -> None:
     data = {"toy": runs(make_record, "none/ce", "se/ce", "half/ce")}
-    figure, alt = shown.ablation_chart(data)
+    figure, alt = gain_chart(shown.SHOWN, shown.BASE, shown.PAPER, data)
     check_page(figure)
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
         "Baseline(+SE)",
@@ -42,7 +43,7 @@ def test_gain_chart_draws_both_and_says_both(make_record: MakeRecord) -> None:
 
 def test_the_table_has_the_papers_rows_and_the_controls(make_record: MakeRecord) -> None:
     data = {"toy": runs(make_record, "none/ce", "half/ce"), "Market-1501": {}}
-    table = shown.ablation_table(data).set_index("Row")
+    table = beside_runs(shown.SHOWN, shown.PAPER, data).set_index("Row")
     assert len(table) == 8 + 3
     assert table.loc["CBAM + joint loss"].tolist() == ["79.70", "–", "–", "–", "–"]
     paper, toy, seeds = table.loc["the constant ½ (control)"].tolist()[:3]

@@ -9,8 +9,9 @@ from reidkit.models.backbone import STAGES
 from reidkit.published import SAN_GAL_OURS
 from reidkit.records import Record
 from reidkit.report.chapters import san_gal_experiments as shown
-from reidkit.report.differences import with_interval
+from reidkit.report.differences import gain_chart, with_interval
 from reidkit.report.rows import WIDENED, Spread, difference, gain, records_behind
+from reidkit.report.tables import beside_runs
 from reidkit.systems.san_gal import CONTROLS
 from tests.report.conftest import DUKE, MARKET, MakeRecord, check_page
 
@@ -26,14 +27,14 @@ def runs(make: MakeRecord, **quality: float) -> dict[str, list[Record]]:
 
 def test_the_table_and_the_chart_have_every_row_that_was_run(make_san_gal_record: MakeRecord) -> None:
     data = {"toy": runs(make_san_gal_record, ID_attr=0.8), "Market-1501": {}}
-    table = shown.ablation_table(data).set_index("Row")
+    table = beside_runs(shown.SHOWN, shown.PAPER, data).set_index("Row")
     assert table.loc["IDonly", "Paper"] == "81.30"
     assert table.loc["ID+attr", "toy"].startswith(
         f"{np.mean([100 * r.metrics['mAP'] for r in data['toy']['ID+attr']]):.1f} ["
     )
     assert table.loc["another image's maps (control)"].tolist() == ["–"] * 5
     assert len(re.findall(r"<runs/", " ".join(table.iloc[:, 2]))) == 2 * len(data["toy"])
-    figure, alt = shown.ablation_chart(data)
+    figure, alt = gain_chart(shown.SHOWN, shown.BASE, shown.PAPER, data)
     check_page(figure)
     assert "ID+attr: paper +0.80, toy +" in alt
     assert "control" not in alt
