@@ -1,13 +1,13 @@
 """What book/comparison.md shows of the systems that the papers set themselves beside: what they are, cost and reach."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import NullLocator
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -19,7 +19,7 @@ from reidkit.records import Record
 from reidkit.report.chapters.looking import frozen_gain
 from reidkit.report.differences import with_interval
 from reidkit.report.rows import PEOPLE, Estimate, Runs, difference, runs_of, score
-from reidkit.report.style import BLUE, WIDTH, Drawing, styled
+from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, name_rows, styled
 from reidkit.report.tables import score_cell, seed_links
 from reidkit.report.words import counted, listed, number, signed
 from reidkit.systems import ROWS, SYSTEMS
@@ -138,41 +138,37 @@ def ranking_table(found: pd.DataFrame, data: Mapping[str, Runs]) -> pd.DataFrame
 
 @styled
 def cost_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
-    """mAP with its interval over the multiply-adds of an image, a point per row that was run.
+    """mAP with its interval beside the multiply-adds of an image, a line per row that was run, the best first.
 
     Raises ValueError where none was.
     """
-    points = [
+    lines = [
         (str(system), float(work), score(runs, str(row)))
         for system, row, work in found[["system", "row", "multiply-adds"]].itertuples(index=False)
         if runs.get(str(row))
     ]
-    if not points:
+    if not lines:
         raise ValueError("none of the compared systems has been run")
-    figure, axes = plt.subplots(figsize=(WIDTH, 4.2), layout="constrained")
-    for _, work, of_row in points:
-        axes.plot([work, work], [of_row.low, of_row.high], color=BLUE, linewidth=4, alpha=0.35)
-        axes.plot(work, of_row.ours, "o", color=BLUE)
-    axes.set(xscale="log", xlabel="multiply-adds of an image (millions, logarithmic)", ylabel="mAP (%)")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.margins(x=0.35)
-    low, high = axes.get_ylim()
-    for (system, work, _), height in zip(points, label_heights(points, (high - low) / 25), strict=True):
-        axes.annotate(system, (work, height), (7, 0), textcoords="offset points", va="center", fontsize="small")
-    told = "; ".join(f"{system} {of_row.ours:.1f} at {work:.0f}" for system, work, of_row in points)
-    return figure, f"Scatter of mAP over multiply-adds in millions. {told}."
-
-
-def label_heights(points: Sequence[tuple[str, float, Estimate]], apart: float) -> list[float]:
-    """Where to write the names of points at their mAP, so that those of about one cost are so far apart at least."""
-    heights = [of_row.ours for _, _, of_row in points]
-    order = sorted(range(len(points)), key=heights.__getitem__)
-    for place, one in enumerate(order):
-        near = [heights[other] for other in order[:place] if 0.5 < points[one][1] / points[other][1] < 2]
-        heights[one] = max([heights[one], *(height + apart for height in near)])
-    return heights
+    lines.sort(key=lambda line: -line[2].ours)
+    names, works, scores = zip(*lines, strict=True)
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(WIDTH, 0.9 + 0.24 * len(lines)), sharey=True, width_ratios=(2, 1), layout="constrained"
+    )
+    rows = range(len(lines))
+    ours, low, high = zip(*(of_row[:3] for of_row in scores), strict=True)
+    left.hlines(rows, low, high, color=BLUE, linewidth=4, alpha=0.35)
+    left.plot(ours, rows, "o", color=BLUE)
+    left.set(xlabel="mAP (%)")
+    right.plot(works, rows, "s", color=ORANGE)
+    right.set(xscale="log", xlabel="cost (millions)")
+    right.xaxis.set_major_formatter("{x:g}")
+    right.xaxis.set_minor_locator(NullLocator())
+    right.margins(x=0.15)
+    for axes in (left, right):
+        name_rows(axes, names, fontsize="small")
+        axes.grid(axis="y", linewidth=0.5)  # from a score to its cost
+    told = "; ".join(f"{system} {of_row.ours:.1f} at {work:.0f}" for system, work, of_row in lines)
+    return figure, f"mAP of each system, the best first, and its multiply-adds in millions. {told}."
 
 
 def compared(profile: Profile) -> dict[str, list[Record]]:

@@ -11,7 +11,7 @@ from reidkit.published import JOINT_LOSS, SAN_GAL_OURS, SAN_GAL_TABLE_2
 from reidkit.records import Record
 from reidkit.report.chapters import comparison as shown
 from reidkit.report.differences import with_interval
-from reidkit.report.rows import Estimate, difference, records_behind
+from reidkit.report.rows import difference, records_behind
 from reidkit.systems import ROWS, build_network
 from tests.report.conftest import MakeRecord, check_page
 
@@ -61,7 +61,11 @@ def test_the_table_puts_the_best_first_and_the_chart_draws_what_was_run(make_rec
     assert table["toy"].tolist()[-1] == "–"
     figure, alt = shown.cost_chart(found, runs)
     check_page(figure)
-    assert f"plain, cross-entropy {100 * runs['none/ce'][0].metrics['mAP']:.1f} at " in alt
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [*table["System"][:2]]
+    scores, works = (axes.lines[0].get_xdata() for axes in figure.axes)
+    assert scores == pytest.approx([100 * runs[row][0].metrics["mAP"] for row in ("none/ce+tri", "none/ce")])
+    assert works == pytest.approx(found["multiply-adds"][:2])
+    assert f"plain, cross-entropy {scores[1]:.1f} at {works[1]:.0f}." in alt
     assert "OSNet" not in alt
     assert len(records_behind({"toy": runs}, shown.NAMES)) == 2
 
@@ -89,16 +93,6 @@ def test_stripes_are_compared_with_one(make_record: MakeRecord) -> None:
     told = shown.stripes_in_words(runs | {"pcb/one-stripe": [make_record("eca", quality=0.3)]})
     assert told.startswith("PCB's stripes are worth +")
     assert "That one lies −" in told
-
-
-def test_names_of_points_do_not_lie_on_one_another() -> None:
-    points = [
-        ("a", 17.0, Estimate(60)),
-        ("b", 18.0, Estimate(60.5)),
-        ("c", 17.0, Estimate(70)),
-        ("d", 99, Estimate(60)),
-    ]
-    assert shown.label_heights(points, 2) == [60, 62, 70, 60]
 
 
 def test_ianets_weights_are_told_as_they_were_measured(make_record: MakeRecord) -> None:
