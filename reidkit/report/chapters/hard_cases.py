@@ -144,10 +144,33 @@ def purpose_table(found: pd.DataFrame, runs: Runs) -> pd.DataFrame:
     lines = []
     for row, name in MADE_FOR:
         there, elsewhere = (difference(runs, row, BASE, among) for among in sides(found, name))
-        more = apart(*(query_gains(runs, row, among) for among in sides(found, name)))
+        more = more_there(found, runs, row, name)
         line = {"System": NAMES[row], "Made for": name, "Gain there": signed(there.ours)}
         lines.append(line | {"Elsewhere": signed(elsewhere.ours), "More there": with_interval(more)})
     return pd.DataFrame(lines)
+
+
+def more_there(found: pd.DataFrame, runs: Runs, row: str, condition: str) -> Estimate:
+    """How much more a row has over the baseline in the queries on which a condition holds than in the others."""
+    return apart(*(query_gains(runs, row, among) for among in sides(found, condition)))
+
+
+def room_in_words(found: pd.DataFrame, runs: Runs) -> str:
+    """Which systems clearly gain more where a condition holds, of those made for it and of all."""
+    more = {(row, name): more_there(found, runs, row, name) for row in run_rows(runs) for name in CONDITIONS}
+    more = {pair: gain for pair, gain in more.items() if gain.known}
+    if not more:
+        return "What the systems gain there has not been measured yet."
+    clear = [pair for pair, gain in more.items() if gain.low > 0 or gain.high < 0]
+    purposes = [NAMES[row] for row, name in MADE_FOR if (row, name) in clear]
+    most = max(more, key=lambda pair: more[pair].ours)
+    return (
+        "In {numref}`table-purpose` the interval of the last column leaves out zero for "
+        f"{listed(purposes or ['none'])}. Of all systems and conditions it does in {len(clear)} of {len(more)} cases, "
+        f"where chance alone would give about {0.05 * len(more):.0f}. The largest is that of {NAMES[most[0]]} where "
+        f"queries are *{most[1]}*, {with_interval(more[most])}"
+        + ("." if most in MADE_FOR else ", for which it was not made.")
+    )
 
 
 def query_gains(runs: Runs, row: str, among: Collection[str]) -> "pd.Series[float]":

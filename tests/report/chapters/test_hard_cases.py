@@ -14,6 +14,7 @@ from reidkit.focus import SEGMENTS
 from reidkit.profile import Profile
 from reidkit.records import Record
 from reidkit.report.chapters import hard_cases as shown
+from reidkit.report.differences import with_interval
 from tests.report.conftest import MakeRecord, check_page
 
 
@@ -87,6 +88,21 @@ def test_gains_are_drawn_for_the_queries_of_each_condition(make_record: MakeReco
     assert "PCB, dark –, elsewhere −" in alt  # no query is dark
     assert shown.gains_chart(found, {})[1] == "None of the compared systems has been run yet."
     assert "reidkit data render" in shown.gains_chart(found[:0], runs)[1]
+
+
+def test_it_is_told_who_gains_more_where_queries_are_hard(make_record: MakeRecord, found: pd.DataFrame) -> None:
+    base = worse(make_record(), slice(0, 100), 0.3)
+    runs = {"none/ce": [base], "vpm": [make_record()], "gp-reid": [base]}
+    told = shown.room_in_words(found, runs)
+    more = shown.more_there(found, runs, "vpm", "occluded")
+    assert more.low > 0
+    assert "leaves out zero for VPM. " in told
+    assert " in 1 of 4 cases, where chance alone would give about 0. " in told  # nobody is in the dark or badly framed
+    assert told.endswith(f"The largest is that of VPM where queries are *occluded*, {with_interval(more)}.")
+    other = shown.room_in_words(found, {"none/ce": [base], "gp-reid": [make_record()]})
+    assert "leaves out zero for none. " in other
+    assert other.endswith(f"{with_interval(more)}, for which it was not made.")
+    assert shown.room_in_words(found, {}) == "What the systems gain there has not been measured yet."
 
 
 def test_what_lies_under_a_part_adds_up(make_record: MakeRecord) -> None:
