@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from reidkit.data.attributes import GROUPS
 from reidkit.data.synthped import PARTS
+from reidkit.models.backbone import scaled_dropout
 from reidkit.profile import Profile
 from reidkit.published import SAN_GAL_OURS
 from reidkit.records import Record
@@ -38,23 +39,23 @@ class Rival:
 
 RIVALS = (
     Rival("SVDNet", "svdnet", "224×224"),
-    Rival("AACN", None, "GoogLeNet with a pose network", "no code, and no pose network at hand"),
+    Rival("AACN", None, "GoogLeNet (recalled) with a pose network", "no code, and no pose network at hand"),
     Rival("HAC", None, "unknown", "no article of this name and these numbers was found"),
     Rival("DPFL", "dpfl", "two Inception-V3, two scales"),
     Rival("DaRe", "dare", "DenseNet-201"),
-    Rival("GP-reid", "gp-reid", "ResNet-101"),
+    Rival("GP-reid", "gp-reid", "ResNet-101 (recalled)"),
     Rival("PCB", "pcb", "384×128"),
     Rival("PCB+RPP", "pcb+rpp", "384×128"),
-    Rival("Alignedreid", "aligned-reid", "ResNet50-X, four data sets, two networks"),
+    Rival("Alignedreid", "aligned-reid", "ResNet50-X (recalled), four data sets, two networks"),
     Rival("IANet", "ianet", ""),
     Rival("OSNet", "osnet", "its own small network"),
-    Rival("Auto-ReID", None, "a searched network, 384×128", "its layout is not published"),
+    Rival("Auto-ReID", None, "a searched network, 384×128 (recalled)", "its layout is not published"),
     Rival("Circle Loss", "circle/mgn", "MGN"),
     Rival("PAN", "pan", "224×224"),
     Rival("DuATM", "duatm", "DenseNet-121, compared in pairs"),
     Rival("SPReID", "spreid", "Inception-V3, ten data sets, body parts"),
     Rival("VPM", "vpm", ""),
-    Rival("AANet", "aanet", "ResNet-152, 384×128, attributes"),
+    Rival("AANet", "aanet", "ResNet-152, 384×128 (recalled), attributes"),
     Rival("BFE", "bfe", "384×128"),
 )
 OTHERS = {rival.row: rival.printed for rival in RIVALS if rival.row}  # rows of other people's systems
@@ -70,6 +71,15 @@ NAMES = {
     "pcb/one-stripe": "PCB, one stripe",
     "circle": "ResNet-50, circle loss",
 }  # of the rows that are compared
+
+# What stands before a row's classifiers, where that is another thing than in the plain baseline: by mark, which rows.
+ADDED, NONE, DROPOUT = "†", "‡", "§"
+RATES = dict.fromkeys(("svdnet", "dpfl", "pcb", "pcb+rpp", "pcb/one-stripe"), 0.5) | {"pan": 0.9}  # at full width
+MARKS = {
+    ADDED: ("aligned-reid", "duatm", "gp-reid", "circle"),
+    NONE: ("svdnet", "dpfl", "pan", "spreid", "spreid/predicted", "aanet"),
+    DROPOUT: tuple(RATES),
+}
 
 LABELS = {"attributes": "attributes", "heat maps": "attributes", "parts": "part maps"}  # which those are that it needs
 
@@ -122,12 +132,29 @@ def costs(profile: Profile, rows: Iterable[str] = tuple(NAMES)) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["system", "row", "parameters", "multiply-adds", "embedding", "told"])
 
 
+def marks(row: str) -> str:
+    """Those of a row, in the order of `MARKS`."""
+    return "".join(mark for mark, rows in MARKS.items() if row in rows)
+
+
+def marks_in_words(profile: Profile) -> str:
+    """What the marks say of the runs of a profile."""
+    width = profile.config("none/ce").width_multiplier
+    left = [NAMES[row] for row, rate in RATES.items() if scaled_dropout(rate, width) > 0]
+    return (
+        "The plain networks, Li and Wang's and SAN-GAL have a batch norm before the classifier, and no dropout. "
+        f"{ADDED}: so has this system, though its article does not say so. {NONE}: none stands before the classifier, "
+        f"or before one of several. {DROPOUT}: dropout. At this width nothing of it is left"
+        + (f", but in {listed(left)}." if left else ".")
+    )
+
+
 def ranking_table(found: pd.DataFrame, data: Mapping[str, Runs]) -> pd.DataFrame:
     """`costs` for display, with the mAP of each row by data set, its interval and its runs; the best known first."""
     lines = []
     for system, row, parameters, work, length, also in found.itertuples(index=False):
         scores = {title: score(runs, row) for title, runs in data.items()}
-        line = {"System": f"{system} ({also})" if also else system}
+        line = {"System": " ".join(filter(None, [system, marks(row), f"({also})" if also else ""]))}
         line["order"] = -np.nan_to_num(next(iter(scores.values())).ours)
         for title, of_row in scores.items():
             line |= {title: score_cell(of_row), "Runs" + " " * len(line): seed_links(data[title].get(row, ()))}

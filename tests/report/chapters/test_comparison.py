@@ -5,14 +5,21 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from reidkit.data.attributes import GROUPS
+from reidkit.models.heads import CircleSoftmax, LinearClassifier
 from reidkit.profile import Profile
 from reidkit.published import JOINT_LOSS, SAN_GAL_OURS, SAN_GAL_TABLE_2
 from reidkit.records import Record
 from reidkit.report.chapters import comparison as shown
+from reidkit.report.chapters.systems import some_batch
 from reidkit.report.differences import with_interval
 from reidkit.report.rows import difference, records_behind
 from reidkit.systems import ROWS, build_network
+from reidkit.systems.system import Classes
 from tests.report.conftest import MakeRecord, check_page
 
 
@@ -68,6 +75,50 @@ def test_the_table_puts_the_best_first_and_the_chart_draws_what_was_run(make_rec
     assert f"plain, cross-entropy {scores[1]:.1f} at {works[1]:.0f}." in alt
     assert "OSNet" not in alt
     assert len(records_behind({"toy": runs}, shown.NAMES)) == 2
+
+
+def before_classifiers(row: str, monkeypatch: pytest.MonkeyPatch) -> tuple[set[str], bool]:
+    """Of a row's network in training: what its classifiers see ("norm", if a batch norm's output), and any dropout."""
+    config = Profile.read("synthped-compared").config(row).from_scratch()
+    classes = Classes(5, GROUPS["market_attribute"] if "attributes" in config.needs else ())
+    network = ROWS[row].build(config, classes).train()
+    normed, seen, dropped = list[Tensor](), set[str](), list[float]()
+
+    def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, nn.BatchNorm1d):
+            normed.append(output.detach())
+        elif isinstance(module, LinearClassifier | CircleSoftmax):
+            known = torch.cat([values.flatten() for values in normed]) if normed else torch.zeros(0)
+            seen.add("norm" if torch.isin(inputs[0], torch.cat([known, torch.zeros(1)])).all() else "features")
+
+    def clamped(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        normed.append(output.detach())
+
+    for module in network.modules():
+        module.register_forward_hook(clamped if isinstance(module, nn.ReLU) else look)
+    plain = F.dropout
+    monkeypatch.setattr(F, "dropout", lambda x, p, *rest: dropped.append(p) or plain(x, p, *rest))
+    network.losses(some_batch(config, classes))
+    return seen, bool(dropped)
+
+
+@pytest.mark.parametrize("row", [row for row in shown.NAMES if row != SAN_GAL_OURS])
+def test_marks_say_what_stands_before_the_classifier(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, drops = before_classifiers(row, monkeypatch)
+    marks = shown.marks(row)
+    assert (shown.NONE in marks) == ("features" in seen)
+    assert (shown.DROPOUT in marks) == drops
+    if shown.ADDED in marks:
+        assert seen == {"norm"}
+
+
+def test_the_table_marks_systems_and_its_note_explains_the_marks() -> None:
+    profile = Profile.read("synthped-compared")
+    table = shown.ranking_table(shown.costs(profile, ["none/ce", "aanet", "svdnet"]), {"toy": {}})
+    assert table["System"].tolist() == ["plain, cross-entropy", "AANet ‡ (attributes)", "SVDNet ‡§"]
+    told = shown.marks_in_words(profile)
+    assert all(f"{mark}: " in told for mark in (shown.ADDED, shown.NONE, shown.DROPOUT))
+    assert told.endswith("At this width nothing of it is left, but in PAN.")
 
 
 def test_the_answer_names_who_is_clearly_better(make_record: MakeRecord) -> None:
