@@ -2,7 +2,8 @@
 
 Docstrings here are written to be read in an editor: backticks around code, `name: what it is` for an argument, formulas
 indented. Sphinx wants them marked up, and the fields of a class, which are described beside them, too. Each object is
-folded under its name and the first paragraph of its description, so that the page can be looked over.
+folded under its name and the first paragraph of its description, and a module's text after its first paragraph, so that
+the page can be looked over.
 """
 
 import dataclasses
@@ -40,9 +41,24 @@ def setup(app: Sphinx) -> dict[str, bool]:
 def mark_up(app: Sphinx, what: str, name: str, described: Any, options: Any, lines: list[str]) -> None:
     """Replaces the lines of a docstring by reStructuredText; what autodoc calls for each that it shows."""
     text = [line for block in blocks(lines) for line in (*restructured(block), "")]
+    if what == "module" and not any(line.startswith(("    ", ">>>")) for line in lines):  # an example stays in sight
+        text = folded(name, text)
     if inspect.isclass(described):
         text += [line for field, meaning in fields(described) for line in (f"- **{field}**: {escaped(meaning)}", "")]
     lines[:] = text
+
+
+def folded(name: str, text: list[str]) -> list[str]:
+    """What is said of a module, folded after the first paragraph."""
+    start = text.index("") + 1
+    if start == len(text):
+        return text
+    opened = f'<details class="source"><summary><code>{name}</code> in detail</summary>'
+    return [*text[:start], *raw(opened), *text[start:], *raw("</details>")]
+
+
+def raw(html: str) -> list[str]:
+    return [".. raw:: html", "", f"   {html}", ""]
 
 
 def parsable(app: Sphinx, what: str, name: str, described: Any, options: Any, signature: str, returns: str) -> Any:

@@ -1,12 +1,13 @@
 """The reference is made of the docstrings without a warning, and says what they say."""
 
 import io
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 from sphinx.application import Sphinx
 
 from reidkit.places import project_root
@@ -37,6 +38,10 @@ def test_code_that_goes_on_in_the_next_line_does_no_harm() -> None:
     assert escaped("a `b") == "a \\`b"
 
 
+def text(element: Tag) -> str:
+    return " ".join(element.get_text().split())
+
+
 def test_the_reference_is_built_without_a_warning(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     shutil.copy(project_root() / "book" / "api.md", tmp_path / "source")
@@ -61,7 +66,10 @@ def test_the_reference_is_built_without_a_warning(tmp_path: Path) -> None:
     assert methods
     assert {len(method.find_parents("details")) for method in methods} == {1}
     assert "logits: Tensor | ArrayLike, labels: Tensor | ArrayLike)" in page.get_text()
-    assert "is a match, everything else" in " ".join(page.get_text().split())
+    (detail,) = [fold for fold in page.find_all("details") if "is a match, everything else" in text(fold)]
+    assert text(detail.summary) == "reidkit.evaluation.ranking in detail"
+    assert not page.find(string=re.compile("a feature for each")).find_parent("details")
+    assert "reidkit.embedding in detail" not in text(page)  # whose example stays in sight
     settings = page.find(id="reidkit.systems.joint_loss.RunConfig").parent.get_text()
     assert "the highest learning rate (unless given, 0.00035)" in settings
     embedding = page.find(id="reidkit.embedding.Embedding").parent.get_text()
