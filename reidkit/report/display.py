@@ -23,7 +23,12 @@ from reidkit.report.markup import markup
 from reidkit.report.style import NIGHT, darken, holds_photographs
 
 FEW = 4  # runs that a caption lists one by one
-PIXELS_PER_INCH = 100  # at which a page shows a figure; the picture itself holds twice as many, for sharp screens
+PHOTOGRAPHS, DRAWINGS = 100, 80  # pixels in which a page shows an inch of a figure: letters no larger than the page's
+TALLEST, NARROWEST = (
+    520,
+    380,
+)  # pixels: a drawing that would be taller is narrower, down to what a telephone shows of it
+DOTS_PER_INCH = 200  # of the picture itself, for sharp screens
 LONGEST_ALT = 500  # characters that a picture's alternative text has at most
 MORE = " …: all of it in words below."
 _ROLE = re.compile(r"\{[\w:+-]+\}`([^`<]*?)(?: ?<[^`>]*>)?`")  # a role, with or without a text before its target
@@ -113,7 +118,7 @@ class NumberedFigure:
     ) -> None:
         _check(name, "figure", caption=caption, alt=alt)
         self.name, self.caption, self.alt = name, _line(f"{caption} {_run_links(records)}"), _line(alt)
-        self.width = round(figure.get_figwidth() * PIXELS_PER_INCH)
+        self.width = _width(figure, photographs=literal or holds_photographs(figure))
         self.mime, self.picture = _encoded(figure, "white")
         self.dark = ""
         self.kind = "card" if literal else "drawn"
@@ -175,13 +180,21 @@ def shortened(alt: str) -> str:
     return start[: ends[0]].rstrip(".;,") + MORE
 
 
+def _width(figure: Figure, photographs: bool) -> int:
+    """The pixels that a page gives a figure from left to right."""
+    inches, height = figure.get_size_inches()
+    if photographs:
+        return round(inches * PHOTOGRAPHS)
+    return round(min(inches * DRAWINGS, max(NARROWEST, TALLEST * inches / height)))
+
+
 def _encoded(figure: Figure, background: str) -> tuple[str, bytes]:
     """The figure as its MIME type and bytes: PNG, or JPEG where that takes less than half, as photographs do.
 
     No date or version inside: the same figure is the same bytes.
     """
     drawn, png, jpeg = io.BytesIO(), io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=2 * PIXELS_PER_INCH, facecolor=background, pil_kwargs={"compress_level": 1})
+    figure.savefig(drawn, format="png", dpi=DOTS_PER_INCH, facecolor=background, pil_kwargs={"compress_level": 1})
     with Image.open(drawn) as image:
         opaque = image.convert("RGB")
     opaque.save(png, "PNG", optimize=True)

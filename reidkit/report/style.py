@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-WIDTH = 5.2  # inches; `numbered_figure` shows an inch as 100 pixels
+WIDTH = 5.2  # inches; `numbered_figure` says how many pixels that is on a page
 BLUE, ORANGE = "#0072b2", "#d55e00"
 PALETTE = [c for i, c in enumerate(sns.color_palette("colorblind")) if i not in (6, 8, 9)]  # faint by day or by night
 NIGHT, PALE = "#121212", "#e6e6e6"  # what white and black become on a dark page; the first is the page's own

@@ -156,12 +156,14 @@ def grid(records: Iterable[Record]) -> pd.DataFrame:
 def grid_heat_map(scores: Mapping[str, pd.DataFrame]) -> Drawing:
     """The ablation grid in per cent, attention down and loss across, a panel per data set; –: not run."""
     told = []
-    size = (WIDTH, 0.3 + 3.2 * len(scores))
-    figure, panels = plt.subplots(len(scores), figsize=size, layout="constrained", squeeze=False)
-    for axes, (title, frame) in zip(panels[:, 0], scores.items(), strict=True):
+    figure, panels = plt.subplots(
+        1, len(scores), figsize=(WIDTH, 3.2), sharey=True, layout="constrained", squeeze=False
+    )
+    losses = {loss: title.replace(" + ", "\n+ ") for loss, title in LOSSES.items()}
+    for axes, (title, frame) in zip(panels[0], scores.items(), strict=True):
         low, high = (frame.min(axis=None), frame.max(axis=None)) if frame.notna().any(axis=None) else (0, 100)
         sns.heatmap(
-            frame.rename(index={name: placement.title for name, placement in ATTENTION.items()}, columns=LOSSES),
+            frame.rename(index={name: placement.title for name, placement in ATTENTION.items()}, columns=losses),
             annot=True,
             fmt=".1f",
             cmap="crest",

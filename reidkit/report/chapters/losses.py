@@ -1,5 +1,6 @@
 """Figures of book/losses.md: the losses over what they depend on, what a pair feels, and where points are moved."""
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from typing import Any
@@ -84,7 +85,7 @@ def boundaries(pull: Pull, titles: Sequence[str]) -> Drawing:
 @styled
 def moved_points(moved: Mapping[str, Tensor], people: Tensor, directions: Mapping[str, nn.Module]) -> Figure:
     """Points (N, 2) of people (N,), as each loss moved them, with the directions of the class weights as rays."""
-    figure, grid = plt.subplots(3, 2, figsize=(WIDTH, 7.9), layout="constrained")
+    figure, grid = plt.subplots(2, 3, figsize=(WIDTH, 4.4), layout="constrained")
     for axes, (title, x) in zip(grid.flat, moved.items(), strict=True):
         reach = 1.1 * float(x.abs().max())
         if title in directions:
@@ -96,5 +97,5 @@ def moved_points(moved: Mapping[str, Tensor], people: Tensor, directions: Mappin
             axes.scatter(*x[people == i].T, **look)
         axes.plot(0, 0, ".", color="black", markersize=5)
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
-        axes.set_title(title, fontsize=12)
+        axes.set_title(textwrap.fill(title, 18), fontsize="medium")
     return figure
