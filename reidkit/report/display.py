@@ -182,7 +182,7 @@ def shortened(alt: str) -> str:
 
 def _width(figure: Figure, photographs: bool) -> int:
     """The pixels that a page gives a figure from left to right."""
-    inches, height = figure.get_size_inches()
+    inches, height = map(float, figure.get_size_inches())
     if photographs:
         return round(inches * PHOTOGRAPHS)
     return round(min(inches * DRAWINGS, max(NARROWEST, TALLEST * inches / height)))

@@ -18,6 +18,7 @@ from tests.book.conftest import CHROMIUM, needs_chromium
 ROOT = Path(__file__).parents[2]
 TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+TALLEST = 6500  # pixels of a page beside a sidebar: seven screens
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
 pytestmark = needs_chromium
@@ -135,6 +136,16 @@ def violations(page: Page, site: Path) -> list[str]:
         "violations"
     ]
     return [f"{rule['id']}: {node['html'][:150]}" for rule in found for node in rule["nodes"]]
+
+
+def test_no_chapter_is_endless(reader: Reader) -> None:
+    heights = {}
+    for name in PAGES:
+        page = reader.open(name)
+        page.set_viewport_size({"width": 1280, "height": 900})
+        heights[name] = page.evaluate("document.documentElement.scrollHeight")
+    del heights["runs"]  # a list that is sorted and filtered
+    assert {name: height for name, height in heights.items() if height > TALLEST} == {}
 
 
 def test_search_finds_a_known_word(reader: Reader) -> None:
