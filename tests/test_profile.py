@@ -30,6 +30,17 @@ def test_published_records_keep_their_names() -> None:
         assert configuration_of(record, data_root=Path("/anywhere")).name == record.name
 
 
+def test_published_records_of_one_rendered_data_set_are_of_the_same_pictures() -> None:
+    """Runs on pictures that differ by a shade, as another CPU may render them, do not stand in one table."""
+    files: dict[tuple[object, ...], set[str]] = {}
+    for record in read_records(record_roots()[1]):
+        if record.config["dataset"] == "synthped":
+            told = [record.config[key] for key in record.config if key == "renderer" or key.startswith("synthped_")]
+            files.setdefault(tuple(told), set()).add(record.provenance["data"])
+    assert files
+    assert all(len(checksums) == 1 for checksums in files.values())
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
