@@ -54,7 +54,7 @@ RIVALS = (
     Rival("PAN", "pan", "224×224"),
     Rival("DuATM", "duatm", "DenseNet-121, compared in pairs"),
     Rival("SPReID", "spreid", "Inception-V3, ten data sets, body parts"),
-    Rival("VPM", "vpm", ""),
+    Rival("VPM", "vpm", "384×128 (recalled)"),
     Rival("AANet", "aanet", "ResNet-152, 384×128 (recalled), attributes"),
     Rival("BFE", "bfe", "384×128"),
 )
