@@ -97,9 +97,24 @@ def counted(claims: Sequence[Claim], runs: Runs, data: str) -> str:
     if len(counts) == 1:
         names = dict.fromkeys(counts, "all of them" if len(tested) > 1 else "it")
     told = listed([FARED[verdict][count > 1].format(names[verdict]) for verdict, count in counts.items()])
+    if set(counts) == {OPEN} and len(tested) > 1:
+        told = "of none can it be told whether it holds"
     many = f"{in_words(len(tested))} of the" if len(tested) < len(claims) else "all"
     were = "was" if len(tested) == 1 else "were"
     return f"On {data}, {many} {in_words(len(claims))} claims {were} tested: {told}."
+
+
+def below_print(claims: Iterable[Claim], tables: Iterable[Table], data: Mapping[str, Runs]) -> str:
+    """How many of the printed gains lie above all of our interval for them, by data set, in a sentence."""
+    printed = tuple(tables)
+    gains = [(claim, gain) for claim in claims if claim.better and (gain := claim.printed(printed)) is not None]
+    told = []
+    for title, runs in data.items():
+        found = [(difference(runs, claim.row, claim.over), gain) for claim, gain in gains]
+        tested = [estimate.high < gain for estimate, gain in found if estimate.known]
+        if tested:
+            told.append(f"{in_words(sum(tested)) if any(tested) else 'none'} of {in_words(len(tested))} on {title}")
+    return f"The printed gain is larger than all of our interval for {listed(told)}." if told else ""
 
 
 def covered(data: Mapping[str, Runs]) -> str:

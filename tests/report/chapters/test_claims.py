@@ -2,7 +2,7 @@ import pytest
 
 from reidkit import claims
 from reidkit.claims import Claim
-from reidkit.published import PAPERS
+from reidkit.published import PAPERS, TABLE_1
 from reidkit.report.chapters import claims as shown
 from tests.report.conftest import MakeRecord, check_page, written
 
@@ -76,6 +76,14 @@ def test_verdicts_are_counted_in_words(make_record: MakeRecord) -> None:
         "tested: all of them hold."
     )
     assert shown.counted([missing, CLAIM], {}, "toy") == "On toy, none of the two claims has been tested yet."
+
+
+def test_printed_gains_are_set_beside_the_intervals(make_record: MakeRecord) -> None:
+    hardly = Claim("ECA hardly helps", "Table 1", "eca/ce", "none/ce", better=False)
+    data = {"toy": runs(make_record, none=0.5, se=0.5), "real": runs(make_record, none=0.5, se=0.9), "none": {}}
+    told = shown.below_print([CLAIM, hardly], (TABLE_1,), data)
+    assert told == "The printed gain is larger than all of our interval for one of one on toy and none of one on real."
+    assert shown.below_print([CLAIM], (TABLE_1,), {"none": {}}) == ""
 
 
 def test_what_is_not_tested_says_why() -> None:
