@@ -213,21 +213,23 @@ def answer(runs: Runs) -> str:
         text = f"All {len(NAMES)} rows have been run on SynthPed."
     methods = {"cbam/ce+tri+cir": "Li and Wang's method", SAN_GAL_OURS: "SAN-GAL"}
     found = {row: {other: difference(runs, other, row) for other in others} for row in methods if row in run}
-    text += "".join(f" {_standing(methods[row], gains)}" for row, gains in found.items() if gains)
+    whose = [f"{counted(len(others))} systems of other people", f"the same {counted(len(others))}"]
+    told = [_standing(methods[row], of, gains) for of, (row, gains) in zip(whose, found.items(), strict=False) if gains]
+    text = " ".join([text, *told])
     if any(gain.covers == PEOPLE for gains in found.values() for gain in gains.values()):
         text += " Most have one seed, so that this is of the people alone, and no verdict yet."
     return text
 
 
-def _standing(method: str, gains: Mapping[str, Estimate]) -> str:
+def _standing(method: str, others: str, gains: Mapping[str, Estimate]) -> str:
     """Who of the others is ahead of a method, how many are behind, and who cannot be told from it."""
     ahead = [NAMES[row] for row, gain in gains.items() if gain.low > 0]
     behind = sum(gain.high < 0 for gain in gains.values())
     alike = [NAMES[row] for row, gain in gains.items() if gain.low <= 0 <= gain.high]
+    are = ["is" if count == 1 else "are" for count in (behind, len(ahead) or 1)]
     text = (
-        f"Of {counted(len(gains))} systems of other people {counted(behind)} {'is' if behind == 1 else 'are'} behind "
+        f"Of {others}, {counted(behind)} {are[0]} behind {method} and {listed(ahead or ['none'])} {are[1]} ahead of it"
     )
-    text += f"{method} and {listed(ahead or ['none'])} {'are' if len(ahead) > 1 else 'is'} ahead of it"
     return text + (f"; {listed(alike)} cannot be told from it." if alike else ".")
 
 

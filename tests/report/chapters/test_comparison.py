@@ -129,7 +129,7 @@ def test_the_answer_names_who_is_clearly_better(make_record: MakeRecord) -> None
     assert shown.answer(runs) == f"Of {len(shown.NAMES)} rows 1 have been run on SynthPed so far."
     better = runs | {"osnet": seeds("se", quality=0.9), "pcb": seeds("eca", quality=0.2)}
     told = shown.answer(better)
-    assert told.endswith("Of two systems of other people one is behind Li and Wang's method and OSNet is ahead of it.")
+    assert told.endswith("Of two systems of other people, one is behind Li and Wang's method and OSNet is ahead of it.")
     alike = better | {"ID+attrAttention": seeds("cbam", "ce+tri+cir", quality=0.5), "bfe": seeds("danet", quality=0.5)}
     assert shown.answer(alike).endswith("behind SAN-GAL and OSNet is ahead of it; BFE cannot be told from it.")
     assert "no verdict" not in told
