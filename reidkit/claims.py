@@ -51,7 +51,13 @@ JOINT_LOSS: tuple[Claim, ...] = (
     Claim("the circle classifier helps beside the triplet loss", "Table 1", "none/ce+tri+cir", "none/ce+tri"),
     Claim("the joint loss helps", "Sect. 5, Table 1", "none/ce+tri+cir", "none/ce", "none/ce/identities"),
     Claim("CBAM helps on top of the joint loss", "Table 1", "cbam/ce+tri+cir", "none/ce+tri+cir", "quarter/ce+tri+cir"),
-    Claim("CBAM and the joint loss help together", "Sect. 4, Table 1", "cbam/ce+tri+cir", "none/ce"),
+    Claim(
+        "CBAM and the joint loss help together",
+        "Sect. 4, Table 1",
+        "cbam/ce+tri+cir",
+        "none/ce",
+        "none/ce/identities",
+    ),
     Claim("the method beats non-local attention, the next best", "Sect. 4, Table 1", "cbam/ce+tri+cir", "nonlocal/ce"),
 )  # fmt: skip
 """Li and Wang 2021, Table 1: without ImageNet weights."""
@@ -83,10 +89,9 @@ SAN_GAL: tuple[Claim, ...] = (
         "it is the heat maps that help",
         "Sect. 4.2",
         "ID+attrAttention/scaled-maps-one-sigmoid",
-        "ID+attr",
         "ID+attrAttention/shuffled",
     ),
 )
 """Hou et al. 2021, Table 1. Read literally, SAN-GAL has not the heads of ID+attr nor their loss: the second difference
 is of two things, the third and the fourth are of the attention alone. The last is what the text says of the reason,
-tested with the reading that can select."""
+tested with the reading that can select, over maps of another image."""

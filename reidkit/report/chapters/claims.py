@@ -15,12 +15,14 @@ from reidkit.report.words import listed, signed
 
 HARDLY = 1.0  # points of mAP: what is less than this, hardly helps
 HOLDS, BUT = "holds", "holds, but not over its control"
+ALONE = "holds; its control is not run"
 NOT, OPEN = "does not hold", "cannot be told"
 TOO_FEW, MISSING = "too few seeds: no verdict yet", "not run"
 # Of one claim, and of several
 FARED = {
     HOLDS: ("{} holds", "{} hold"),
     BUT: ("{} holds, but not over its control", "{} hold, but not over their controls"),
+    ALONE: ("{} holds, its control not run", "{} hold, their controls not run"),
     NOT: ("{} does not hold", "{} do not hold"),
     OPEN: ("of {} it cannot be told", "of {} it cannot be told"),
     TOO_FEW: ("{} has too few seeds for a verdict", "{} have too few seeds for a verdict"),
@@ -33,7 +35,8 @@ def fared(claim: Claim, runs: Runs) -> str:
     - It *holds* where the whole 95 % interval of the difference is on its side of zero, *does not hold* where all of it
       is on the other, and else *cannot be told*. That something hardly helps holds where all of the interval is below
       one point, and does not where all of it is above.
-    - Where it holds, but not over the control, which has what comes with it and not what is praised, that is said.
+    - Where it holds, but not over the control, which has what comes with it and not what is praised, that is said; so
+      is that the control has not been run.
     - Where too few rows have several seeds, the interval knows nothing of their choice, and there is no verdict yet.
     """
     found, own = difference(runs, claim.row, claim.over), difference(runs, claim.row, claim.control)
@@ -45,7 +48,9 @@ def fared(claim: Claim, runs: Runs) -> str:
         return HOLDS if found.high < HARDLY else NOT if found.low > HARDLY else OPEN
     if found.low <= 0:
         return NOT if found.high < 0 else OPEN
-    return HOLDS if not own.known or own.low > 0 else BUT
+    if claim.control and not own.known:
+        return ALONE
+    return HOLDS if not claim.control or own.low > 0 else BUT
 
 
 def claims_table(claims: Sequence[Claim], tables: Iterable[Table], data: Mapping[str, Runs]) -> pd.DataFrame:

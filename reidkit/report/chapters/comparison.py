@@ -205,15 +205,19 @@ def compared(profile: Profile) -> dict[str, list[Record]]:
 
 
 def answer(runs: Runs) -> str:
-    """What the runs say of the papers' comparison, in a sentence for each paper's method."""
+    """What runs say of the papers' comparison: a sentence for each paper's method, and one for the plain network."""
     run = [row for row in NAMES if runs.get(row)]
     others = [row for row in run if row in OTHERS]
     text = f"Of {len(NAMES)} rows {len(run)} have been run on SynthPed so far."
     if len(run) == len(NAMES):
         text = f"All {len(NAMES)} rows have been run on SynthPed."
-    methods = {"cbam/ce+tri+cir": "Li and Wang's method", SAN_GAL_OURS: "SAN-GAL"}
+    methods = {
+        "cbam/ce+tri+cir": "Li and Wang's method",
+        SAN_GAL_OURS: "SAN-GAL",
+        "none/ce+tri": "the plain network with triplet loss",
+    }
     found = {row: {other: difference(runs, other, row) for other in others} for row in methods if row in run}
-    whose = [f"{counted(len(others))} systems of other people", f"the same {counted(len(others))}"]
+    whose = [f"{counted(len(others))} systems of other people", *[f"the same {counted(len(others))}"] * 2]
     told = [_standing(methods[row], of, gains) for of, (row, gains) in zip(whose, found.items(), strict=False) if gains]
     text = " ".join([text, *told])
     if any(gain.covers == PEOPLE for gains in found.values() for gain in gains.values()):
@@ -227,9 +231,8 @@ def _standing(method: str, others: str, gains: Mapping[str, Estimate]) -> str:
     behind = sum(gain.high < 0 for gain in gains.values())
     alike = [NAMES[row] for row, gain in gains.items() if gain.low <= 0 <= gain.high]
     are = ["is" if count == 1 else "are" for count in (behind, len(ahead) or 1)]
-    text = (
-        f"Of {others}, {counted(behind)} {are[0]} behind {method} and {listed(ahead or ['none'])} {are[1]} ahead of it"
-    )
+    text = f"Of {others}, {counted(behind)} {are[0]} behind {method} and "
+    text += f"{listed(ahead or ['none'])} {are[1]} ahead of it"
     return text + (f"; {listed(alike)} cannot be told from it." if alike else ".")
 
 

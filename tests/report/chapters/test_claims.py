@@ -20,7 +20,7 @@ def runs(make_record: MakeRecord, **quality: float) -> shown.Runs:
 @pytest.mark.parametrize(
     ("quality", "verdict"),
     [
-        ({"none": 0.5, "se": 0.9}, shown.HOLDS),
+        ({"none": 0.5, "se": 0.9}, shown.ALONE),
         ({"none": 0.5, "se": 0.9, "half": 0.5}, shown.HOLDS),
         ({"none": 0.5, "se": 0.9, "half": 0.9}, shown.BUT),
         ({"none": 0.9, "se": 0.5}, shown.NOT),
@@ -56,7 +56,7 @@ def test_the_table_has_the_papers_difference_beside_ours(make_record: MakeRecord
     table = shown.claims_table([CLAIM], PAPERS["joint-loss"][1], {"Market-1501": found, "toy": {}})
     (line,) = table.to_dict("records")
     assert line["Paper"] == "+8.38"
-    assert line["Market-1501"].startswith("*holds*: +")
+    assert line["Market-1501"].startswith("*holds; its control is not run*: +")
     assert " to +" in line["Market-1501"]
     assert line["toy"] == shown.MISSING
     assert {record.name for record in shown.behind([CLAIM], {"": found})} == {
@@ -67,12 +67,12 @@ def test_the_table_has_the_papers_difference_beside_ours(make_record: MakeRecord
 def test_verdicts_are_counted_in_words(make_record: MakeRecord) -> None:
     lost = Claim("SE is worse", "Table 1", "none/ce", "se/ce")
     missing = Claim("ECA helps", "Table 1", "eca/ce", "none/ce")
-    words = shown.counted([CLAIM, lost, missing], runs(make_record, none=0.5, se=0.9), "toy")
+    words = shown.counted([CLAIM, lost, missing], runs(make_record, none=0.5, se=0.9, half=0.5), "toy")
     assert words == "On toy, two of the three claims were tested: one holds and one does not hold."
-    assert shown.counted([CLAIM, missing], runs(make_record, none=0.5, se=0.9), "toy") == (
+    assert shown.counted([CLAIM, missing], runs(make_record, none=0.5, se=0.9, half=0.5), "toy") == (
         "On toy, one of the two claims was tested: it holds."
     )
-    assert shown.counted([CLAIM, CLAIM], runs(make_record, none=0.5, se=0.9), "toy").endswith(
+    assert shown.counted([CLAIM, CLAIM], runs(make_record, none=0.5, se=0.9, half=0.5), "toy").endswith(
         "tested: all of them hold."
     )
     assert shown.counted([missing, CLAIM], {}, "toy") == "On toy, none of the two claims has been tested yet."
