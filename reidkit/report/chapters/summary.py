@@ -99,8 +99,12 @@ def attributes(data: Data) -> str:
     """What SAN-GAL's attributes bring, as labels and as attention."""
     scores = {row.cell: row.scores["mAP"] for row in SAN_GAL_TABLE_1[0].rows}
     labels, attention = scores["ID+attr"] - scores["IDonly"], scores[SAN_GAL_OURS] - scores["IDonly"]
+    found = [gain for row in ("ID+attr", SAN_GAL_OURS) for gain in differences(data, row, "IDonly").values()]
+    headline = "Attribute labels are one thing, attribute attention another"
+    if not any(gain.clear for gain in found):
+        headline = "What attributes bring cannot be told yet, as labels or as attention"
     return (
-        "**Attribute labels are one thing, attribute attention another.** Labels as a second task change mAP by "
+        f"**{headline}.** Labels as a second task change mAP by "
         f"{each(data, 'ID+attr', 'IDonly')} (in the paper {signed(labels)}). Attention that heat maps guide, read "
         f"literally and in place of that task, changes it by {each(data, SAN_GAL_OURS, 'IDonly')} (in the paper "
         f"{signed(attention)}): it multiplies by nearly one and the same number everywhere."

@@ -47,6 +47,12 @@ def test_the_other_findings_hold_what_was_run(make_record: MakeRecord, make_san_
     assert shown.losses(joint).startswith("**What helps is the loss.**")
     guided = {"toy": {row: [make_san_gal_record(row)] for row in ("IDonly", "ID+attr", "ID+attrAttention")}}
     assert "(in the paper +0.80)" in shown.attributes(guided)
+    assert shown.attributes(guided).startswith("**What attributes bring cannot be told yet")
+    apart = {"IDonly": 0.5, "ID+attr": 0.9, "ID+attrAttention": 0.5}
+    guided = {
+        "toy": {row: [make_san_gal_record(row, seed, quality=of) for seed in range(3)] for row, of in apart.items()}
+    }
+    assert shown.attributes(guided).startswith("**Attribute labels are one thing")
     assert "(in the paper +2.60)" in shown.attributes(guided)
     assert "+6.5 points on Market-1501" in shown.start({})
 
