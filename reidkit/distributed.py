@@ -5,6 +5,7 @@ is for a batch norm or for batch-hard mining is the share of one process. Withou
 nothing here does anything.
 """
 
+import atexit
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,13 @@ def join() -> None:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     # Patient, as the others wait while the first one renders a data set, stores heat maps or ranks a gallery.
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(days=1))
+    atexit.register(leave)
+
+
+def leave() -> None:
+    """Leaves the other processes: threads that still talk to them while Python ends now and then abort it."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def rank() -> int:
