@@ -142,7 +142,7 @@ def estimates(scores: pd.DataFrame, spread: Spread, sides: Sequence[Sequence[Rec
 
 
 def people(queries: Iterable[str]) -> list[str]:
-    """The person whom each query shows: in every layout a file's name begins with the number of the identity."""
+    """The person whom each query (its file's name) shows: in every layout it begins with the identity's number."""
     return [query.rpartition("/")[2].partition("_")[0] for query in queries]
 
 

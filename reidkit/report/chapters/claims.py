@@ -15,14 +15,14 @@ from reidkit.report.words import listed, signed
 
 HARDLY = 1.0  # points of mAP: what is less than this, hardly helps
 HOLDS, BUT = "holds", "holds, but not over its control"
-ALONE = "holds; its control is not run"
+UNCONTROLLED = "holds; its control is not run"
 NOT, OPEN = "does not hold", "cannot be told"
 TOO_FEW, MISSING = "too few seeds: no verdict yet", "not run"
 # Of one claim, and of several
 FARED = {
     HOLDS: ("{} holds", "{} hold"),
     BUT: ("{} holds, but not over its control", "{} hold, but not over their controls"),
-    ALONE: ("{} holds, its control not run", "{} hold, their controls not run"),
+    UNCONTROLLED: ("{} holds, its control not run", "{} hold, their controls not run"),
     NOT: ("{} does not hold", "{} do not hold"),
     OPEN: ("of {} it cannot be told", "of {} it cannot be told"),
     TOO_FEW: ("{} has too few seeds for a verdict", "{} have too few seeds for a verdict"),
@@ -49,7 +49,7 @@ def fared(claim: Claim, runs: Runs) -> str:
     if found.low <= 0:
         return NOT if found.high < 0 else OPEN
     if claim.control and not own.known:
-        return ALONE
+        return UNCONTROLLED
     return HOLDS if not claim.control or own.low > 0 else BUT
 
 

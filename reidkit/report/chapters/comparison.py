@@ -216,10 +216,13 @@ def answer(runs: Runs) -> str:
         SAN_GAL_OURS: "SAN-GAL",
         "none/ce+tri": "the plain network with triplet loss",
     }
-    found = {row: {other: difference(runs, other, row) for other in others} for row in methods if row in run}
-    whose = [f"{counted(len(others))} systems of other people", *[f"the same {counted(len(others))}"] * 2]
-    told = [_standing(methods[row], of, gains) for of, (row, gains) in zip(whose, found.items(), strict=False) if gains]
-    text = " ".join([text, *told])
+    found = {
+        name: {other: difference(runs, other, row) for other in others} for row, name in methods.items() if row in run
+    }
+    whose = f"{counted(len(others))} systems of other people"
+    for name, gains in found.items() if others else ():
+        text += f" {_standing(name, whose, gains)}"
+        whose = f"the same {counted(len(others))}"
     if any(gain.covers == PEOPLE for gains in found.values() for gain in gains.values()):
         text += " Most have one seed, so that this is of the people alone, and no verdict yet."
     return text

@@ -38,9 +38,9 @@ def answer(runs: Runs, data: str) -> str:
         f"On {data} attribute labels change mAP by {with_interval(labels)} points over *IDonly*, and SAN-GAL, read "
         f"literally, by {with_interval(attention)} over *ID+attr*"
     )
-    alone = difference(runs, SAN_GAL_OURS, BASE), difference(runs, WITH_HEADS, "ID+attr")
-    without, within = (with_interval(found) for found in alone)
-    return text + f". The attention alone changes it by {without} without attribute heads, by {within} with them."
+    without, within = difference(runs, SAN_GAL_OURS, BASE), difference(runs, WITH_HEADS, "ID+attr")
+    text += f". The attention alone changes it by {with_interval(without)} without attribute heads"
+    return text + (f", by {with_interval(within)} with them." if within.known else ".")
 
 
 def controls(data: Mapping[str, Runs]) -> pd.DataFrame:

@@ -20,7 +20,7 @@ def runs(make_record: MakeRecord, **quality: float) -> shown.Runs:
 @pytest.mark.parametrize(
     ("quality", "verdict"),
     [
-        ({"none": 0.5, "se": 0.9}, shown.ALONE),
+        ({"none": 0.5, "se": 0.9}, shown.UNCONTROLLED),
         ({"none": 0.5, "se": 0.9, "half": 0.5}, shown.HOLDS),
         ({"none": 0.5, "se": 0.9, "half": 0.9}, shown.BUT),
         ({"none": 0.9, "se": 0.5}, shown.NOT),
