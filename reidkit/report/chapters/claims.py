@@ -22,7 +22,7 @@ TOO_FEW, MISSING = "too few seeds: no verdict yet", "not run"
 FARED = {
     HOLDS: ("{} holds", "{} hold"),
     BUT: ("{} holds, but not over its control", "{} hold, but not over their controls"),
-    UNCONTROLLED: ("{} holds, its control not run", "{} hold, their controls not run"),
+    UNCONTROLLED: ("{} holds (its control is not run)", "{} hold (their controls are not run)"),
     NOT: ("{} does not hold", "{} do not hold"),
     OPEN: ("of {} it cannot be told", "of {} it cannot be told"),
     TOO_FEW: ("{} has too few seeds for a verdict", "{} have too few seeds for a verdict"),
