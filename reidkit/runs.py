@@ -40,7 +40,17 @@ from reidkit.places import LOCK_MODE, build_root, record_roots, replace_file
 from reidkit.records import Record, RecordError, now, origin, provenance, read_record, replace_record, write_record
 from reidkit.settings import REVISION, Configuration, ParameterError, Settings, validate
 from reidkit.systems import SYSTEMS
-from reidkit.systems.system import Batch, Classes, Maps, Material, Measured, Model, embed, ranking_metrics
+from reidkit.systems.system import (
+    Batch,
+    Classes,
+    CollapsedError,
+    Maps,
+    Material,
+    Measured,
+    Model,
+    embed,
+    ranking_metrics,
+)
 from reidkit.training import Batch as Step
 from reidkit.training import CheckpointError, Sampler, Stop, choose_device, train
 from reidkit.workers import ending_with_this_process
@@ -134,6 +144,8 @@ def make(
     """Trains and measures a run and writes its record, unless that is there; None where another process writes it.
 
     Its checkpoint and its weights go below `build`, the build folder unless given. `maps_of`: see `gather`.
+
+    Raises CollapsedError, at the end of the training, for a network whose ranking says nothing.
     """
     system, code = SYSTEMS[config.system], origin()  # now: much may be committed until the end
     device = choose_device(config.device)
@@ -165,7 +177,7 @@ def make(
         phases=config.phases,
         stages=network.stages(),
         undecayed=network.undecayed(),
-        evaluate=(lambda: _scores(system.measure(network, material, config).metrics)) if system.ranks else None,
+        evaluate=(lambda: _scores(network, material, config)) if system.ranks else None,
         stop=stop,
         progress=progress,
     )
@@ -235,8 +247,12 @@ def checkpoint_path(config: Configuration, build: Path | None = None) -> Path:
     return (build or build_root()) / "runs" / config.name / "checkpoint.pt"
 
 
-def _scores(metrics: Mapping[str, float]) -> dict[str, float]:
-    """What the history tells of an evaluation."""
+def _scores(network: Model, material: Material, config: Configuration) -> dict[str, float]:
+    """What the history tells of an evaluation on the way: nothing of a network that has collapsed, and may recover."""
+    try:
+        metrics = SYSTEMS[config.system].measure(network, material, config).metrics
+    except CollapsedError:
+        return {}
     return {name: metrics[name] for name in ("mAP", "rank-1")}
 
 

@@ -1,4 +1,5 @@
 import gc
+import itertools
 import json
 import os
 import shutil
@@ -37,7 +38,7 @@ from reidkit.runs import (
 from reidkit.settings import ParameterError
 from reidkit.systems import system
 from reidkit.systems.joint_loss import GRID, TABLE_1, RunConfig
-from reidkit.systems.system import Classes, rank_features
+from reidkit.systems.system import Classes, CollapsedError, rank_features
 from reidkit.training import CheckpointError
 
 PARAMETERS = sorted((project_root() / "parameters").glob("*.yaml"))
@@ -159,6 +160,24 @@ def test_what_is_published_is_loaded_unless_a_fresh_run_is_asked_for(
     repeated = read_record(build_root() / "repeated" / config.name)
     assert all(difference.within for difference in compare(read_record(published / config.name), repeated))
     assert run(config, fresh=True, progress=False).record.directory.parent == build_root() / "records"
+
+
+def test_a_network_that_collapses_leaves_no_record(smoke: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = smoke.config("none/ce+tri").model_copy(update={"evaluate_every": 1})
+    monkeypatch.setattr(
+        system, "embed", lambda network, material, config, split: torch.ones(len(material.images[split]), 4)
+    )
+    with pytest.raises(CollapsedError, match=r"9\d% of the similarities .*CMC are too high.* lower learning_rate"):
+        run(config, progress=False)
+    assert find_record(config) is None
+
+
+def test_a_network_may_recover_from_a_collapse(smoke: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    features, calls = system.embed, itertools.count()
+    monkeypatch.setattr(system, "embed", lambda *arguments: features(*arguments) * (next(calls) > 1))
+    config = smoke.config("none/ce").model_copy(update={"epochs": 2, "evaluate_every": 1})
+    history = run(config, progress=False).record.history
+    assert history["mAP"].isna().tolist() == [True, False]
 
 
 def test_images_are_kept_for_the_next_run_on_the_same_data_and_device(

@@ -1,6 +1,7 @@
 """What a system is: the contract between one file of this folder and all that runs, tabulates or draws it."""
 
 import contextlib
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from reidkit.data import AttributeGroup, Attributes, Dataset
 from reidkit.data.resident import Images
-from reidkit.evaluation import Ranking, evaluate_ranking, top_matches
+from reidkit.errors import UserError
+from reidkit.evaluation import Ranking, TiesWarning, evaluate_ranking, top_matches
 from reidkit.evaluation.ranking import Metric
 from reidkit.models.attention import Attention
 from reidkit.models.backbone import ResNet50, load_initial_weights
@@ -129,10 +131,25 @@ def embed(network: nn.Module, material: Material, config: Configuration, split: 
     return extract_features(network, material.images[split], config, given=given)
 
 
+class CollapsedError(UserError):
+    """A network sends nearly all images to one point: the scores of such a ranking would be high, and mean nothing."""
+
+
 def rank_features(query: Tensor, gallery: Tensor, dataset: Dataset, **options: Any) -> Ranking:
-    """`evaluate_ranking` of features against a data set's own identities and cameras, by cosine unless told."""
+    """`evaluate_ranking` of features against a data set's own identities and cameras, by cosine unless told.
+
+    Raises CollapsedError where it would warn of ties.
+    """
     q, g = dataset.query, dataset.gallery
-    return evaluate_ranking(query, gallery, q.ids, g.ids, q.cameras, g.cameras, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TiesWarning)
+        try:
+            return evaluate_ranking(query, gallery, q.ids, g.ids, q.cameras, g.cameras, **options)
+        except TiesWarning as ties:
+            raise CollapsedError(
+                f"{dataset.root}: its ranking is not worth a score. {ties} If a training led there, see where the "
+                "losses stopped falling, and lower learning_rate or raise warmup_epochs"
+            ) from ties
 
 
 def ranking_metrics(
