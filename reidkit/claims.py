@@ -66,7 +66,7 @@ JOINT_LOSS_UNTESTED: tuple[Untested, ...] = (
     Untested(
         "the method beats OSNet and IANet on Market-1501, DukeMTMC-reID and MSMT17",
         "Sect. 4, Tables 2 to 4",
-        "the rows start from ImageNet weights, and two of the data sets cannot be had",
+        "the rows start from ImageNet weights; one data set was withdrawn, another must be asked for",
     ),
     Untested(
         "illumination, angle and occlusion still spoil its results",
@@ -86,7 +86,7 @@ SAN_GAL: tuple[Claim, ...] = (
     ),
     Claim("the whole method beats the baseline", "Sect. 4.2, Table 1", "ID+attrAttention", "IDonly"),
     Claim(
-        "it is the heat maps that help",
+        "it is the heat maps that help, in a reading that can select",
         "Sect. 4.2",
         "ID+attrAttention/scaled-maps-one-sigmoid",
         "ID+attrAttention/shuffled",

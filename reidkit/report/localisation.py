@@ -124,11 +124,17 @@ def stages_in_words(found: pd.DataFrame) -> str:
         text = f"All three measures find the maps after {stages.pop()} best."
     else:
         text = "The measures disagree on the stage; take the best by each."
-    centre, constant = (_standing({m: sign_of(row, of) for m, row in best.items()}) for of in ("centre", "random"))
+    centre, constant = (in_words({m: sign_of(row, of) for m, row in best.items()}) for of in ("centre", "random"))
     return f"{text} Beside the centre these are {centre}; beside a constant map, {constant}."
 
 
-def _standing(signs: Mapping[str, int]) -> str:
+def signs_at(found: pd.DataFrame, stage: str, baseline: str) -> dict[str, int]:
+    """By measure, the `sign_of` the mean maps of a stage, of what `localisation_means` returns."""
+    rows = found[found["stage"] == stage].set_index("measure")
+    return {measure: sign_of(rows.loc[measure], baseline) for measure in MEASURES}
+
+
+def in_words(signs: Mapping[str, int]) -> str:
     """By which measures something is ahead, level and behind, such as *ahead by energy, behind by IoU*."""
     words = {1: "ahead", 0: "level", -1: "behind"}
     by = {word: [BY[measure] for measure, of in signs.items() if of == sign] for sign, word in words.items()}

@@ -111,7 +111,11 @@ def setting_note(table: Table, records: Iterable[Record]) -> str:
     covers = dict.fromkeys(measured.score(cell)["mAP"].covers for cell in run)
     note += f" ({RESAMPLES:,} resamples){''.join(f'; {COVERS[kind]}' for kind in covers if kind)}. "
     other = dict.fromkeys(words for seeds in run.values() for words in departures(seeds[0], table))
-    paper = f"Another setting than the paper's: {'; '.join(other)}." if other else "The paper's setting, as read here."
+    paper = (
+        f"Departs from the paper's setting as read here: {'; '.join(other)}."
+        if other
+        else "The paper's setting, as read here."
+    )
     return note + paper
 
 

@@ -5,9 +5,9 @@ compares two pictures by the regions that both show.
 
 Published rows are of last stride 1 and ImageNet weights. No code of its authors is public, so much is a reading:
 regions are equal stripes of the whole person; a training picture keeps between half of its height and all of it, at a
-random place; region features are reduced as PCB's are, but for the ReLU at the end: behind it, from random weights, all of
-them went to zero with some seeds; the three losses have equal weights, and in training only regions inside the cut
-count. The distance is the article's, and not one between vectors.
+random place; the three losses have equal weights, and in training only regions inside the cut count. Region features
+are reduced as PCB's are, but for the ReLU: behind it, from random weights, all of them went to zero with some seeds.
+The distance is the article's, and not one between vectors.
 """
 
 import functools

@@ -263,13 +263,13 @@ def ianet_in_words(runs: Runs) -> str:
     text = (
         f"Trained on SynthPed, its spatial weights differ by {within.min():.1f} to {within.max():.1f} % of their mean "
         f"from place to place, and by {between.min():.1f} to {between.max():.1f} % from picture to picture. Its gain "
-        f"over the plain baseline with triplet loss is {gain} points; to hold all its weights, of places and of "
-        f"channels, at their means adds {with_interval(frozen_gain(records))}"
+        f"over the plain baseline with triplet loss is {gain} points. To freeze all its weights, of places and of "
+        f"channels, changes mAP by {with_interval(frozen_gain(records))}"
     )
     normalised = difference(runs, "ianet/normalised", "ianet")
     if not normalised.known:
         return text + "."
-    text += f"; the sum in place of the second softmax changes {with_interval(normalised)}."
+    text += f". The row that divides by the sum, and is trained so, has {with_interval(normalised)} over it."
     return text + seed_by_seed(runs)
 
 
@@ -289,8 +289,8 @@ def selecting_in_words(runs: Runs) -> str:
         return "IANet has not been run with weights that select yet."
     return (
         f"IANet with weights that can select has {with_interval(selects)} points of mAP over the published code, whose "
-        f"weights are alike everywhere, with the same parameters and at the same cost; and {with_interval(gain)} over "
-        "the ResNet-50."
+        "weights of places are nearly alike, with the same parameters and at the same cost; and "
+        f"{with_interval(gain)} over the ResNet-50."
     )
 
 

@@ -14,6 +14,7 @@ from reidkit.data.part_maps import BODY, read_part_maps, showing
 from reidkit.evaluation.bootstrap import bounds, resampled_means
 from reidkit.profile import Profile
 from reidkit.records import Record
+from reidkit.report import localisation
 from reidkit.report.chapters.comparison import NAMES
 from reidkit.report.differences import with_interval
 from reidkit.report.rows import Estimate, Runs, difference, people, query_scores, score
@@ -129,7 +130,7 @@ def answer(found: pd.DataFrame, runs: Runs) -> str:
     kinds = {
         "Queries lose where they are ": [name for name, gap in gaps.items() if gap.high < 0],
         "They are no worse where they are ": [name for name, gap in gaps.items() if gap.low <= 0 <= gap.high],
-        "They are better where they are ": [name for name, gap in gaps.items() if gap.low > 0],
+        "They are easier where they are ": [name for name, gap in gaps.items() if gap.low > 0],
     }
     told = [
         start + listed([f"*{name}* ({with_interval(gaps[name])} points)" for name in names]) + "."
@@ -245,6 +246,18 @@ def person_table(found: Mapping[str, Record]) -> pd.DataFrame:
             }
             lines.append({"System": NAMES[row], "Measure": line["measure"], "Map": number(100 * line["map"], 1)} | over)
     return pd.DataFrame(lines, columns=columns)
+
+
+def person_in_words(found: Mapping[str, Record]) -> str:
+    """How each system's one map stands beside a constant one on the person, in a sentence for each."""
+    told = []
+    for row, record in found.items():
+        lines = record.table("focus").query("segment == 'person'").set_index("measure")
+        standing = localisation.in_words(
+            {m: localisation.sign_of(lines.loc[m], "random") for m in localisation.MEASURES}
+        )
+        told.append(f"{NAMES[row]}'s is {standing} beside a constant map.")
+    return " ".join(told) or "Neither has been measured yet."
 
 
 def visibility_table(found: Mapping[str, Record], dataset: Dataset | None) -> pd.DataFrame:

@@ -98,7 +98,7 @@ def answer(runs: Runs) -> str:
             frozen = with_interval(frozen_gain(measured(runs, row)))
             told.append(
                 f"{ATTENTION[row.split('/')[0]].title}'s weights differ by {between(runs, row):.1f} % of their mean "
-                f"from picture to picture, and holding them still changes mAP by {frozen} points."
+                f"from picture to picture, and freezing them changes mAP by {frozen} points."
             )
     if measured(runs, "se/ce/decayed"):
         left = f"{between(runs, 'se/ce/decayed'):.1f} %"

@@ -33,7 +33,7 @@ def answer(runs: Runs, data: str) -> str:
     """What attributes brought on some data, as labels and as attention, in a sentence or two."""
     labels, attention = difference(runs, "ID+attr", BASE), difference(runs, SAN_GAL_OURS, "ID+attr")
     if not (labels.known and attention.known):
-        return f"On {data}, these rows have not all been run yet."
+        return f"On {data}, {'these rows have not all' if runs else 'none of these rows has'} been run yet."
     text = (
         f"On {data} attribute labels change mAP by {with_interval(labels)} points over *IDonly*, and SAN-GAL, read "
         f"literally, by {with_interval(attention)} over *ID+attr*"

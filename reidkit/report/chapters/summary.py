@@ -72,26 +72,28 @@ def start(data: Data) -> str:
     scores = {row_of(record): 100 * record.metrics["mAP"] for record in first_runs()}
     se, triplet = (scores[row] - scores["none/ce"] for row in ("se/ce", "none/ce+tri"))
     return (
-        "**A start that nobody prints decided our first ablation.** With residual branches at full strength, the "
-        f"usual start, and twelve epochs, SE seemed to be worth {signed(se, 1)} points on Market-1501 and the triplet "
-        f"loss {signed(triplet, 1)}. With branches that start at zero, trained for longer, SE changes mAP by "
+        "**Start and budget decided our first ablation.** With residual branches at full strength, the usual start, "
+        f"and twelve epochs, SE seemed to be worth {signed(se, 1)} points on Market-1501 and the triplet loss "
+        f"{signed(triplet, 1)}. With branches that start at zero, trained for longer, SE changes mAP by "
         f"{each(data, 'se/ce', 'none/ce')}. The triplet loss changes it by {each(data, 'none/ce+tri', 'none/ce')}. "
-        "{doc}`recipe` tells how it was found."
+        "{doc}`recipe` tells how it was found, and takes the two apart."
     )
 
 
 def losses(data: Data) -> str:
     """The triplet loss and the circle classifier."""
-    joint = differences(data, "none/ce+tri+cir", "none/ce").values()
+    joint = differences(data, "none/ce+tri+cir", "none/ce")
     headline = "The losses alone"
-    if any(found.low > 0 for found in joint):
-        seeds = any(worth(found) == GAIN for found in joint)
-        headline = "What helps is the loss" + ("" if seeds else ", as far as so few seeds can tell")
+    if helped := [title for title, found in joint.items() if found.low > 0]:
+        seeds = any(worth(joint[title]) == GAIN for title in helped)
+        headline = f"What helps is the loss, on {listed(helped)}" + (
+            "" if seeds else ", as far as so few seeds can tell"
+        )
     triplet, batches = each(data, "none/ce+tri", "none/ce"), each(data, "none/ce/identities", "none/ce")
     return (
         f"**{headline}.** The joint loss, without any attention, changes mAP by "
-        f"{each(data, 'none/ce+tri+cir', 'none/ce')}. The triplet loss alone changes it by {triplet}. The "
-        f"batches that it needs, a few people with several pictures each, change it by {batches} without it."
+        f"{each(data, 'none/ce+tri+cir', 'none/ce')}. The triplet loss alone changes it by {triplet}; the "
+        f"batches that it needs, a few people with several pictures each, without the loss, by {batches}."
     )
 
 
@@ -115,12 +117,18 @@ def maps(record: Record | None) -> str:
     """Whether heat maps lie on their attributes."""
     if record is None or "localisation" not in record.tables:
         return "**Whether heat maps lie on their attributes can be measured.** It has not been run yet."
-    row = localisation.best_row(localisation.localisation_means(record.table("localisation")))
-    better = localisation.sign_of(row, "centre") > 0
-    headline = "Heat maps find attributes, but only just" if better else "A heat map that convinces the eye may miss"
+    means = localisation.localisation_means(record.table("localisation"))
+    row = localisation.best_row(means)
+    signs = localisation.signs_at(means, str(row["stage"]), "centre")
+    headline = "A heat map that convinces the eye may miss"
+    if min(signs.values()) > 0:
+        headline = "Heat maps find attributes"
+    elif signs["energy"] > 0:
+        headline = "Heat maps find attributes little better than a blob"
     balanced = 100 * record.metrics["balanced accuracy (identity)"]
     return (
-        f"**{headline}.** The attribute network names {balanced:.0f} % of a stranger's attributes, balanced over their "
-        f"classes. Of its best maps' energy {row['map']:.0f} % lies on the attribute; of a blob in the middle of the "
-        f"picture it is {row['centre']:.0f} %."
+        f"**{headline}.** The attribute network names strangers' attributes with a balanced accuracy of "
+        f"{balanced:.0f} %. Of its best maps' energy {row['map']:.0f} % lies on the attribute, of a blob in the middle "
+        f"of the picture {row['centre']:.0f} %. By the three measures of {{doc}}`localisation` the maps are "
+        f"{localisation.in_words(signs)} beside the blob."
     )

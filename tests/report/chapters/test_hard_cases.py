@@ -118,6 +118,10 @@ def test_what_lies_under_a_part_adds_up(make_record: MakeRecord) -> None:
     assert person["Map"].tolist()[:4] == ["–", *["75.0"] * 3]  # AANet was not run
     assert person["Over centre"].tolist()[1].startswith("+10.00 [")
     assert shown.person_table({})["Map"].tolist() == ["–", "–"]
+    words = "PAN's is ahead by the pointing game, energy and IoU beside a constant map."
+    record.tables["focus"] = record.tables["focus"].query("feature == 1")  # PAN has one map
+    assert shown.person_in_words({"pan": record}) == words
+    assert shown.person_in_words({}) == "Neither has been measured yet."
 
 
 @pytest.fixture

@@ -57,6 +57,13 @@ def test_the_chart_draws_rows_that_were_screened_at_two_scales() -> None:
         shown.screening_chart(by_name(made()))
 
 
+def test_the_joint_loss_is_told_at_each_start_that_both_losses_were_screened_at() -> None:
+    joint = [made(loss="ce+tri+cir", score=score, residual_scale=scale) for score, scale in ((0.6, 0.0), (0.45, 0.25))]
+    records = by_name(*joint, made(), made(residual_scale=0.25), made("se", score=0.1), made(residual_scale=1.0))
+    told = "had +10.0 points at γ = 0 and −5.0 points at γ = ¼ on SynthPed"
+    assert told in shown.joint_loss_in_words(records)
+
+
 def test_gains_are_over_the_first_run() -> None:
     table = shown.first_table([made(score=0.3), made("se", score=0.36), made(loss="ce+tri", score=0.1)])
     assert table["Gain"].tolist() == ["+0.00", "+6.00", "−20.00"]

@@ -47,7 +47,8 @@ def test_the_answer_and_the_controls_are_sentences_of_what_was_run(make_san_gal_
     assert f"change mAP by {with_interval(gain)} points over *IDonly*" in shown.answer(found, "toy")
     alone = [difference(found, row, over) for row, over in ((SAN_GAL_OURS, "IDonly"), (shown.WITH_HEADS, "ID+attr"))]
     assert all(with_interval(gain) in shown.answer(found, "toy") for gain in alone)
-    assert shown.answer({}, "toy") == "On toy, these rows have not all been run yet."
+    assert shown.answer({}, "toy") == "On toy, none of these rows has been run yet."
+    assert shown.answer({"IDonly": found["IDonly"]}, "toy") == "On toy, these rows have not all been run yet."
     assert list(shown.controls({"toy": found})["Control"]) == ["not run yet"]
     found[f"{SAN_GAL_OURS}/shuffled"] = found["IDonly"]
     assert list(shown.controls({"toy": found})["Control"]) == ["the true maps over another image's maps"]
