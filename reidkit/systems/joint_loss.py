@@ -124,6 +124,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "half/ce": {"attention": "half", "loss": "ce"},
     "quarter/ce+tri+cir": {"attention": "quarter", "loss": "ce+tri+cir"},
     "none/ce/identities": {"attention": "none", "loss": "ce", "sampling": "identities"},
+    "none/ce/pairs": {"attention": "none", "loss": "ce", "sampling": "identities", "images_per_identity": 2},
     "none/ce/full-start": {"attention": "none", "loss": "ce", "residual_scale": 1.0},
     "se/ce/full-start": {"attention": "se", "loss": "ce", "residual_scale": 1.0, "decay_attention": True},
     **{

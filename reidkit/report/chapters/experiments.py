@@ -79,6 +79,22 @@ def controls(data: Mapping[str, Runs]) -> pd.DataFrame:
     return difference_table({words: differences(data, row, over) for (row, over), words in said.items()})
 
 
+def batches_in_words(data: Mapping[str, Runs]) -> str:
+    """What batches of few people change for cross-entropy, by how many are in one, in a sentence."""
+    told = []
+    for title, runs in data.items():
+        for row in ("none/ce/identities", "none/ce/pairs"):
+            if (found := difference(runs, row, BASE)).known:
+                config = SYSTEMS["joint-loss"].complete(runs[row][0].config)
+                pictures = config["images_per_identity"]
+                people = config["batch_size"] // pictures
+                told.append(
+                    f"{with_interval(found)} points on {title} with {counted(people)} people of {counted(pictures)} "
+                    "pictures each"
+                )
+    return f"To cross-entropy, few people in a batch mean {listed(told)}." if told else ""
+
+
 # ------------------------------------------------------------------------------------------------------------- budgets
 
 

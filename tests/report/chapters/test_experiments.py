@@ -53,6 +53,17 @@ def test_the_table_has_the_papers_rows_and_the_controls(make_record: MakeRecord)
     assert len(records_behind(data, shown.SHOWN)) == 4
 
 
+def test_batches_are_told_with_how_many_people_are_in_one(make_record: MakeRecord) -> None:
+    found = runs(make_record, "none/ce")
+    for row, pictures in (("none/ce/identities", 4), ("none/ce/pairs", 2)):
+        found[row] = [make_record(sampling="identities", batch_size=32, images_per_identity=pictures)]
+    told = shown.batches_in_words({"toy": found, "Market-1501": {}})
+    cost = with_interval(difference(found, "none/ce/identities", "none/ce"))
+    assert f"mean {cost} points on toy with eight people of four pictures each and " in told
+    assert told.endswith("on toy with 16 people of two pictures each.")
+    assert shown.batches_in_words({}) == ""
+
+
 def test_the_answer_counts_the_modules_that_help(make_record: MakeRecord) -> None:
     found = runs(make_record, "none/ce", "cbam/ce+tri+cir", "cbam/ce", "se/ce")
     found["se/ce"] = [make_record("se", seed=seed, quality=0.9) for seed in (0, 1)]
