@@ -209,7 +209,7 @@ def test_run_table_evaluate_and_verify(build: Path, synthped: Path, tmp_path: Pa
     table = here("table", "1", str(profile))
     assert table.exit_code == 0, table.output
     assert "83.67" in table.stdout
-    assert "other setting" in table.stdout
+    assert "Departs from the paper's setting" in table.stdout
     assert f"reidkit run {profile} --row cbam/ce+tri+cir --seed 0" in table.stdout
     assert "--row none/ce --seed" not in table.stdout
 

@@ -130,8 +130,7 @@ def stages_in_words(found: pd.DataFrame) -> str:
 
 def signs_at(found: pd.DataFrame, stage: str, baseline: str) -> dict[str, int]:
     """By measure, the `sign_of` the mean maps of a stage, of what `localisation_means` returns."""
-    rows = found[found["stage"] == stage].set_index("measure")
-    return {measure: sign_of(rows.loc[measure], baseline) for measure in MEASURES}
+    return {row["measure"]: sign_of(row, baseline) for _, row in found[found["stage"] == stage].iterrows()}
 
 
 def in_words(signs: Mapping[str, int]) -> str:

@@ -252,11 +252,9 @@ def person_in_words(found: Mapping[str, Record]) -> str:
     """How each system's one map stands beside a constant one on the person, in a sentence for each."""
     told = []
     for row, record in found.items():
-        lines = record.table("focus").query("segment == 'person'").set_index("measure")
-        standing = localisation.in_words(
-            {m: localisation.sign_of(lines.loc[m], "random") for m in localisation.MEASURES}
-        )
-        told.append(f"{NAMES[row]}'s is {standing} beside a constant map.")
+        lines = record.table("focus").query("segment == 'person'")
+        signs = {str(line["measure"]): localisation.sign_of(line, "random") for _, line in lines.iterrows()}
+        told.append(f"{NAMES[row]}'s is {localisation.in_words(signs)} beside a constant map.")
     return " ".join(told) or "Neither has been measured yet."
 
 
