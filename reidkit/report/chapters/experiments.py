@@ -79,6 +79,16 @@ def controls(data: Mapping[str, Runs]) -> pd.DataFrame:
     return difference_table({words: differences(data, row, over) for (row, over), words in said.items()})
 
 
+def triplets_in_words(data: Mapping[str, Runs]) -> str:
+    """Where the triplet loss beside cross-entropy ended, and the share of triplets that it still moved."""
+    told = []
+    for title, runs in data.items():
+        if ends := [record.history.iloc[-1] for record in runs.get("none/ce+tri", ())]:
+            loss, active = (sum(end[column] for end in ends) / len(ends) for column in ("triplet", "active triplets"))
+            told.append(f"{loss:.2f} on {title}, with {100 * active:.0f} % of triplets still active")
+    return f"The triplet loss, with its margin of 0.3, ends at {listed(told)}." if told else ""
+
+
 def batches_in_words(data: Mapping[str, Runs]) -> str:
     """What batches of few people change for cross-entropy, by how many are in one, in a sentence."""
     told = []

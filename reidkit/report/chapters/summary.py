@@ -92,8 +92,9 @@ def losses(data: Data) -> str:
     triplet, batches = each(data, "none/ce+tri", "none/ce"), each(data, "none/ce/identities", "none/ce")
     return (
         f"**{headline}.** The joint loss, without any attention, changes mAP by "
-        f"{each(data, 'none/ce+tri+cir', 'none/ce')}. The triplet loss alone changes it by {triplet}; the "
-        f"batches that it needs, a few people with several pictures each, without the loss, by {batches}."
+        f"{each(data, 'none/ce+tri+cir', 'none/ce')}. Of its two parts the triplet loss alone changes it by {triplet}, "
+        f"and the circle classifier beside it by {each(data, 'none/ce+tri+cir', 'none/ce+tri')}. The batches that "
+        f"triplets need, a few people with several pictures each, change it by {batches} without a triplet loss."
     )
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from reidkit.profile import Profile
@@ -51,6 +52,15 @@ def test_the_table_has_the_papers_rows_and_the_controls(make_record: MakeRecord)
     assert toy.startswith(f"{np.mean([100 * record.metrics['mAP'] for record in data['toy']['half/ce']]):.1f} [")
     assert [text for text, _ in re.findall(r"`(\d) <(runs/[^>]+)>`", seeds)] == ["0", "1"]
     assert len(records_behind(data, shown.SHOWN)) == 4
+
+
+def test_it_is_told_where_the_triplet_loss_ended(make_record: MakeRecord) -> None:
+    records = [make_record(loss="ce+tri", seed=seed) for seed in (0, 1)]
+    for record, loss, active in zip(records, (0.1, 0.2), (0.5, 0.7), strict=True):
+        record.tables["history"] = pd.DataFrame({"triplet": [0.3, loss], "active triplets": [1.0, active]})
+    told = shown.triplets_in_words({"toy": {"none/ce+tri": records}, "Market-1501": {}})
+    assert told.endswith("ends at 0.15 on toy, with 60 % of triplets still active.")
+    assert shown.triplets_in_words({}) == ""
 
 
 def test_batches_are_told_with_how_many_people_are_in_one(make_record: MakeRecord) -> None:
