@@ -75,7 +75,8 @@ def start(data: Data) -> str:
         "**Start and budget decided our first ablation.** With residual branches at full strength, the usual start, "
         f"and twelve epochs, SE seemed to be worth {signed(se, 1)} points on Market-1501, where the constant ½ in its "
         f"place has {signed(half, 1)}, and the triplet loss {signed(triplet, 1)}. With branches that start at zero, "
-        f"trained for longer, SE changes mAP by {each(data, 'se/ce', 'none/ce')}. The triplet loss changes it by {each(data, 'none/ce+tri', 'none/ce')}. "
+        f"trained for longer, SE changes mAP by {each(data, 'se/ce', 'none/ce')}. The triplet loss changes it by "
+        f"{each(data, 'none/ce+tri', 'none/ce')}. "
         "{doc}`recipe` tells how it was found, and takes the two apart."
     )
 
