@@ -85,7 +85,7 @@ def triplets_in_words(data: Mapping[str, Runs]) -> str:
     for title, runs in data.items():
         if ends := [record.history.iloc[-1] for record in runs.get("none/ce+tri", ())]:
             loss, active = (sum(end[column] for end in ends) / len(ends) for column in ("triplet", "active triplets"))
-            told.append(f"{loss:.2f} on {title}, where {100 * active:.0f} % of the triplets are active")
+            told.append(f"{loss:.2f} on {title} ({100 * active:.0f} % of the triplets are active)")
     return f"The triplet loss, with its margin of 0.3, ends at {listed(told)}." if told else ""
 
 

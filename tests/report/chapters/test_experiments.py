@@ -59,7 +59,7 @@ def test_it_is_told_where_the_triplet_loss_ended(make_record: MakeRecord) -> Non
     for record, loss, active in zip(records, (0.1, 0.2), (0.5, 0.7), strict=True):
         record.tables["history"] = pd.DataFrame({"triplet": [0.3, loss], "active triplets": [1.0, active]})
     told = shown.triplets_in_words({"toy": {"none/ce+tri": records}, "Market-1501": {}})
-    assert told.endswith("ends at 0.15 on toy, where 60 % of the triplets are active.")
+    assert told.endswith("ends at 0.15 on toy (60 % of the triplets are active).")
     assert shown.triplets_in_words({}) == ""
 
 
