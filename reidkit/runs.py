@@ -556,7 +556,10 @@ def features(config: Configuration, dataset: Dataset, splits: Sequence[str] = ("
 
 
 def measure(query: Tensor, gallery: Tensor, dataset: Dataset, metric: Metric = "cosine") -> dict[str, float]:
-    """The metrics of a record from features (N, D) of its query and gallery, and its configuration's metric."""
+    """The metrics of a record from features (N, D) of its query and gallery, and its configuration's metric.
+
+    Raises CollapsedError where they say nothing, as `rank_features` does.
+    """
     return ranking_metrics(query, gallery, dataset, metric)[1]
 
 

@@ -129,7 +129,7 @@ def stages_in_words(found: pd.DataFrame) -> str:
 
 
 def signs_at(found: pd.DataFrame, stage: str, baseline: str) -> dict[str, int]:
-    """By measure, the `sign_of` the mean maps of a stage, of what `localisation_means` returns."""
+    """By measure, `sign_of` a stage's row of what `localisation_means` returns."""
     return {row["measure"]: sign_of(row, baseline) for _, row in found[found["stage"] == stage].iterrows()}
 
 

@@ -147,8 +147,9 @@ def rank_features(query: Tensor, gallery: Tensor, dataset: Dataset, **options: A
             return evaluate_ranking(query, gallery, q.ids, g.ids, q.cameras, g.cameras, **options)
         except TiesWarning as ties:
             raise CollapsedError(
-                f"{dataset.root}: its ranking is not worth a score. {ties} If a training led there, see where the "
-                "losses stopped falling, and lower learning_rate or raise warmup_epochs"
+                f"{dataset.root}: the features of its images have collapsed, so that no score is given. {ties} If "
+                "training led there, see where its losses stopped falling, and lower learning_rate or raise "
+                "warmup_epochs"
             ) from ties
 
 
