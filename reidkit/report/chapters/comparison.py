@@ -18,6 +18,7 @@ from reidkit.profile import Profile
 from reidkit.published import SAN_GAL_OURS
 from reidkit.records import Record
 from reidkit.report.chapters.looking import frozen_gain
+from reidkit.report.costs import step_costs
 from reidkit.report.differences import with_interval
 from reidkit.report.rows import PEOPLE, Estimate, Runs, difference, runs_of, score
 from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, name_rows, styled
@@ -81,6 +82,7 @@ MARKS = {
     DROPOUT: tuple(RATES),
 }
 
+CHEAP = 1.1  # plain training steps, below which a system costs what the plain network does
 LABELS = {"attributes": "attributes", "heat maps": "attributes", "parts": "part maps"}  # which those are that it needs
 
 
@@ -123,13 +125,21 @@ def _parameters(network: nn.Module) -> int:
 def costs(profile: Profile, rows: Iterable[str] = tuple(NAMES)) -> pd.DataFrame:
     """A line per row: its parameters and multiply-adds in millions, the length of its embedding, and what it is told.
 
-    That is what else its training, or SPReID's test, is told of a picture than who is on it.
+    That is what else its training, or SPReID's test, is told of a picture than who is on it. `step`: of its training,
+    as it was measured at the size of `synthped-compared`, over that of the plain network.
     """
+    steps = step_costs()
     lines = [
-        (NAMES[row], row, *cost(profile, row), ", ".join({LABELS[need] for need in profile.config(row).needs}))
+        (
+            NAMES[row],
+            row,
+            *cost(profile, row),
+            ", ".join({LABELS[need] for need in profile.config(row).needs}),
+            steps[row] / steps["none/ce"],
+        )
         for row in rows
     ]
-    return pd.DataFrame(lines, columns=["system", "row", "parameters", "multiply-adds", "embedding", "told"])
+    return pd.DataFrame(lines, columns=["system", "row", "parameters", "multiply-adds", "embedding", "told", "step"])
 
 
 def marks(row: str) -> str:
@@ -152,50 +162,57 @@ def marks_in_words(profile: Profile) -> str:
 def ranking_table(found: pd.DataFrame, data: Mapping[str, Runs]) -> pd.DataFrame:
     """`costs` for display, with the mAP of each row by data set, its interval and its runs; the best known first."""
     lines = []
-    for system, row, parameters, work, length, also in found.itertuples(index=False):
+    for system, row, parameters, work, length, also, step in found.itertuples(index=False):
         scores = {title: score(runs, row) for title, runs in data.items()}
         line = {"System": " ".join(filter(None, [system, marks(row), f"({also})" if also else ""]))}
         line["order"] = -np.nan_to_num(next(iter(scores.values())).ours)
         for title, of_row in scores.items():
             line |= {title: score_cell(of_row), "Runs" + " " * len(line): seed_links(data[title].get(row, ()))}
-        line |= {"Weights (M)": number(parameters, 1), "Cost (M)": number(work, 0), "Length": length}
+        line |= {"Weights (M)": number(parameters, 1), "Image (M)": number(work, 0), "Step (×)": number(step, 1)}
+        line["Length"] = length
         lines.append(line)
     return pd.DataFrame(lines).sort_values("order", kind="stable").drop(columns="order").reset_index(drop=True)
 
 
 @styled
 def cost_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
-    """mAP with its interval beside the multiply-adds of an image, a line per row that was run, the best first.
+    """mAP with its interval beside what an image and a training step cost, a line per row that was run, the best first.
 
     Raises ValueError where none was.
     """
     lines = [
-        (str(system), float(work), score(runs, str(row)))
-        for system, row, work in found[["system", "row", "multiply-adds"]].itertuples(index=False)
+        (str(system), float(work), float(step), score(runs, str(row)))
+        for system, row, work, step in found[["system", "row", "multiply-adds", "step"]].itertuples(index=False)
         if runs.get(str(row))
     ]
     if not lines:
         raise ValueError("none of the compared systems has been run")
-    lines.sort(key=lambda line: -line[2].ours)
-    names, works, scores = zip(*lines, strict=True)
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(WIDTH, 0.9 + 0.24 * len(lines)), sharey=True, width_ratios=(2, 1), layout="constrained"
+    lines.sort(key=lambda line: -line[3].ours)
+    names, works, steps, scores = zip(*lines, strict=True)
+    figure, (left, middle, right) = plt.subplots(
+        1, 3, figsize=(WIDTH, 0.9 + 0.24 * len(lines)), sharey=True, width_ratios=(4, 2, 2), layout="constrained"
     )
     rows = range(len(lines))
     ours, low, high = zip(*(of_row[:3] for of_row in scores), strict=True)
     left.hlines(rows, low, high, color=BLUE, linewidth=4, alpha=0.35)
     left.plot(ours, rows, "o", color=BLUE)
     left.set(xlabel="mAP (%)")
-    right.plot(works, rows, "s", color=ORANGE)
-    right.set(xscale="log", xlabel="cost (millions)")
-    right.xaxis.set_major_formatter("{x:g}")
-    right.xaxis.set_minor_locator(NullLocator())
-    right.margins(x=0.15)
-    for axes in (left, right):
+    middle.plot(works, rows, "s", color=ORANGE)
+    middle.set(xscale="log", xlabel="image (M)")
+    middle.xaxis.set_major_formatter("{x:g}")
+    middle.xaxis.set_minor_locator(NullLocator())
+    right.plot(steps, rows, "D", color=ORANGE)
+    right.set(xlabel="step (×)")
+    for axes in (middle, right):
+        axes.margins(x=0.15)
+    for axes in (left, middle, right):
         name_rows(axes, names, fontsize="small")
         axes.grid(axis="y", linewidth=0.5)  # from a score to its cost
-    told = "; ".join(f"{system} {of_row.ours:.1f} at {work:.0f}" for system, work, of_row in lines)
-    return figure, f"mAP of each system, the best first, and its multiply-adds in millions. {told}."
+    told = "; ".join(f"{system} {of_row.ours:.1f} at {work:.0f} and {step:.1f}" for system, work, step, of_row in lines)
+    return figure, (
+        "mAP of each system, the best first, its multiply-adds for an image in millions, and the cost of a step of its "
+        f"training over that of the plain network. {told}."
+    )
 
 
 def compared(profile: Profile) -> dict[str, list[Record]]:
@@ -249,6 +266,23 @@ def osnet_in_words(profile: Profile, runs: Runs) -> str:
         f"OSNet, in which a gate weighs four scales in every block, has {with_interval(gain)} points of mAP over a "
         f"ResNet-50 with triplet loss, and {work['osnet']:.0f} million multiply-adds an image instead of "
         f"{work['none/ce+tri']:.0f}."
+    )
+
+
+def costs_in_words(found: pd.DataFrame, runs: Runs) -> str:
+    """Which system does best at the plain network's cost, and what OSNet's small network costs to train."""
+    of = found.set_index("row")
+    cheap = [row for row in of.index[of["step"] <= CHEAP] if runs.get(row)]
+    if not cheap or not {"osnet", "none/ce"} <= set(of.index):
+        return "What the systems cost has not been compared yet."
+    best = max(cheap, key=lambda row: score(runs, row).ours)
+    work = of.loc["osnet", "multiply-adds"] / of.loc["none/ce", "multiply-adds"]
+    return (
+        f"Of the {counted(len(cheap))} whose step costs at most {CHEAP:g} plain ones, *{NAMES[best]}* has the highest "
+        "mAP. "
+        f"What an image costs does not tell what training does: OSNet needs {work:.1f} of the plain network's "
+        f"multiply-adds and {of.loc['osnet', 'step']:.1f} of its time for a step, as a CPU is slow at convolutions of "
+        "single channels."
     )
 
 

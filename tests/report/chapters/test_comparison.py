@@ -60,6 +60,16 @@ def test_guided_attention_costs_what_draws_its_maps() -> None:
     assert guided[1] > 5 * alone[1]  # a backward pass for each attribute
 
 
+def test_cost_in_words_is_that_of_the_cheap_and_of_osnet(make_record: MakeRecord) -> None:
+    lines = [("none/ce", 60.0, 1.0), ("none/ce+tri", 60.0, 1.05), ("bfe", 70.0, 1.2), ("osnet", 20.0, 1.5)]
+    found = pd.DataFrame(lines, columns=["row", "multiply-adds", "step"])
+    runs = {row: [make_record(quality=quality)] for (row, *_), quality in zip(lines, (0.5, 0.6, 0.8, 0.9), strict=True)}
+    told = shown.costs_in_words(found, runs)
+    assert told.startswith("Of the two whose step costs at most 1.1 plain ones, *plain, triplet loss* has")
+    assert "0.3 of the plain network's multiply-adds and 1.5 of its time" in told
+    assert "not been compared" in shown.costs_in_words(found, {})
+
+
 def test_the_table_puts_the_best_first_and_the_chart_draws_what_was_run(make_record: MakeRecord) -> None:
     runs = {"none/ce": [make_record(quality=0.5)], "none/ce+tri": [make_record(loss="ce+tri", quality=0.8)]}
     found = shown.costs(Profile.read("synthped-compared"), ["none/ce", "none/ce+tri", "osnet"])
@@ -69,10 +79,11 @@ def test_the_table_puts_the_best_first_and_the_chart_draws_what_was_run(make_rec
     figure, alt = shown.cost_chart(found, runs)
     check_page(figure)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [*table["System"][:2]]
-    scores, works = (axes.lines[0].get_xdata() for axes in figure.axes)
+    scores, works, steps = (axes.lines[0].get_xdata() for axes in figure.axes)
     assert scores == pytest.approx([100 * runs[row][0].metrics["mAP"] for row in ("none/ce+tri", "none/ce")])
     assert works == pytest.approx(found["multiply-adds"][:2])
-    assert f"plain, cross-entropy {scores[1]:.1f} at {works[1]:.0f}." in alt
+    assert steps == pytest.approx(found["step"][[1, 0]])
+    assert f"plain, cross-entropy {scores[1]:.1f} at {works[1]:.0f} and 1.0." in alt
     assert "OSNet" not in alt
     assert len(records_behind({"toy": runs}, shown.NAMES)) == 2
 
