@@ -25,14 +25,14 @@ def tables(network: nn.Module, material: Material, config: Configuration) -> dic
     """
     if not isinstance(network, Focused) or not has_part_maps(material.dataset):
         return {}
-    paths = material.dataset.query.paths
+    paths, people = material.dataset.query.paths, material.dataset.query.ids.numpy()
     maps = extract_features(network, material.images["query"], config, see=network.focus)  # (N, K, h, w)
     shown = read_part_maps(paths)  # (N, H, W)
     rows = [
         {"feature": feature, "segment": segment} | row
         for segment, parts in SEGMENTS.items()
         for feature, of_feature in enumerate(maps.unbind(1), start=1)
-        for row in evaluate_localisation(of_feature, showing(shown, parts)).rows()
+        for row in evaluate_localisation(of_feature, showing(shown, parts), clusters=people).rows()
     ]
     shares = pd.DataFrame(maps.mean((2, 3)).numpy(), columns=[str(k + 1) for k in range(maps.shape[1])])
     shares.insert(0, "query", [path.name for path in paths])

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reidkit.evaluation.bootstrap import RESAMPLES, bootstrap
+from reidkit.evaluation.bootstrap import RESAMPLES, Clusters, bootstrap
 from reidkit.tensors import Values, as_tensor
 
 _IMAGES_AT_ONCE = 64  # their upsampled maps then stay in the cache
@@ -28,7 +28,7 @@ _MAP, _RANDOM, _CENTRE = range(3)
 
 
 class Interval(NamedTuple):
-    """A mean over images and its 95 % interval, by bootstrap over the images; nan where no image counts."""
+    """A mean over images and its 95 % interval, by bootstrap over them or whom they show; nan where no image counts."""
 
     mean: float
     low: float
@@ -59,6 +59,7 @@ class Localisation:
     energy: Measure
     iou: Measure
     images: int  # that count: the attribute is in sight
+    clusters: int  # in which they were drawn anew: people, or as many as images
     blank: int  # of these, how many have an all-zero map, which points nowhere and scores 0 in each measure
 
     def rows(self) -> list[dict[str, Any]]:
@@ -66,7 +67,8 @@ class Localisation:
         rows = []
         for name in ("pointing", "energy", "iou"):
             measure: Measure = getattr(self, name)
-            row: dict[str, Any] = {"measure": name, "images": self.images, "blank": self.blank}
+            row: dict[str, Any] = {"measure": name, "images": self.images, "clusters": self.clusters}
+            row |= {"blank": self.blank}
             row |= {"random": measure.random.mean, "centre": measure.centre.mean}
             for column in ("map", "over_random", "over_centre"):
                 interval, title = getattr(measure, column), column.replace("_", " ")
@@ -82,6 +84,7 @@ def evaluate_localisation(
     *,
     tolerance: float = 0.0,
     threshold: float = 0.5,
+    clusters: Clusters = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Localisation:
@@ -92,11 +95,14 @@ def evaluate_localisation(
     at most 1, relative to each map's maximum.
 
     The intervals cover the choice of images, drawn anew `resamples` times (the same for all measures of one call), not
-    that of a network. Tensors, NumPy arrays or lists are taken; results are on the CPU. Raises ValueError (a shape, a
-    value) and TypeError (a dtype).
+    that of a network. Images of one person are alike: `clusters` (N,) says whom each shows, and people are drawn with
+    all of theirs, see `bootstrap`. Tensors, NumPy arrays or lists are taken; results are on the CPU. Raises ValueError
+    (a shape, a value) and TypeError (a dtype).
     """
     maps, regions = as_tensor("maps", maps), as_tensor("regions", regions)
     _check(maps, regions, tolerance, threshold, resamples)
+    if clusters is not None and len(clusters) != len(maps):
+        raise ValueError(f"clusters: expected one for each of {len(maps)} images, got {len(clusters)}")
     size = regions.shape[1], regions.shape[2]
     constant, centre = torch.ones(1, size[0] * size[1], device=maps.device), _centre_map(size).to(maps.device)
     parts = []  # (images, measures, kinds of map)
@@ -109,9 +115,11 @@ def evaluate_localisation(
     counted = ~scores[:, 0, 0].isnan()
     blank = counted & (maps.flatten(1).amax(1) == 0).cpu()
     differences = scores[..., [_MAP]] - scores[..., [_RANDOM, _CENTRE]]
-    intervals = _intervals(torch.cat([scores, differences], dim=2)[counted].flatten(1), resamples, seed)
+    shown = None if clusters is None else np.asarray(clusters)[counted.numpy()]
+    intervals = _intervals(torch.cat([scores, differences], dim=2)[counted].flatten(1), shown, resamples, seed)
+    drawn = int(counted.sum()) if shown is None else len(np.unique(shown))
     pointing, energy, iou = (Measure(scores[:, m], *intervals[5 * m : 5 * m + 5]) for m in range(3))
-    return Localisation(pointing, energy, iou, int(counted.sum()), int(blank.sum()))
+    return Localisation(pointing, energy, iou, int(counted.sum()), drawn, int(blank.sum()))
 
 
 def _scaled(maps: Tensor) -> Tensor:
@@ -152,11 +160,11 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return b @ a[0] if len(a) == 1 else torch.einsum("np,np->n", a, b)
 
 
-def _intervals(scores: Tensor, resamples: int, seed: int) -> list[Interval]:
-    """The mean of each column of scores (M, C) with its percentile interval; the same images are drawn for all."""
+def _intervals(scores: Tensor, clusters: Clusters, resamples: int, seed: int) -> list[Interval]:
+    """The mean of each column of scores (M, C) with its percentile interval; the same clusters are drawn for all."""
     if not len(scores):
         return [Interval(np.nan, np.nan, np.nan)] * scores.shape[1]
-    bounds = bootstrap(scores.numpy(), resamples=resamples, seed=seed)
+    bounds = bootstrap(scores.numpy(), clusters=clusters, resamples=resamples, seed=seed)
     return [Interval(*map(float, interval)) for interval in zip(scores.mean(0).tolist(), *bounds, strict=True)]
 
 

@@ -203,7 +203,7 @@ def localisation(network: AttributeNetwork, material: Material, config: Attribut
     for k, (field, attribute) in enumerate(zip(attribute_names(attributes), network.attributes, strict=True)):
         inside = regions(parts, labels, field, attribute)
         for stage in STAGES:
-            found = evaluate_localisation(maps[stage][:, k], inside)
+            found = evaluate_localisation(maps[stage][:, k], inside, clusters=dataset.query.ids.numpy())
             rows += [{"attribute": field, "stage": stage} | row for row in found.rows()]
     return pd.DataFrame(rows)
 

@@ -186,6 +186,23 @@ def test_intervals_are_those_of_resampled_means() -> None:
     assert result.energy.map == evaluate_localisation(maps, regions, resamples=4000, seed=3).energy.map
 
 
+def test_people_are_drawn_with_all_their_images() -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps, regions = torch.rand(20, 4, 2, generator=generator), torch.rand(20, 8, 4, generator=generator) < 0.3
+    regions[7] = False  # does not count, and its person is drawn without it
+    three = [images.repeat_interleave(3, dim=0) for images in (maps, regions)]  # as alike as can be
+    people = np.arange(20).repeat(3)
+    found, once = evaluate_localisation(*three, clusters=people), evaluate_localisation(maps, regions)
+    assert (found.images, found.clusters, once.clusters) == (57, 19, 19)
+    for measure, single in zip(measures(found), measures(once), strict=True):
+        for of in ("map", "random", "centre", "over_random", "over_centre"):
+            assert getattr(measure, of) == pytest.approx(getattr(single, of))
+    apart = evaluate_localisation(*three)
+    assert apart.energy.map.high - apart.energy.map.low < 0.7 * (once.energy.map.high - once.energy.map.low)
+    with pytest.raises(ValueError, match="one for each of 20 images, got 3"):
+        evaluate_localisation(maps, regions, clusters=["a", "b", "c"])
+
+
 def test_a_map_on_the_region_beats_both_baselines() -> None:
     """Blobs in a corner of the image, and maps that see them blurred."""
     regions = torch.zeros(40, 64, 32, dtype=torch.bool)

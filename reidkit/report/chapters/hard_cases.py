@@ -186,8 +186,13 @@ def query_gains(runs: Runs, row: str, among: Collection[str]) -> "pd.Series[floa
 
 
 def focused(runs: Runs, rows: Sequence[str]) -> dict[str, Record]:
-    """Of some rows, the first record that says where its features come from."""
-    return {row: record for row in rows for record in runs.get(row, ())[:1] if "focus" in record.tables}
+    """Of some rows, the first record that says where its features come from, with intervals over people if one has."""
+    found = {row: [record for record in runs.get(row, ()) if "focus" in record.tables] for row in rows}
+    return {
+        row: next((record for record in records if "clusters" in record.table("focus")), records[0])
+        for row, records in found.items()
+        if records
+    }
 
 
 def energies(record: Record) -> pd.DataFrame:
