@@ -81,12 +81,14 @@ def controls(data: Mapping[str, Runs]) -> pd.DataFrame:
 
 def triplets_in_words(data: Mapping[str, Runs]) -> str:
     """Where the triplet loss beside cross-entropy ended, and the share of triplets that it still moved."""
-    told = []
+    told, margins = [], set()
     for title, runs in data.items():
-        if ends := [record.history.iloc[-1] for record in runs.get("none/ce+tri", ())]:
+        records = runs.get("none/ce+tri", ())
+        margins |= {SYSTEMS["joint-loss"].complete(record.config)["triplet_margin"] for record in records}
+        if ends := [record.history.iloc[-1] for record in records]:
             loss, active = (sum(end[column] for end in ends) / len(ends) for column in ("triplet", "active triplets"))
             told.append(f"{loss:.2f} on {title} ({100 * active:.0f} % of the triplets are active)")
-    return f"The triplet loss, with its margin of 0.3, ends at {listed(told)}." if told else ""
+    return f"The triplet loss, with its margin of {listed(map(str, margins))}, ends at {listed(told)}." if told else ""
 
 
 def batches_in_words(data: Mapping[str, Runs]) -> str:
