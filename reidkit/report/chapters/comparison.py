@@ -126,7 +126,7 @@ def costs(profile: Profile, rows: Iterable[str] = tuple(NAMES)) -> pd.DataFrame:
     """A line per row: its parameters and multiply-adds in millions, the length of its embedding, and what it is told.
 
     That is what else its training, or SPReID's test, is told of a picture than who is on it. `step`: of its training,
-    as it was measured at the size of `synthped-compared`, over that of the plain network.
+    as it was measured at the size of `synthped-compared`, over that of the plain network; nan where it was not.
     """
     steps = step_costs()
     lines = [
@@ -135,7 +135,7 @@ def costs(profile: Profile, rows: Iterable[str] = tuple(NAMES)) -> pd.DataFrame:
             row,
             *cost(profile, row),
             ", ".join({LABELS[need] for need in profile.config(row).needs}),
-            steps[row] / steps["none/ce"],
+            steps.get(row, np.nan) / steps["none/ce"],
         )
         for row in rows
     ]
