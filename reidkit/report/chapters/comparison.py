@@ -221,13 +221,13 @@ def compared(profile: Profile) -> dict[str, list[Record]]:
     return {row: records for system in ranking for row, records in runs_of(profile, system).items()}
 
 
-def answer(runs: Runs) -> str:
-    """What runs say of the papers' comparison: a sentence for each paper's method, and one for the plain network."""
+def answer(runs: Runs, data: str) -> str:
+    """What runs on a data set say of the papers' comparison: a sentence for each method, and for the plain network."""
     run = [row for row in NAMES if runs.get(row)]
     others = [row for row in run if row in OTHERS]
-    text = f"Of {len(NAMES)} rows {len(run)} have been run on SynthPed so far."
+    text = f"Of {len(NAMES)} rows {len(run)} have been run on {data} so far."
     if len(run) == len(NAMES):
-        text = f"All {len(NAMES)} rows have been run on SynthPed."
+        text = f"All {len(NAMES)} rows have been run on {data}."
     methods = {
         "cbam/ce+tri+cir": "Li and Wang's method",
         SAN_GAL_OURS: "SAN-GAL",
@@ -236,7 +236,7 @@ def answer(runs: Runs) -> str:
     found = {
         name: {other: difference(runs, other, row) for other in others} for row, name in methods.items() if row in run
     }
-    whose = f"{counted(len(others))} systems of other people"
+    whose = f"{counted(len(others))} system{'s' if len(others) > 1 else ''} of other people"
     for name, gains in found.items() if others else ():
         text += f" {_standing(name, whose, gains)}"
         whose = f"the same {counted(len(others))}"
@@ -250,8 +250,8 @@ def _standing(method: str, others: str, gains: Mapping[str, Estimate]) -> str:
     ahead = [NAMES[row] for row, gain in gains.items() if gain.low > 0]
     behind = sum(gain.high < 0 for gain in gains.values())
     alike = [NAMES[row] for row, gain in gains.items() if gain.low <= 0 <= gain.high]
-    are = ["is" if count == 1 else "are" for count in (behind, len(ahead) or 1)]
-    text = f"Of {others}, {counted(behind)} {are[0]} behind {method} and "
+    are = ["is" if count == 1 else "are" for count in (behind or 1, len(ahead) or 1)]
+    text = f"Of {others}, {counted(behind) if behind else 'none'} {are[0]} behind {method} and "
     text += f"{listed(ahead or ['none'])} {are[1]} ahead of it"
     return text + (f"; {listed(alike)} cannot be told from it." if alike else ".")
 

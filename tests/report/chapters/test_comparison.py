@@ -137,15 +137,17 @@ def test_the_answer_names_who_is_clearly_better(make_record: MakeRecord) -> None
         return [make_record(*row, seed=seed, quality=quality) for seed in (0, 1, 2)]
 
     runs = {"cbam/ce+tri+cir": seeds("cbam", "ce+tri+cir", quality=0.5)}
-    assert shown.answer(runs) == f"Of {len(shown.NAMES)} rows 1 have been run on SynthPed so far."
+    assert shown.answer(runs, "SynthPed") == f"Of {len(shown.NAMES)} rows 1 have been run on SynthPed so far."
     better = runs | {"osnet": seeds("se", quality=0.9), "pcb": seeds("eca", quality=0.2)}
-    told = shown.answer(better)
+    told = shown.answer(better, "SynthPed")
     assert told.endswith("Of two systems of other people, one is behind Li and Wang's method and OSNet is ahead of it.")
     alike = better | {"ID+attrAttention": seeds("cbam", "ce+tri+cir", quality=0.5), "bfe": seeds("danet", quality=0.5)}
-    assert shown.answer(alike).endswith("behind SAN-GAL and OSNet is ahead of it; BFE cannot be told from it.")
+    assert shown.answer(alike, "SynthPed").endswith("behind SAN-GAL and OSNet is ahead of it; BFE cannot be told from it.")
     assert "no verdict" not in told
+    one = shown.answer({row: better[row] for row in ("cbam/ce+tri+cir", "osnet")}, "toy")
+    assert one.endswith("Of one system of other people, none is behind Li and Wang's method and OSNet is ahead of it.")
     alone = {row: records[:1] for row, records in better.items()}
-    assert shown.answer(alone).endswith("this is of the people alone, and no verdict yet.")
+    assert shown.answer(alone, "Market-1501").endswith("this is of the people alone, and no verdict yet.")
     assert np.isfinite(shown.score(better, "osnet").ours)
 
 
