@@ -93,8 +93,8 @@ def score_cell(found: Estimate) -> str:
 
 
 def seed_links(records: Sequence[Record]) -> str:
-    """The seeds of a row, each a link to its run."""
-    return ", ".join(run_link(record.name, str(record.config["seed"])) for record in records) or "–"
+    """The seeds of a row, each a link to its run, on one line."""
+    return "\N{NO-BREAK SPACE}".join(run_link(record.name, str(record.config["seed"])) for record in records) or "–"
 
 
 def setting_note(table: Table, records: Iterable[Record]) -> str:
