@@ -322,8 +322,8 @@ def selecting_in_words(runs: Runs) -> str:
     if not selects.known:
         return "IANet has not been run with weights that select yet."
     return (
-        f"IANet with weights that can select has {with_interval(selects)} points of mAP over the published code, whose "
-        "weights of places are nearly alike, with the same parameters and at the same cost; and "
+        "In IANet's published code the weights of places are nearly alike. With weights that can differ, the same "
+        f"parameters and the same cost, it has {with_interval(selects)} points of mAP over that, and "
         f"{with_interval(gain)} over the ResNet-50."
     )
 

@@ -104,7 +104,7 @@ def batches_in_words(data: Mapping[str, Runs]) -> str:
                     f"{with_interval(found)} points on {title} with {counted(people)} people of {counted(pictures)} "
                     "pictures each"
                 )
-    return f"To cross-entropy, few people in a batch mean {listed(told)}." if told else ""
+    return f"Trained with cross-entropy on P×K batches, mAP changes by {listed(told)}." if told else ""
 
 
 # ------------------------------------------------------------------------------------------------------------- budgets

@@ -38,8 +38,9 @@ def method(data: Data) -> str:
         return f"**The whole method** has {signed(printed)} points of mAP in the paper. Here it has not been run yet."
     told = list(run.values())[:1] if len(set(run.values())) == 1 else [f"{w} on {title}" for title, w in run.items()]
     headline = "The printed gain is not there"
-    if GAIN in run.values():
-        headline = "The whole method gains, where it does, less than printed"
+    if clear := [title for title, of_data in run.items() if of_data == GAIN]:
+        headline = "The whole method gains less than printed"
+        headline += f", and clearly only on {listed(clear)}" if len(clear) < len(run) else ""
     elif any(gain.low > 0 for gain in gains.values()):
         headline = "Part of the printed gain is there, as far as so few seeds can tell"
     return (
@@ -57,7 +58,8 @@ def gates(data: Data) -> str:
     told = ""
     if decayed:
         told = (
-            f" In earlier runs, with the usual weight decay, SE's gates differed by {listed(decayed)} between pictures"
+            f" In earlier runs, with the usual weight decay, what SE multiplied by differed by {listed(decayed)} "
+            "from picture to picture"
         )
     return (
         f"**{headline}.** A module that multiplies every residual branch by ½ and looks at "
@@ -94,8 +96,9 @@ def losses(data: Data) -> str:
     return (
         f"**{headline}.** The joint loss, without any attention, changes mAP by "
         f"{each(data, 'none/ce+tri+cir', 'none/ce')}. Of its two parts the triplet loss alone changes it by {triplet}, "
-        f"and the circle classifier beside it by {each(data, 'none/ce+tri+cir', 'none/ce+tri')}. The batches that "
-        f"triplets need, a few people with several pictures each, change it by {batches} without a triplet loss."
+        f"and the circle classifier beside it by {each(data, 'none/ce+tri+cir', 'none/ce+tri')}. A triplet loss "
+        f"needs batches of few people with several pictures each. Such batches alone, without that loss, change it by "
+        f"{batches}."
     )
 
 

@@ -4,6 +4,7 @@ from reidkit import claims
 from reidkit.claims import Claim
 from reidkit.published import PAPERS, TABLE_1
 from reidkit.report.chapters import claims as shown
+from reidkit.report.rows import difference
 from tests.report.conftest import MakeRecord, check_page, written
 
 CLAIM = Claim("SE helps", "Table 1", "se/ce", "none/ce", "half/ce")
@@ -82,8 +83,17 @@ def test_printed_gains_are_set_beside_the_intervals(make_record: MakeRecord) -> 
     hardly = Claim("ECA hardly helps", "Table 1", "eca/ce", "none/ce", better=False)
     data = {"toy": runs(make_record, none=0.5, se=0.5), "real": runs(make_record, none=0.5, se=0.9), "none": {}}
     told = shown.below_print([CLAIM, hardly], (TABLE_1,), data)
-    assert told == "The printed gain is larger than all of our interval for one of one on toy and none of one on real."
+    assert told == (
+        "The paper's gain lies above our whole interval for one of one claim on toy and none of one claim on real."
+    )
     assert shown.below_print([CLAIM], (TABLE_1,), {"none": {}}) == ""
+
+
+def test_what_is_too_small_to_show_is_half_of_an_interval(make_record: MakeRecord) -> None:
+    data = {"toy": runs(make_record, none=0.5, se=0.9), "none": {}}
+    gain = difference(data["toy"], CLAIM.row, CLAIM.over)
+    assert f"less than about {(gain.high - gain.low) / 2:.0f} points on toy would" in shown.smallest([CLAIM], data)
+    assert shown.smallest([CLAIM], {"none": {}}) == ""
 
 
 def test_what_is_not_tested_says_why() -> None:

@@ -142,7 +142,9 @@ def test_the_answer_names_who_is_clearly_better(make_record: MakeRecord) -> None
     told = shown.answer(better, "SynthPed")
     assert told.endswith("Of two systems of other people, one is behind Li and Wang's method and OSNet is ahead of it.")
     alike = better | {"ID+attrAttention": seeds("cbam", "ce+tri+cir", quality=0.5), "bfe": seeds("danet", quality=0.5)}
-    assert shown.answer(alike, "SynthPed").endswith("behind SAN-GAL and OSNet is ahead of it; BFE cannot be told from it.")
+    assert shown.answer(alike, "SynthPed").endswith(
+        "behind SAN-GAL and OSNet is ahead of it; BFE cannot be told from it."
+    )
     assert "no verdict" not in told
     one = shown.answer({row: better[row] for row in ("cbam/ce+tri+cir", "osnet")}, "toy")
     assert one.endswith("Of one system of other people, none is behind Li and Wang's method and OSNet is ahead of it.")
@@ -176,9 +178,7 @@ def test_what_selecting_is_worth_is_told_of_one_network_with_two_normalisations(
     plain, published = make_record(loss="ce+tri"), make_record("se", quality=0.7)
     runs = {"none/ce+tri": [plain], "ianet": [published], "ianet/normalised": [make_record("eca", quality=0.8)]}
     told = shown.selecting_in_words(runs)
-    assert (
-        f"has {with_interval(difference(runs, 'ianet/normalised', 'ianet'))} points of mAP over the published" in told
-    )
+    assert f"has {with_interval(difference(runs, 'ianet/normalised', 'ianet'))} points of mAP over that, and" in told
     assert told.endswith(
         f"and {with_interval(difference(runs, 'ianet/normalised', 'none/ce+tri'))} over the ResNet-50."
     )

@@ -17,20 +17,25 @@ def test_what_a_difference_is_worth(low: float, high: float, words: str) -> None
 
 
 def test_a_method_that_gains_is_said_to_and_with_one_seed_only_as_far_as_that_tells(make_record: MakeRecord) -> None:
-    def told(quality: float, seeds: int) -> str:
+    def seeds(quality: float, count: int) -> dict[str, list[Record]]:
         base, ours = (
-            [make_record(*row, seed=s, quality=q) for s in range(seeds)]
+            [make_record(*row, seed=s, quality=q) for s in range(count)]
             for row, q in ((("none", "ce"), 0.6), (("cbam", "ce+tri+cir"), quality))
         )
-        return shown.method({"toy": {"none/ce": base, "cbam/ce+tri+cir": ours}})
+        return {"none/ce": base, "cbam/ce+tri+cir": ours}
 
-    assert told(0.9, 3).startswith("**The whole method gains, where it does")
+    def told(quality: float, count: int) -> str:
+        return shown.method({"toy": seeds(quality, count)})
+
+    assert told(0.9, 3).startswith("**The whole method gains less than printed.**")
     assert "CBAM with the joint loss is worth +14.65" in told(0.9, 3)
     assert told(0.9, 3).endswith(" on toy: a clear gain.")
     assert told(0.9, 1).endswith(" on toy: no verdict from so few seeds.")
     assert told(0.9, 1).startswith("**Part of the printed gain is there, as far as so few seeds can tell.**")
     assert told(0.6, 1).startswith("**The printed gain is not there.**")
     assert shown.method({"toy": {}}).endswith("it has not been run yet.")
+    both = {title: seeds(quality, 3) for title, quality in (("toy", 0.6), ("real", 0.9))}
+    assert shown.method(both).startswith("**The whole method gains less than printed, and clearly only on real.**")
 
 
 def test_the_other_findings_hold_what_was_run(make_record: MakeRecord, make_san_gal_record: MakeRecord) -> None:
