@@ -69,7 +69,7 @@ def test_batches_are_told_with_how_many_people_are_in_one(make_record: MakeRecor
         found[row] = [make_record(sampling="identities", batch_size=32, images_per_identity=pictures)]
     told = shown.batches_in_words({"toy": found, "Market-1501": {}})
     cost = with_interval(difference(found, "none/ce/identities", "none/ce"))
-    assert f"mean {cost} points on toy with eight people of four pictures each and " in told
+    assert f"changes by {cost} points on toy with eight people of four pictures each and " in told
     assert told.endswith("on toy with 16 people of two pictures each.")
     assert shown.batches_in_words({}) == ""
 
