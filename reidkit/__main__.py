@@ -294,7 +294,10 @@ def heatmaps(
     """Store the attribute heat maps of a profile's images, training the attribute network first where it is missing."""
     plan = read_profile(profile, set_, data_root=data_root, device=device)
     from reidkit import runs
+    from reidkit.settings import ParameterError
 
+    if unknown := set(split or ()) - set(runs.SPLITS):
+        raise ParameterError(f"--split {unknown.pop()}: there is no such split; expected {', '.join(runs.SPLITS)}")
     config = plan.config("attributes")
     wanted: dict[tuple[str, runs.MapClasses], None] = {(name, "predicted"): None for name in runs.SPLITS}
     wanted |= {("train", guided.map_classes): None for guided in plan.configs() if guided.guide}
@@ -317,9 +320,12 @@ def evaluate(
     """Evaluate the stored weights of a finished run anew, on the data set as it is on this disk."""
     config = read_profile(profile, set_, [row], data_root=data_root, device=device).config(row, seed)
     from reidkit import runs
+    from reidkit.settings import ParameterError
     from reidkit.systems import SYSTEMS
 
-    if config.dataset == "synthped" and SYSTEMS[config.system].ranks:
+    if not SYSTEMS[config.system].ranks:
+        raise ParameterError(f"{row}: it ranks nothing; name a run that does")
+    if config.dataset == "synthped":
         runs.find_weights(config)  # or it is told before people are rendered in vain
     dataset = runs.open_dataset(config)
     query, gallery = runs.features(config, dataset)

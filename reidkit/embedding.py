@@ -118,6 +118,12 @@ def embed(
     """
     paths = picture_files(pictures)
     network = TrainedNetwork.load(weights, data_root, device)
+    metric = network.config.metric
+    if not isinstance(metric, str):
+        raise EmbeddingError(
+            f"{network.run}: its system compares pictures by a distance of its own, which features in a file do not "
+            "carry; name a run of another system by --weights, or rank with `reidkit.runs` and `evaluate_ranking`"
+        )
     images = OwnPictures(paths, network.config.size, network.device)
     features = extract_features(
         network.module, images, network.config, given=network.given, batch_size=64, progress=progress
@@ -125,12 +131,6 @@ def embed(
     readable = [i for i, path in enumerate(paths) if path not in images.unreadable]
     if not readable:
         raise EmbeddingError("\n".join(images.unreadable.values()))
-    metric = network.config.metric
-    if not isinstance(metric, str):
-        raise EmbeddingError(
-            f"{network.run}: its system compares pictures by a distance of its own, which features in a file do not "
-            "carry; name a run of another system by --weights, or rank with `reidkit.runs` and `evaluate_ranking`"
-        )
     return Embedding(network.run, tuple(paths[i] for i in readable), features[readable], metric, images.unreadable)
 
 

@@ -6,13 +6,14 @@ package changes.
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from reidkit.places import build_root, record_roots
+from reidkit.places import LOCK_MODE, build_root, record_roots
 from reidkit.records import folders, read_content
 
 
@@ -99,10 +100,10 @@ def listed_runs() -> list[dict[str, Any]]:
         )
     names = {run["name"] for run in found}
     for folder in sorted(path for path in (build_root() / "runs").glob("*") if path.is_dir()):
-        if folder.name not in names:
-            dataset, _, rest = folder.name.partition("-")
-            row, seed, of = rest.rsplit("-", 2)
-            known = {"record": of, "row": row, "data": dataset, "seed": int(seed.removeprefix("seed"))}
+        named = re.fullmatch(r"([^-]+)-(.+)-seed(\d+)-([0-9a-f]+)", folder.name)  # or it is no run's
+        if named and folder.name not in names:
+            dataset, row, seed, of = named.groups()
+            known = {"record": of, "row": row, "data": dataset, "seed": int(seed)}
             unknown = dict.fromkeys(("epochs", "mAP", "rank-1"))
             found.append({**known, **unknown, "state": _state(folder), "name": folder.name})
     return found
@@ -111,15 +112,20 @@ def listed_runs() -> list[dict[str, Any]]:
 def _state(folder: Path) -> str:
     """How far an unfinished run is, by its folder of `build/runs`."""
     held = folder.with_name(f"{folder.name}.holder")
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-    try:
-        with lock.acquire(blocking=False):
-            state = "interrupted"
-    except Timeout:
-        state = f"training: {held.read_text(encoding='utf-8') if held.exists() else 'another process'}"
+    lock = folder.with_name(f"{folder.name}.lock")
+    state = "interrupted"
+    if lock.exists():
+        try:
+            with FileLock(lock, mode=LOCK_MODE).acquire(blocking=False):
+                pass
+        except Timeout:
+            state = f"training: {held.read_text(encoding='utf-8') if held.exists() else 'another process'}"
     if not (checkpoint := folder / "checkpoint.pt").is_file():
         return f"{state}, before a checkpoint"
     import torch
 
-    history = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["history"]
+    try:
+        history = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["history"]
+    except Exception:  # torch raises anything for a damaged file
+        return f"{state}, its checkpoint is damaged"
     return f"{state}, checkpoint after epoch {len(history)}"

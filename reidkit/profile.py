@@ -4,7 +4,7 @@ The systems are imported where they are used: that takes seconds, which nobody s
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -122,7 +122,7 @@ class Profile(Settings):
         if not isinstance(content, dict):
             raise ParameterError(f"{file}: expected `key: value` lines, found {type(content).__name__}")
         given = dict.fromkeys(changes, "arguments of Profile.read") | dict(origins or {})
-        return validate(cls, content | changes, str(file), given)
+        return validate(cls, content | changes, str(file), given)._without_plans_for(changes)
 
     def config(self, row: str, seed: int | None = None) -> Configuration:
         """The run of a row; with the first seed of its system's plan unless one is given.
@@ -143,6 +143,16 @@ class Profile(Settings):
             values[setting] = self.config(other).model_dump(mode="json")
         source = f"systems.{system.name}.settings"
         return validate(system.configuration, values, source, {"seed": f"config({row!r}, {values['seed']})"})
+
+    def _without_plans_for(self, changes: Iterable[str]) -> Self:
+        """The same profile, in which no system has a value of its own for what was changed for all of them."""
+        if "systems" in changes:
+            return self
+        plans = {
+            name: plan.model_copy(update={"settings": {k: v for k, v in plan.settings.items() if k not in changes}})
+            for name, plan in self.systems.items()
+        }
+        return self.model_copy(update={"systems": plans})
 
     def rows(self, system: str) -> tuple[str, ...]:
         """The rows of a system that the profile runs; none of one that it does not name."""
@@ -171,7 +181,8 @@ class Profile(Settings):
     def repetitions(self) -> list[Planned]:
         """The runs that are trained once more where they are published."""
         short = {} if self.repeated_epochs is None else {"epochs": self.repeated_epochs}
-        configs = [self.model_copy(update=short).config(row) for row in self.repeated]
+        profile = self.model_copy(update=short)._without_plans_for(short)
+        configs = [profile.config(row) for row in self.repeated]
         return [Planned(row, config.seed, config) for row, config in zip(self.repeated, configs, strict=True)]
 
     def configs(self, *systems: str) -> list[Configuration]:

@@ -222,7 +222,7 @@ class Queue:
                 watch = Watch(config, images, interruption, self.clock, self.deadline, partial, pace)
             if weights:
                 runs.with_weights(config, self.records, stop=watch)
-                self.keep(runs.find_record(config))
+                self.keep(runs.find_record(config, [self.records, *record_roots()]))
             else:
                 finished = runs.run(config, records=self.records, fresh=self.fresh, stop=watch)
                 self.keep(finished.record)
@@ -393,6 +393,9 @@ def measure(configs: Iterable[Configuration], say: Callable[[str], None] = print
     Nothing is kept. Returns the exit code: 1 where one failed.
     """
     alike: dict[str, list[Configuration]] = {}
+    if not (configs := list(configs)):
+        say("the profile has no runs: there is nothing to measure")
+        return 0
     for config in configs:
         alike.setdefault(speed(config), []).append(config)
     maps, total, missing, failed = UntrainedMaps(), 0.0, 0.0, 0

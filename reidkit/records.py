@@ -184,8 +184,14 @@ def replace_record(
             **kept,
             **tables,
         )
-        record.directory.rename(Path(folder) / "before")
-        written.directory.rename(record.directory)
+        before = Path(folder) / "before"
+        try:
+            record.directory.rename(before)
+            written.directory.rename(record.directory)
+        except BaseException:
+            if before.exists() and not record.directory.exists():
+                before.rename(record.directory)
+            raise
     return read_record(record.directory)
 
 
@@ -308,16 +314,17 @@ class Difference:
 
 
 def compare(first: Record, second: Record, tolerance: float = 0.0) -> list[Difference]:
-    """The metrics of two records side by side. Raises RecordError where they are not of one configuration."""
+    """The metrics that two records share side by side.
+
+    Raises RecordError where they share none, or are not of one configuration.
+    """
     keys = sorted(first.config.keys() | second.config.keys())
     if moved := [key for key in keys if first.config.get(key) != second.config.get(key)]:
         described = ", ".join(f"{k}: {first.config.get(k)!r} / {second.config.get(k)!r}" for k in moved)
         raise RecordError(f"{first.name} and {second.name} are of different configurations ({described})")
-    return [
-        Difference(metric, first.metrics[metric], second.metrics[metric], tolerance)
-        for metric in first.metrics
-        if metric in second.metrics
-    ]
+    if not (shared := [metric for metric in first.metrics if metric in second.metrics]):
+        raise RecordError(f"{first.directory} and {second.directory} share no metric: there is nothing to compare")
+    return [Difference(metric, first.metrics[metric], second.metrics[metric], tolerance) for metric in shared]
 
 
 def _git(*arguments: str) -> str | None:

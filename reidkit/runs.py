@@ -297,8 +297,8 @@ def render_synthped(config: Settings, root: Path | None = None, progress: bool =
 @contextlib.contextmanager
 def _alone(root: Path) -> Iterator[None]:
     """One process at a time renders to `root`; what a killed one has left beside it is removed."""
-    if (root / "synthped.json").is_file():
-        yield
+    if (root / "synthped.json").is_file() and not os.access(root.parent, os.W_OK):
+        yield  # nobody can replace it, nor lock
         return
     root.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(root.parent / f".{root.name}.lock", mode=LOCK_MODE):

@@ -162,8 +162,9 @@ class Settings(BaseModel):
         """The data set's folder; a relative one lies in the project."""
         if self.data_root is not None:
             return project_root() / self.data_root.expanduser()
-        sizes = [n for n in (self.synthped_train_identities, self.synthped_test_identities) if n is not None]
-        return build_root() / "data" / "-".join(map(str, (self.synthped_preset, self.synthped_seed, *sizes)))
+        sizes = (self.synthped_train_identities, self.synthped_test_identities)
+        named = () if sizes == (None, None) else ("all" if n is None else n for n in sizes)
+        return build_root() / "data" / "-".join(map(str, (self.synthped_preset, self.synthped_seed, *named)))
 
     def augmentation(self) -> "Augmentation":
         from reidkit.data.resident import Augmentation

@@ -218,9 +218,9 @@ def train(
     def demand_finite(first_bad: int, epoch: int, rate: float) -> None:
         if first_bad >= 0:
             raise TrainingError(
-                f"{name}: the loss is not finite at step {first_bad} of epoch {epoch} (learning rate {rate:.2e}, "
-                f"{precision}). No record is written; the checkpoint before it, if there was one, is kept at "
-                f"{checkpoint}. Lower learning_rate or use precision: fp32."
+                f"{name}: the loss is not finite at step {first_bad + 1} of epoch {epoch + 1} (learning rate "
+                f"{rate:.2e}, {precision}). No record is written; the checkpoint before it, if there was one, is kept "
+                f"at {checkpoint}. Lower learning_rate or use precision: fp32."
             )
 
     def drawn(epoch: int) -> tuple[Tensor, Draw]:
@@ -428,7 +428,9 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def choose_device(name: str) -> torch.device:
-    """auto, cpu or cuda as a device; raises TrainingError where cuda is asked for and there is none."""
+    """auto, cpu or cuda as a device; raises TrainingError for another name, and where there is no such device."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise TrainingError(f"device: there is no {name!r}; expected auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise TrainingError("device: cuda was asked for, but torch sees no CUDA device; use device: auto or cpu")
     return torch.device("cuda" if name == "auto" and torch.cuda.is_available() else name if name != "auto" else "cpu")

@@ -122,6 +122,10 @@ def test_runs_are_listed_finished_interrupted_and_published(
     left.mkdir(parents=True)
     torch.save({"history": [{"epoch": 1}, {"epoch": 2}]}, left / "checkpoint.pt")
     (build / "runs" / "synthped-cbam-ce-seed4-0123abcd").mkdir()
+    damaged = build / "runs" / "synthped-cbam-ce-seed5-0123abcd"
+    damaged.mkdir()
+    (damaged / "checkpoint.pt").write_bytes(b"half a checkpoint")
+    (build / "runs" / "backup").mkdir()
     listed = {run["name"]: run for run in json.loads(here("runs", "--format", "json").stdout)}
     assert {*published, name} < listed.keys()
     mine = load_or_train(config).metrics
@@ -130,6 +134,9 @@ def test_runs_are_listed_finished_interrupted_and_published(
     assert {listed[record]["state"] for record in published} == {"published"}
     assert listed[left.name] | {"state": "interrupted, checkpoint after epoch 2", "seed": 3} == listed[left.name]
     assert listed["synthped-cbam-ce-seed4-0123abcd"]["state"] == "interrupted, before a checkpoint"
+    assert listed[damaged.name]["state"] == "interrupted, its checkpoint is damaged"
+    assert "backup" not in listed
+    assert not any(path.suffix == ".lock" for path in (build / "runs").iterdir() if "seed5" in path.name)
     text = here("runs").stdout
     assert all(record.rpartition("-")[2] in text for record in listed)
 
@@ -148,6 +155,10 @@ def test_two_runs_are_compared_query_by_query_by_the_names_that_the_book_prints(
     assert both["query"][by_query.index[0]] in done.stdout
     lines = here("compare", "44eaa33d", "9dd45394", "--format", "csv").stdout.splitlines()
     assert len(lines) == 1 + both["average_precision"].notna().sum()
+    best = both.set_index("query").loc[both["query"][by_query.index[-1]]]
+    shown = pd.read_csv(io.StringIO("\n".join(lines))).set_index("query").loc[best.name]
+    assert shown["gain"] == pytest.approx(100 * by_query.iloc[-1], abs=0.01)
+    assert shown["first"] == pytest.approx(100 * best["average_precision"], abs=0.01)
     for pair, message in {
         ("44eaa33d", "1773e162"): "different data",
         ("2398cebb", "1773e162"): "ranks nothing",
@@ -236,6 +247,7 @@ def test_run_table_evaluate_and_verify(build: Path, synthped: Path, tmp_path: Pa
         (["evaluate", "smoke", "--cell", "attributes"], "attributes: it ranks nothing"),
         (["evaluate", "synthped", "--row", "none/ce"], "no weights of this run"),  # and nothing is rendered first
         (["data", "render", "market1501"], "not rendered"),
+        (["heatmaps", "smoke", "--split", "queries"], "expected train, query, gallery"),
     ],
 )
 def test_errors_are_told_in_words(build: Path, synthped: Path, arguments: list[str], message: str) -> None:

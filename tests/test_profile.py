@@ -22,6 +22,25 @@ def test_the_short_names_of_a_profile_are_of_one_run_each() -> None:
     assert len({name[-8:] for name in names}) == len(names)
 
 
+def test_what_is_changed_for_all_is_changed_for_systems_with_a_setting_of_their_own() -> None:
+    """As `--set` does: the profile's own setting for one system must not win over it in silence."""
+    profile = Profile.read("synthped", epochs=5, image_height=96)
+    assert {profile.config(row).epochs for row in ("none/ce", "ID+attrAttention", "attributes")} == {5}
+    assert {profile.config(row).image_height for row in ("none/ce", "attributes")} == {96}
+    assert profile.config("attributes").image_width == Profile.read("synthped").config("attributes").image_width
+    plans = {"attributes": {"settings": {"epochs": 3, "weights": None}}}
+    assert Profile.read("synthped", epochs=5, systems=plans).config("attributes").epochs == 3
+
+
+def test_renders_of_different_sizes_lie_in_different_folders() -> None:
+    sizes = ({}, {"train": 8}, {"test": 8}, {"train": 8, "test": 8}, {"train": 9})
+    roots = [
+        Profile.read("smoke", **{f"synthped_{split}_identities": size.get(split) for split in ("train", "test")}).root
+        for size in sizes
+    ]
+    assert len(set(roots)) == len(sizes)
+
+
 def test_published_records_keep_their_names() -> None:
     """Whatever becomes of the code: a record is found by the name that its configuration has."""
     published = read_records(record_roots()[1])

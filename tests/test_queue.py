@@ -409,6 +409,12 @@ def test_time_only_tells_of_every_row_and_keeps_nothing(build: Path, synthped: P
     assert not build.exists()
 
 
+def test_time_only_of_nothing_says_so() -> None:
+    told: list[str] = []
+    assert measure([], told.append) == 0
+    assert told == ["the profile has no runs: there is nothing to measure"]
+
+
 @pytest.mark.usefixtures("one_block_a_stage")
 def test_time_only_goes_on_after_a_row_that_fails(build: Path, synthped: Path, tmp_path: Path) -> None:
     profile = Profile.read("smoke", data_root=synthped, batch_size=8)

@@ -15,6 +15,7 @@ from reidkit.records import (
     publish,
     read_record,
     read_records,
+    replace_record,
     write_record,
 )
 
@@ -154,6 +155,32 @@ def test_only_like_is_compared_with_like(tmp_path: Path) -> None:
     second = write(tmp_path / "b", config={"attention": "cbam", "seed": 0})
     with pytest.raises(RecordError, match="attention: 'none' / 'cbam'"):
         compare(first, second)
+
+
+def test_records_that_share_no_metric_cannot_be_compared(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="share no metric"):
+        compare(write(tmp_path / "a"), write(tmp_path / "b", metrics={"accuracy": 0.5}))
+
+
+def test_an_interrupted_replacement_leaves_the_record_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, rename = write(tmp_path / "run"), Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if target == record.directory and self.name == record.name:  # the second of the two renames
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            replace_record(record, {"mAP": 0.75}, record.provenance, {})
+    assert read_record(record.directory).metrics == {"mAP": 0.25, "rank-1": 0.5}
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    replaced = replace_record(record, {"mAP": 0.75}, record.provenance, {})
+    assert replaced.metrics == {"mAP": 0.75}
+    pd.testing.assert_frame_equal(replaced.queries, record.queries)
 
 
 CLEAN = {"commit": "0123456789", "dirty": False, "data": "abc", "versions": {}}

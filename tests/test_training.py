@@ -170,7 +170,7 @@ def test_a_run_that_was_stopped_after_any_step_ends_with_the_same_numbers(
 
 
 def test_a_run_is_not_stopped_with_a_loss_that_is_not_finite(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="not finite at step 1 of epoch 1"):
+    with pytest.raises(TrainingError, match="not finite at step 2 of epoch 2"):
         train_small(tmp_path, spoil=True, stop=lambda done, _: done > 1.5)
     assert len(load_checkpoint(tmp_path / "checkpoint.pt", {"run": "small", "processes": 1})["history"]) == 1
 
@@ -329,7 +329,7 @@ def test_auto_is_bf16_only_where_the_processor_has_instructions_for_it(monkeypat
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"not finite at step 1 of epoch 1 .*fp32"):
+    with pytest.raises(TrainingError, match=r"not finite at step 2 of epoch 2 .*fp32"):
         train_small(tmp_path, spoil=True)
     state = load_checkpoint(tmp_path / "checkpoint.pt", {"run": "small", "processes": 1})
     assert len(state["history"]) == 1

@@ -178,6 +178,8 @@ class _Problem:
     ) -> None:
         if isinstance(metric, str):
             _choose("metric", metric, ("cosine", "euclidean"))
+        elif not callable(metric):
+            raise TypeError(f"metric is {metric!r}; expected 'cosine', 'euclidean' or a function of two batches")
         query, gallery = as_tensor("query", query), as_tensor("gallery", gallery)
         for name, features in (("query", query), ("gallery", gallery)):
             if features.ndim != 2:

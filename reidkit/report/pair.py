@@ -34,7 +34,7 @@ def pair(first: Record, second: Record) -> tuple[pd.DataFrame, pd.DataFrame]:
         }
         for metric, label in LABELS.items()
     )
-    one, two = (100 * query_scores([record])["mAP"] for record in (first, second))
+    one, two = (query_scores([record])["mAP"] for record in (first, second))
     queries = pd.DataFrame({"first": one, "second": two, "gain": two - one})
     for column, record in (("first rank", first), ("second rank", second)):
         queries[column] = record.queries.set_index("query")["first_match_rank"]

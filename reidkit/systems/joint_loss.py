@@ -19,7 +19,7 @@ from reidkit.models.backbone import ResNet50, load_initial_weights
 from reidkit.models.heads import BNNeck, CircleSoftmax, LinearClassifier
 from reidkit.models.pooling import pool
 from reidkit.settings import Configuration, nearest
-from reidkit.systems.system import Batch, Classes, Model, System, seeded
+from reidkit.systems.system import Batch, Classes, Model, System, accuracy, seeded
 
 
 @dataclass(frozen=True)
@@ -193,9 +193,9 @@ class ReIDNetwork(Model):
 
     def losses(self, batch: Batch) -> Mapping[str, Tensor]:
         output = self(batch.images, batch.labels)
-        with torch.no_grad():  # of the classes' scores before any margin, which the logits of training hold
-            correct = self.classifier.scores(output.embedding).argmax(dim=1) == batch.labels
-        return {**self.objective(output, batch.labels), "accuracy": correct.float().mean()}
+        with torch.no_grad():  # the classes' scores before any margin, which the logits of training hold
+            scores = self.classifier.scores(output.embedding)
+        return {**self.objective(output, batch.labels), "accuracy": accuracy(scores, batch.labels)}
 
 
 def build(config: RunConfig, classes: Classes) -> ReIDNetwork:

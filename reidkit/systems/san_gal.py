@@ -23,7 +23,7 @@ from reidkit.models.heads import AttributeHeads, BNNeck, LinearClassifier
 from reidkit.models.pooling import pool
 from reidkit.systems import attributes as attribute_system
 from reidkit.systems.attributes import AttributeConfig, AttributeNetwork, SanGalTraining
-from reidkit.systems.system import Batch, Classes, Maps, Material, Measured, Model, System, rank, seeded
+from reidkit.systems.system import Batch, Classes, Maps, Material, Measured, Model, System, accuracy, rank, seeded
 
 Row = Literal["IDonly", "ID+attr", "ID+attrAttention"]
 MapClasses = Literal["predicted", "labels"]
@@ -252,8 +252,7 @@ class SanGalLoss(nn.Module):
             assert batch.attributes is not None, "runs give them to who needs them"
             terms["attributes"] = attribute_loss(output.attributes, batch.attributes)
             terms["total"] = terms["total"] + self.attribute_weight * terms["attributes"]
-        correct = output.logits.detach().argmax(dim=1) == batch.labels
-        return {**terms, "accuracy": correct.float().mean()}
+        return {**terms, "accuracy": accuracy(output.logits, batch.labels)}
 
 
 class SanGalNetwork(Model):

@@ -248,7 +248,10 @@ def backbone(config: Configuration) -> ResNet50:
 
 
 def initialised(network: Callable[[int, Any], Model]) -> Callable[[Any, Classes], Model]:
-    """The `build` of a network (identities, configuration): from its seed, ResNet-50s in it from `weights`."""
+    """The `build` of a network (identities, configuration): from its seed, its ResNet-50s from `weights`.
+
+    SPReID's parser, which has two stages of one, stays random.
+    """
 
     def build(config: Configuration, classes: Classes) -> Model:
         with seeded(config.seed):

@@ -424,6 +424,11 @@ def test_bad_options_are_named(options: dict[str, str | int], message: str) -> N
         evaluate_ranking(*some(), **options)
 
 
+def test_a_metric_that_is_neither_named_nor_called_is_an_error() -> None:
+    with pytest.raises(TypeError, match="metric is None; expected 'cosine', 'euclidean' or a function"):
+        evaluate_ranking(*some(), metric=None)  # type: ignore[arg-type]
+
+
 def collapsed(arguments: Arguments, share: float) -> Arguments:
     """With so many of the gallery's features one and the same."""
     gallery = arguments[1].clone()

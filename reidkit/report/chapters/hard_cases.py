@@ -1,6 +1,7 @@
 """What book/hard-cases.md shows: which queries are hard, who fails on them, and where systems that choose look."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,7 +18,7 @@ from reidkit.records import Record
 from reidkit.report import localisation
 from reidkit.report.chapters.comparison import NAMES
 from reidkit.report.differences import with_interval
-from reidkit.report.rows import Estimate, Runs, difference, people, query_scores, score
+from reidkit.report.rows import KNOWN, Estimate, Runs, difference, people, query_scores, score
 from reidkit.report.style import BLUE, PALETTE, WIDTH, Drawing, name_rows, notice, styled
 from reidkit.report.words import listed, number, signed
 from reidkit.runs import check_data, open_dataset
@@ -30,9 +31,9 @@ MADE_FOR = (
     ("pcb+rpp", "badly framed"),
     ("vpm", "occluded"),
     ("bfe", "occluded"),
-    ("spreid", "occluded"),
 )
 HIDDEN = 0.25  # of a region, from which it counts as hidden
+FEWEST = 10  # queries in which a region is hidden, below which nothing is said of them
 SINGLE = ("aanet", "pan")  # those that look at one place of it
 COLOURS = {**dict(zip(BODY, PALETTE, strict=False)), "luggage": PALETTE[4], "occluder": "0.2", "background": "0.8"}
 
@@ -78,16 +79,17 @@ def sides(found: pd.DataFrame, condition: str) -> tuple[list[str], list[str]]:
     return list(found.index[found[condition]]), list(found.index[~found[condition]])
 
 
-def apart(there: "pd.Series[float]", elsewhere: "pd.Series[float]") -> Estimate:
+def apart(there: "pd.Series[float]", elsewhere: "pd.Series[float]", error: float = 0.0, freedom: int = 1) -> Estimate:
     """How far the means of two groups of queries are apart, by name; nan where there is nobody in one.
 
-    They are of the same networks: the interval covers the people sought, who may be in both groups.
+    They are of the same networks: the interval covers the people sought, who may be in both groups, and what the seeds
+    add by `error` and `freedom`, as of `bootstrap`.
     """
     if there.empty or elsewhere.empty:
         return Estimate()
     groups = pd.concat([there, elsewhere], axis=1)  # nan where a query is in the other
     drawn = resampled_means(groups.to_numpy(), clusters=people(groups.index))
-    (low,), (high,) = bounds(drawn[:, :1] - drawn[:, 1:])
+    (low,), (high,) = bounds(drawn[:, :1] - drawn[:, 1:], error, freedom)
     return Estimate(float(there.mean() - elsewhere.mean()), float(low), float(high))
 
 
@@ -129,7 +131,7 @@ def answer(found: pd.DataFrame, runs: Runs) -> str:
     gaps = {name: apart(*(baseline(runs, among) for among in sides(found, name))) for name in CONDITIONS}
     kinds = {
         "Queries lose where they are ": [name for name, gap in gaps.items() if gap.high < 0],
-        "They are no worse where they are ": [name for name, gap in gaps.items() if gap.low <= 0 <= gap.high],
+        "It cannot be told of those that are ": [name for name, gap in gaps.items() if gap.low <= 0 <= gap.high],
         "They are easier where they are ": [name for name, gap in gaps.items() if gap.low > 0],
     }
     told = [
@@ -140,38 +142,76 @@ def answer(found: pd.DataFrame, runs: Runs) -> str:
     return " ".join(told) or "The pictures of these runs are not on this machine, so there is nothing to tell."
 
 
+def cameras_in_words(found: pd.DataFrame) -> str:
+    """How far a condition is one of the cameras, in a sentence."""
+    told = []
+    for name in ("from behind", "dark"):
+        cameras = found.index[found[name]].str.extract(r"_(c\d+)s")[0].value_counts()
+        if len(cameras) > 2:
+            told.append(f"two cameras took {cameras.iloc[:2].sum()} of the {cameras.sum()} queries that are *{name}*")
+    return f"But {listed(told)}: it may be the cameras that are easy, or hide a loss." if told else ""
+
+
+def contrasts(found: pd.DataFrame, runs: Runs, condition: str) -> dict[str, Estimate]:
+    """How much more each row has over the baseline in the queries on which a condition holds than in the others.
+
+    The intervals cover the people sought and, where three seeds or more are repetitions, what seeds do to this very
+    difference, pooled over the rows.
+    """
+    groups = sides(found, condition)
+    seeds = {row: np.array([_contrast(record, groups) for record in runs[row]]) for row in runs if runs[row]}
+    freedom = sum(len(values) - 1 for values in seeds.values())
+    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in seeds.values())
+    spread = (squares / freedom) ** 0.5 if freedom >= KNOWN and np.isfinite(squares) else 0.0
+    more = {}
+    for row in run_rows(runs):
+        error = spread * sum(1 / len(seeds[side]) for side in (row, BASE) if side in seeds) ** 0.5
+        more[row] = apart(*(query_gains(runs, row, among) for among in groups), error, max(freedom, 1))
+    return {row: gain for row, gain in more.items() if gain.known}
+
+
+def _contrast(record: Record, groups: Iterable[Collection[str]]) -> float:
+    """How much higher one run's mAP is in one group of queries than in another, in points."""
+    there, elsewhere = (float(query_scores([record], among)["mAP"].mean()) for among in groups)
+    return there - elsewhere
+
+
 def purpose_table(found: pd.DataFrame, runs: Runs) -> pd.DataFrame:
     """A line per system and the condition that it was made for: its gain over the baseline there, and elsewhere."""
     lines = []
+    more = {name: contrasts(found, runs, name) for name in dict.fromkeys(name for _, name in MADE_FOR)}
     for row, name in MADE_FOR:
         there, elsewhere = (difference(runs, row, BASE, among) for among in sides(found, name))
-        more = more_there(found, runs, row, name)
         line = {"System": NAMES[row], "Made for": name, "Gain there": signed(there.ours)}
-        lines.append(line | {"Elsewhere": signed(elsewhere.ours), "More there": with_interval(more)})
+        line |= {"Elsewhere": signed(elsewhere.ours), "More there": with_interval(more[name].get(row, Estimate()))}
+        order = sorted(more[name], key=lambda other, gains=more[name]: -gains[other].ours)
+        lines.append(line | {"Place": f"{order.index(row) + 1} of {len(order)}" if row in order else "–"})
     return pd.DataFrame(lines)
 
 
-def more_there(found: pd.DataFrame, runs: Runs, row: str, condition: str) -> Estimate:
-    """How much more a row has over the baseline in the queries on which a condition holds than in the others."""
-    return apart(*(query_gains(runs, row, among) for among in sides(found, condition)))
-
-
 def room_in_words(found: pd.DataFrame, runs: Runs) -> str:
-    """Which systems clearly gain more where a condition holds, of those made for it and of all."""
-    more = {(row, name): more_there(found, runs, row, name) for row in run_rows(runs) for name in CONDITIONS}
-    more = {pair: gain for pair, gain in more.items() if gain.known}
-    if not more:
+    """What systems gain more where a condition holds, whatever they were made for, and who is ahead of that."""
+    told, ahead = [], []
+    for name in dict.fromkeys(name for _, name in MADE_FOR):
+        if more := contrasts(found, runs, name):
+            median = float(np.median([gain.ours for gain in more.values()]))
+            rising = sum(gain.ours > 0 for gain in more.values())
+            told.append(
+                f"Where queries are *{name}*, {rising} of {len(more)} systems gain more than elsewhere, the median by "
+                f"{signed(median, 1)} points."
+            )
+            made = [row for row, purpose in MADE_FOR if purpose == name and row in more]
+            ahead += [NAMES[row] for row in made if more[row].low > median]
+    if not told:
         return "What the systems gain there has not been measured yet."
-    clear = [pair for pair, gain in more.items() if gain.low > 0 or gain.high < 0]
-    purposes = [NAMES[row] for row, name in MADE_FOR if (row, name) in clear]
-    most = max(more, key=lambda pair: more[pair].ours)
-    return (
-        "In {numref}`table-purpose` the interval of the last column leaves out zero for "
-        f"{listed(purposes or ['none'])}. Of all systems and conditions it does in {len(clear)} of {len(more)} cases, "
-        f"where chance alone would give about {0.05 * len(more):.0f}. The largest is that of {NAMES[most[0]]} where "
-        f"queries are *{most[1]}*, {with_interval(more[most])}"
-        + ("." if most in MADE_FOR else ", for which it was not made.")
-    )
+    if ahead:
+        told.append(f"Clearly ahead of that median, of those that were made for such queries: {listed(ahead)}.")
+    else:
+        told.append(
+            "Of those that were made for such queries none is clearly ahead of that median: no gain here can be put "
+            "down to what a system was made for."
+        )
+    return " ".join(told)
 
 
 def query_gains(runs: Runs, row: str, among: Collection[str]) -> "pd.Series[float]":
@@ -254,29 +294,67 @@ def person_table(found: Mapping[str, Record]) -> pd.DataFrame:
 
 
 def person_in_words(found: Mapping[str, Record]) -> str:
-    """How each system's one map stands beside a constant one on the person, in a sentence for each."""
+    """How each system's one map stands on the person beside a constant one and a blob, in a sentence for each."""
     told = []
     for row, record in found.items():
         lines = record.table("focus").query("segment == 'person'")
-        signs = {str(line["measure"]): localisation.sign_of(line, "random") for _, line in lines.iterrows()}
-        told.append(f"{NAMES[row]}'s is {localisation.in_words(signs)} beside a constant map.")
+        constant, centre = (
+            localisation.in_words(
+                {str(line["measure"]): localisation.sign_of(line, of) for _, line in lines.iterrows()}
+            )
+            for of in ("random", "centre")
+        )
+        told.append(f"{NAMES[row]}'s is {constant} beside a constant map, and {centre} beside a blob in the middle.")
     return " ".join(told) or "Neither has been measured yet."
+
+
+class Visibility(NamedTuple):
+    """Of one region of VPM: its share of a picture in per cent, where it is hidden, and how that changes there."""
+
+    region: str
+    share: float  # where it is not hidden
+    hidden: int  # queries
+    change: Estimate  # in points; nan where it is hidden in too few
+
+
+def visibilities(record: Record, dataset: Dataset) -> list[Visibility]:
+    shares = 100 * record.table("shares").set_index("query")
+    hidden = hidden_stripes(dataset, len(shares.columns)).loc[shares.index] > HIDDEN
+    found = []
+    for region in map(str, shares):
+        there, elsewhere = shares[region][hidden[region]], shares[region][~hidden[region]]
+        change = apart(there, elsewhere) if len(there) >= FEWEST else Estimate()
+        found.append(Visibility(region, float(elsewhere.mean()), len(there), change))
+    return found
 
 
 def visibility_table(found: Mapping[str, Record], dataset: Dataset | None) -> pd.DataFrame:
     """A line per region of VPM: its share of a picture, and how that differs where something stands in front of it."""
-    lines = []
-    for record in found.values():
-        if dataset is None:
-            break
-        shares = 100 * record.table("shares").set_index("query")
-        hidden = hidden_stripes(dataset, len(shares.columns)).loc[shares.index] > HIDDEN
-        for region in map(str, shares):
-            there, elsewhere = shares[region][hidden[region]], shares[region][~hidden[region]]
-            line = {"Region": region, "Share of the picture (%)": number(elsewhere.mean(), 1), "Hidden in": len(there)}
-            lines.append(line | {"Change there (points)": with_interval(apart(there, elsewhere))})
     columns = ["Region", "Share of the picture (%)", "Hidden in", "Change there (points)"]
-    return pd.DataFrame(lines or [dict.fromkeys(columns, "–")], columns=columns)
+    lines = [
+        (one.region, number(one.share, 1), one.hidden, with_interval(one.change))
+        for record in found.values()
+        if dataset is not None
+        for one in visibilities(record, dataset)
+    ]
+    return pd.DataFrame(lines or [["–"] * 4], columns=columns)
+
+
+def visibility_in_words(found: Mapping[str, Record], dataset: Dataset | None) -> str:
+    """Whether VPM takes a hidden region for less visible, in a sentence."""
+    measured = [one for record in found.values() if dataset is not None for one in visibilities(record, dataset)]
+    known = [one for one in measured if one.change.known]
+    if not known:
+        return "It has not been measured yet."
+    kinds = {
+        "less of the picture for": [one.region for one in known if one.change.high < 0],
+        "more for": [one.region for one in known if one.change.low > 0],
+        "neither more nor less, as far as can be told, for": [
+            one.region for one in known if one.change.low <= 0 <= one.change.high
+        ],
+    }
+    told = [f"{kind} region{'s' if len(of) > 1 else ''} {listed(of)}" for kind, of in kinds.items() if of]
+    return f"Where something hides it, VPM takes {listed(told)}."
 
 
 def hidden_stripes(dataset: Dataset, stripes: int) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from reidkit.models.attention import ATTENTION
 from reidkit.published import OURS
 from reidkit.records import Record
 from reidkit.report.chapters.losses import lines
-from reidkit.report.chapters.recipe import decayed, row_of
+from reidkit.report.chapters.recipe import cell_of, decayed
 from reidkit.report.differences import with_interval
 from reidkit.report.drawings import STAGES
 from reidkit.report.rows import Estimate, Runs, people
@@ -191,7 +191,7 @@ def looks_sheet(chosen: Sequence[Record], data_root: Path | None = None) -> Draw
         rows.append([f"{ATTENTION[record.config['attention']].title}\n{stage}" for stage in lines])
     people = [name[:4] for name in names]
     figure = mosaic(blocks, rows, [people] + [[""] * len(people)] * (len(blocks) - 1))
-    alt = f"{len(people)} queries under what {listed([title(row_of(r)) for r in chosen])} look at, by stage."
+    alt = f"{len(people)} queries under what {listed([title(cell_of(r)) for r in chosen])} look at, by stage."
     return figure, alt
 
 

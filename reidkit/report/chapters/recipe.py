@@ -89,7 +89,7 @@ def joint_loss_in_words(records: Mapping[str, Record]) -> str:
     scores: dict[float, dict[str, float]] = {}
     for record in records.values():
         if record.config["dataset"] == "synthped" and decayed(record):
-            scores.setdefault(record.config["residual_scale"], {})[row_of(record)] = 100 * record.metrics["mAP"]
+            scores.setdefault(record.config["residual_scale"], {})[cell_of(record)] = 100 * record.metrics["mAP"]
     told = [
         f"{signed(found['none/ce+tri+cir'] - found['none/ce'], 1)} points at γ = {SCALES[scale]}"
         for scale, found in sorted(scores.items())
@@ -143,11 +143,11 @@ def first_runs() -> list[Record]:
         and record.config.get("residual_scale", 1.0) == 1.0
         and record.config.get("sampling", "auto") == "auto"
     ]
-    return sorted(found, key=lambda record: [*GRID, *CONTROLS].index(row_of(record)))
+    return sorted(found, key=lambda record: [*GRID, *CONTROLS].index(cell_of(record)))
 
 
-def row_of(record: Record) -> str:
-    """The cell of the grid that a joint-loss record is of."""
+def cell_of(record: Record) -> str:
+    """The cell of the grid that a joint-loss record is of, wherever its branches start."""
     return f"{record.config['attention']}/{record.config['loss']}"
 
 
@@ -172,7 +172,7 @@ def first_table(records: Sequence[Record]) -> pd.DataFrame:
 
 def gates_in_words(records: Sequence[Record]) -> str:
     """What the gates of the first runs gained over the baseline, beside the gate that attends to nothing."""
-    scores = {row_of(record): 100 * record.metrics["mAP"] for record in records}
+    scores = {cell_of(record): 100 * record.metrics["mAP"] for record in records}
     gains = {row: scores[row] - scores["none/ce"] for row in ("se/ce", "eca/ce", "half/ce") if row in scores}
     if len(gains) < 3:
         return "From this start nobody has run it. From the one that this chapter arrives at, {numref}`table-1` has it."

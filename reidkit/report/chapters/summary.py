@@ -6,7 +6,7 @@ from reidkit.published import OURS, SAN_GAL_OURS, SAN_GAL_TABLE_1, TABLE_1
 from reidkit.records import Record
 from reidkit.report import localisation
 from reidkit.report.chapters import looking
-from reidkit.report.chapters.recipe import first_runs, row_of
+from reidkit.report.chapters.recipe import cell_of, first_runs
 from reidkit.report.differences import with_interval
 from reidkit.report.rows import PEOPLE, Estimate, Runs, difference, differences
 from reidkit.report.words import listed, signed
@@ -71,7 +71,7 @@ def gates(data: Data) -> str:
 
 def start(data: Data) -> str:
     """How the first ablation came out, and what is left of it."""
-    scores = {row_of(record): 100 * record.metrics["mAP"] for record in first_runs()}
+    scores = {cell_of(record): 100 * record.metrics["mAP"] for record in first_runs()}
     se, half, triplet = (scores[row] - scores["none/ce"] for row in ("se/ce", "half/ce", "none/ce+tri"))
     return (
         "**Start and budget decided our first ablation.** With residual branches at full strength, the usual start, "

@@ -90,19 +90,41 @@ def test_gains_are_drawn_for_the_queries_of_each_condition(make_record: MakeReco
     assert "reidkit data render" in shown.gains_chart(found[:0], runs)[1]
 
 
-def test_it_is_told_who_gains_more_where_queries_are_hard(make_record: MakeRecord, found: pd.DataFrame) -> None:
-    base = worse(make_record(), slice(0, 100), 0.3)
-    runs = {"none/ce": [base], "vpm": [make_record()], "gp-reid": [base]}
+def test_a_gain_on_hard_queries_is_set_beside_what_all_systems_gain_there(
+    make_record: MakeRecord, found: pd.DataFrame
+) -> None:
+    base, plain = worse(make_record(), slice(0, 100), 0.3), make_record()
+    runs = {"none/ce": [base], "gp-reid": [base], "dare": [base], "vpm": [plain]}
+    more = shown.contrasts(found, runs, "occluded")
+    assert more["vpm"].low > 0 == more["gp-reid"].ours
     told = shown.room_in_words(found, runs)
-    more = shown.more_there(found, runs, "vpm", "occluded")
-    assert more.low > 0
-    assert "leaves out zero for VPM. " in told
-    assert " in 1 of 4 cases, where chance alone would give about 0. " in told  # nobody is in the dark or badly framed
-    assert told.endswith(f"The largest is that of VPM where queries are *occluded*, {with_interval(more)}.")
-    other = shown.room_in_words(found, {"none/ce": [base], "gp-reid": [make_record()]})
-    assert "leaves out zero for none. " in other
-    assert other.endswith(f"{with_interval(more)}, for which it was not made.")
+    assert told.startswith("Where queries are *occluded*, 1 of 3 systems gain more than elsewhere, the median by +0.0")
+    assert told.endswith("of those that were made for such queries: VPM.")
+    table = shown.purpose_table(found, runs).set_index("System")
+    assert table.loc["VPM", ["More there", "Place"]].tolist() == [with_interval(more["vpm"]), "1 of 3"]
+    assert table.loc["BFE", ["More there", "Place"]].tolist() == ["–", "–"]
+    all_alike = shown.room_in_words(found, {"none/ce": [base], "gp-reid": [plain], "dare": [plain], "vpm": [plain]})
+    assert "3 of 3 systems" in all_alike
+    assert "none is clearly ahead of that median" in all_alike
     assert shown.room_in_words(found, {}) == "What the systems gain there has not been measured yet."
+
+
+def test_seeds_widen_a_contrast(make_record: MakeRecord, found: pd.DataFrame) -> None:
+    def seeds(*by: float) -> list[Record]:
+        return [worse(make_record(seed=seed), slice(0, 100), b) for seed, b in enumerate(by)]
+
+    apart = {"none/ce": seeds(0.1, 0.3, 0.5), "vpm": seeds(0.0, 0.2, 0.1)}
+    alike = {"none/ce": seeds(0.3, 0.3, 0.3), "vpm": seeds(0.1, 0.1, 0.1)}
+    wide, narrow = (shown.contrasts(found, runs, "occluded")["vpm"] for runs in (apart, alike))
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+
+
+def test_cameras_that_a_condition_is_of_are_counted() -> None:
+    names = [f"0001_c{camera}s1_00000{k}_00.jpg" for camera, count in ((1, 5), (2, 3), (3, 2)) for k in range(count)]
+    found = pd.DataFrame({"from behind": True, "dark": False}, index=names)
+    told = shown.cameras_in_words(found)
+    assert told.startswith("But two cameras took 8 of the 10 queries that are *from behind*: ")
+    assert shown.cameras_in_words(found[:0]) == ""
 
 
 def test_what_lies_under_a_part_adds_up(make_record: MakeRecord) -> None:
@@ -118,7 +140,8 @@ def test_what_lies_under_a_part_adds_up(make_record: MakeRecord) -> None:
     assert person["Map"].tolist()[:4] == ["–", *["75.0"] * 3]  # AANet was not run
     assert person["Over centre"].tolist()[1].startswith("+10.00 [")
     assert shown.person_table({})["Map"].tolist() == ["–", "–"]
-    words = "PAN's is ahead by the pointing game, energy and IoU beside a constant map."
+    ahead = "ahead by the pointing game, energy and IoU beside"
+    words = f"PAN's is {ahead} a constant map, and {ahead} a blob in the middle."
     record.tables["focus"] = record.tables["focus"].query("feature == 1")  # PAN has one map
     assert shown.person_in_words({"pan": record}) == words
     assert shown.person_in_words({}) == "Neither has been measured yet."
@@ -145,6 +168,21 @@ def test_visibility_is_told_by_region(make_record: MakeRecord, dataset: Dataset)
     assert table["Share of the picture (%)"].tolist() == ["20.0", "80.0"]
     assert table["Hidden in"].tolist() == (shown.hidden_stripes(dataset, 2) > shown.HIDDEN).sum().tolist()
     assert shown.visibility_table({}, dataset).to_numpy().tolist() == [["–"] * 4]
+    assert table["Change there (points)"].tolist() == ["–", "–"]  # hidden in too few
+    assert shown.visibility_in_words({}, dataset) == "It has not been measured yet."
+
+
+def test_a_hidden_region_that_shrinks_is_said_to(make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{number:04d}_c1s1_000000_00.jpg" for number in range(60)]
+    hidden = pd.DataFrame({"1": 0.0, "2": [1.0] * 30 + [0.0] * 30, "3": [0.0, 1.0] * 30}, index=names)
+    monkeypatch.setattr(shown, "hidden_stripes", lambda dataset, stripes: hidden)
+    noise = np.random.default_rng(0).normal(0, 0.01, 60)
+    shares = pd.DataFrame({"query": names, "1": 0.2, "2": 0.4 - 0.1 * hidden["2"].to_numpy() + noise, "3": 0.4 + noise})
+    told = shown.visibility_in_words({"vpm": focusing(make_record(), shares)}, object())  # type: ignore[arg-type]
+    assert told == (
+        "Where something hides it, VPM takes less of the picture for region 2 and neither more nor less, as far as can "
+        "be told, for region 3."
+    )
 
 
 def test_a_book_of_other_data_renders_nothing_for_this_page(build: Path) -> None:
