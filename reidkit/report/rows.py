@@ -6,7 +6,9 @@ points. The rule of the intervals:
 - The people sought are drawn anew (`evaluation.bootstrap`), each with all queries, which are alike; the same people
   for all seeds and for both sides of a difference.
 - What the choice of seeds adds is the spread between the seeds of one row, pooled over all rows of the experiment (one
-  system, data set and setting) that have several, divided by the root of the row's own number of seeds. A row with
+  system, data set and setting) that have several, divided by the root of the row's own number of seeds. Where rows
+  differ in their spread by more than so few seeds explain, as different systems do, a row's own counts too, beside the
+  pooled one (Smyth, "Linear Models and Empirical Bayes Methods …", Stat. Appl. Genet. Mol. Biol. 3, 2004). A row with
   one seed is thereby widened by what the seeds of the other rows do, and its interval says so. A spread counts as
   known from three degrees of freedom on (three rows with a second seed, say): with one, Student's t is 12.7 times the
   standard error and says nothing of any difference. Below that an interval covers the people alone, and says that.
@@ -22,6 +24,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
+from scipy.special import digamma, polygamma
 
 from reidkit.evaluation.bootstrap import bootstrap
 from reidkit.profile import Plan, Profile
@@ -35,6 +39,8 @@ from reidkit.systems import ROWS, SYSTEMS
 METRICS = tuple(LABELS)
 WIDENED, PEOPLE = "widened", "people"  # what an interval says of itself where it is not of several seeds
 KNOWN = 3  # degrees of freedom from which a spread between seeds counts as known
+MANY = 8  # rows with several seeds from which it can be said whether they differ in their spread
+MOST = 1000  # degrees of freedom beyond which rows count as alike
 Queries = Collection[str] | None  # the names of those that count; None: all
 NO_SEEDS = pd.Series(np.nan, METRICS)  # the spread between seeds where it is not known
 
@@ -63,14 +69,58 @@ class Spread(NamedTuple):
 
     std: "pd.Series[float]" = NO_SEEDS
     freedom: int = 0
+    prior: float = math.inf  # so many degrees of freedom the other rows are worth to each, inf: all rows are alike
 
     @classmethod
     def of(cls, rows: Iterable[Sequence[Record]], among: Queries = None) -> "Spread":
-        """Pooled over those of an experiment's rows that have several seeds; not known below `KNOWN` of them in all."""
+        """Over those of an experiment's rows that have several seeds; not known below `KNOWN` of them in all."""
         scores = [pd.DataFrame([means(record, among) for record in seeds]) for seeds in rows]
         freedom = sum(len(seeds) - 1 for seeds in scores)
-        squares = sum(((seeds - seeds.mean()) ** 2).sum() for seeds in scores)
-        return cls((squares / freedom) ** 0.5, freedom) if freedom >= KNOWN else cls()
+        if freedom < KNOWN:
+            return cls()
+        several = [seeds for seeds in scores if len(seeds) > 1]
+        prior, squared = prior_of([(float(seeds["mAP"].var()), len(seeds) - 1) for seeds in several])
+        pooled = sum(((seeds - seeds.mean()) ** 2).sum() for seeds in several) / freedom
+        return cls((pooled * (squared / pooled["mAP"] if squared else 1)) ** 0.5, freedom, prior)
+
+    def error(self, sides: Sequence[Sequence[Record]], among: Queries = None) -> tuple["pd.Series[float]", int]:
+        """The standard error of a row's means by its seeds, or of what two rows differ, and its degrees of freedom.
+
+        By metric; 0, and none of them, where the spread is not known.
+        """
+        if math.isinf(self.prior) or not self.freedom:
+            return (self.std * sum(1 / len(seeds) for seeds in sides) ** 0.5).fillna(0), self.freedom
+        parts, known = [], []
+        for seeds in sides:
+            own = len(seeds) - 1
+            squares = self.prior * self.std**2
+            if own:
+                squares = squares + own * pd.DataFrame([means(record, among) for record in seeds]).var()
+            known.append(self.prior + own)
+            parts.append(squares / known[-1] / len(seeds))
+        total = sum(parts[1:], parts[0])
+        freedom = total["mAP"] ** 2 / sum(
+            part["mAP"] ** 2 / degrees for part, degrees in zip(parts, known, strict=True)
+        )
+        return total**0.5, max(1, int(freedom))
+
+
+def prior_of(variances: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """How alike rows are in the variance between their seeds: what they are worth to each, and their typical variance.
+
+    variances: each row's, and its degrees of freedom. Returns degrees of freedom, infinitely many where the variances
+    differ by no more than chance explains, and then 0 for a variance: take the pooled one. Smyth 2004, section 6.2.
+    """
+    values, degrees = np.array(variances).T if len(variances) else np.zeros((2, 0))
+    if len(values) < MANY or not np.median(values):
+        return math.inf, 0.0
+    values = np.maximum(values, 1e-4 * np.median(values))  # two seeds may be alike by chance
+    logs = np.log(values) - digamma(degrees / 2) + np.log(degrees / 2)
+    beyond = logs.var(ddof=1) - polygamma(1, degrees / 2).mean()
+    if beyond <= polygamma(1, MOST / 2):
+        return math.inf, 0.0
+    prior = 2 * brentq(lambda half: polygamma(1, half) - beyond, 1e-3, MOST)
+    return prior, float(np.exp(logs.mean() + digamma(prior / 2) - np.log(prior / 2)))
 
 
 class Rows(dict[str, list[Record]]):
@@ -128,14 +178,16 @@ def gain(ours: Sequence[Record], base: Sequence[Record], spread: Spread, among: 
     over, under = query_scores(ours, among), query_scores(base, among)
     if not over.index.equals(under.index):
         raise RecordError(f"{ours[0].name} and {base[0].name} rank different queries")
-    return estimates(over - under, spread, [ours, base])
+    return estimates(over - under, spread, [ours, base], among)
 
 
-def estimates(scores: pd.DataFrame, spread: Spread, sides: Sequence[Sequence[Record]]) -> dict[str, Estimate]:
+def estimates(
+    scores: pd.DataFrame, spread: Spread, sides: Sequence[Sequence[Record]], among: Queries = None
+) -> dict[str, Estimate]:
     """The means of scores (Q, metrics), of one side's runs or between two sides', with their intervals."""
-    error = (spread.std * sum(1 / len(seeds) for seeds in sides) ** 0.5).fillna(0)
+    error, freedom = spread.error(sides, among)
     clusters = people(scores.index)
-    low, high = bootstrap(scores.to_numpy(), error[list(scores)].to_numpy(), spread.freedom, clusters=clusters)
+    low, high = bootstrap(scores.to_numpy(), error[list(scores)].to_numpy(), freedom, clusters=clusters)
     covers = PEOPLE if not spread.freedom else WIDENED if min(map(len, sides)) == 1 else ""
     means = zip(map(str, scores), scores.mean().tolist(), low.tolist(), high.tolist(), strict=True)
     return {metric: Estimate(mean, lowest, highest, covers) for metric, mean, lowest, highest in means}

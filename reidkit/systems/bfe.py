@@ -4,9 +4,9 @@
 branch stands one that loses, in training, one and the same stripe of the map in every image of a batch, so that it must
 learn from the rest of the body.
 
-Published rows are of 384×128 pixels, last stride 1, ImageNet weights, and cut-out of images, which the common recipe's
-random erasing stands for here. Readings: the article drops 0.3 of the height, its authors' code 0.33, as we do, over
-the whole width.
+Published rows are of 384×128 pixels, last stride 1, ImageNet weights, and cut-out of images, for which there is the
+recipe's random erasing where a profile has it. Readings: the article drops 0.3 of the height, its authors' code 0.33,
+as we do, over the whole width.
 
 Other people's code: under DataParallel each GPU draws a stripe of its own, and users measured less on two GPUs than the
 authors on four. Ours is one for all processes.

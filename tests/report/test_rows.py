@@ -1,10 +1,12 @@
 """Scores and differences of rows, and what their intervals cover."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from reidkit.evaluation.bootstrap import bootstrap
 from reidkit.profile import Profile
@@ -110,6 +112,40 @@ def test_the_spread_is_pooled_over_the_rows_with_several_seeds() -> None:
     unknown = Spread.of([of_means([0.4])])
     assert unknown.freedom == 0
     assert unknown.std.isna().all()
+
+
+def test_rows_that_differ_in_their_spread_keep_their_own() -> None:
+    generator = np.random.default_rng(0)
+    calm, wild = ([of_means((0.6 + generator.normal(0, e, 3)).tolist()) for _ in range(10)] for e in (0.003, 0.06))
+    alike, apart = Spread.of(calm), Spread.of(calm + wild)
+    assert math.isinf(alike.prior)
+    assert apart.prior < 4
+    (of_calm, known), (of_wild, _) = (apart.error([row]) for row in (calm[0], wild[0]))
+    pooled = float(np.sqrt(np.mean([np.var([100 * r.metrics["mAP"] for r in row], ddof=1) for row in calm + wild]) / 3))
+    assert of_calm["mAP"] < pooled / 2
+    assert of_wild["mAP"] > 3 * of_calm["mAP"]
+    assert known == int(apart.prior + 2)
+    both, freedom = apart.error([calm[0], wild[0]])
+    assert both["mAP"] == pytest.approx(np.hypot(of_calm["mAP"], of_wild["mAP"]))
+    assert known - 1 <= freedom <= 2 * known  # the wild one decides
+    (single, least) = apart.error([wild[0][:1]])  # nothing of its own is known
+    assert (single["mAP"], least) == (pytest.approx(apart.std["mAP"]), int(apart.prior))
+
+
+def test_what_rows_are_worth_to_each_is_found_and_their_intervals_hold_the_truth() -> None:
+    """Variances drawn from the prior that is assumed, four degrees of freedom and a spread of two points."""
+    generator, priors, held = np.random.default_rng(0), [], []
+    for _ in range(100):
+        variances = 4 * 4 / generator.chisquare(4, 24)
+        rows_ = [of_means((0.6 + generator.normal(0, v**0.5, 3) / 100).tolist()) for v in variances]
+        spread = Spread.of(rows_)
+        priors.append(spread.prior)
+        for row in rows_:
+            error, freedom = spread.error([row])
+            off = np.mean([100 * record.metrics["mAP"] for record in row]) - 60
+            held.append(abs(off) <= error["mAP"] * stats.t.ppf(0.975, freedom))
+    assert 2.5 < np.median(priors) < 7
+    assert 0.93 < np.mean(held) < 0.975
 
 
 @pytest.mark.parametrize(("ours", "base"), [(3, 0), (1, 1)])

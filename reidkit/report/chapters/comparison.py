@@ -54,7 +54,7 @@ RIVALS = (
     Rival("Circle Loss", "circle/mgn", "MGN"),
     Rival("PAN", "pan", "224×224"),
     Rival("DuATM", "duatm", "DenseNet-121, compared in pairs"),
-    Rival("SPReID", "spreid", "Inception-V3, ten data sets, body parts"),
+    Rival("SPReID", "spreid", "two Inception-V3, 512×170 and larger, ten data sets, body parts"),
     Rival("VPM", "vpm", "384×128 (recalled)"),
     Rival("AANet", "aanet", "ResNet-152, 384×128 (recalled), attributes"),
     Rival("BFE", "bfe", "384×128"),
@@ -168,7 +168,7 @@ def ranking_table(found: pd.DataFrame, data: Mapping[str, Runs]) -> pd.DataFrame
         line["order"] = -np.nan_to_num(next(iter(scores.values())).ours)
         for title, of_row in scores.items():
             line |= {title: score_cell(of_row), "Runs" + " " * len(line): seed_links(data[title].get(row, ()))}
-        line |= {"Weights (M)": number(parameters, 1), "Image (M)": number(work, 0), "Step (×)": number(step, 1)}
+        line |= {"Weights (M)": number(parameters, 1), "Image (M)": number(work, 0), "Step (×)": number(step)}
         line["Length"] = length
         lines.append(line)
     return pd.DataFrame(lines).sort_values("order", kind="stable").drop(columns="order").reset_index(drop=True)
@@ -221,39 +221,69 @@ def compared(profile: Profile) -> dict[str, list[Record]]:
     return {row: records for system in ranking for row, records in runs_of(profile, system).items()}
 
 
+METHODS = {
+    "cbam/ce+tri+cir": "Li and Wang's method",
+    SAN_GAL_OURS: "SAN-GAL",
+    "none/ce+tri": "the plain network with triplet loss",
+}  # which the systems of other people are set beside
+
+
 def answer(runs: Runs, data: str) -> str:
-    """What runs on a data set say of the papers' comparison: a sentence for each method, and for the plain network."""
+    """What runs on a data set say of the papers' comparison: their methods beside the plain network, and the others."""
     run = [row for row in NAMES if runs.get(row)]
-    others = [row for row in run if row in OTHERS]
     text = f"Of {len(NAMES)} rows {len(run)} have been run on {data} so far."
     if len(run) == len(NAMES):
         text = f"All {len(NAMES)} rows have been run on {data}."
-    methods = {
-        "cbam/ce+tri+cir": "Li and Wang's method",
-        SAN_GAL_OURS: "SAN-GAL",
-        "none/ce+tri": "the plain network with triplet loss",
-    }
-    found = {
-        name: {other: difference(runs, other, row) for other in others} for row, name in methods.items() if row in run
-    }
-    whose = f"{counted(len(others))} system{'s' if len(others) > 1 else ''} of other people"
-    for name, gains in found.items() if others else ():
-        text += f" {_standing(name, whose, gains)}"
-        whose = f"the same {counted(len(others))}"
+    plain = list(METHODS)[-1]
+    own = [
+        f"{name} has {with_interval(difference(runs, row, plain))} points of mAP"
+        for row, name in METHODS.items()
+        if {row, plain} <= set(run) and row != plain
+    ]
+    text += f" Over {METHODS[plain]}, {listed(own)}." if own else ""
+    found = standings(runs)
+    whose = ""
+    for row, gains in found.items():
+        many = counted(len(gains))
+        whose = f"the same {many}" if whose else f"{many} system{'s' if len(gains) > 1 else ''} of other people"
+        text += f" Of {whose}, {_standing(METHODS[row], gains)}"
     if any(gain.covers == PEOPLE for gains in found.values() for gain in gains.values()):
         text += " Most have one seed, so that this is of the people alone, and no verdict yet."
     return text
 
 
-def _standing(method: str, others: str, gains: Mapping[str, Estimate]) -> str:
-    """Who of the others is ahead of a method, how many are behind, and who cannot be told from it."""
-    ahead = [NAMES[row] for row, gain in gains.items() if gain.low > 0]
-    behind = sum(gain.high < 0 for gain in gains.values())
-    alike = [NAMES[row] for row, gain in gains.items() if gain.low <= 0 <= gain.high]
+def standings(runs: Runs) -> dict[str, dict[str, Estimate]]:
+    """What each system of other people has over each of METHODS, as far as both were run."""
+    others = [row for row in OTHERS if runs.get(row)]
+    return {
+        row: {other: difference(runs, other, row) for other in others} for row in METHODS if runs.get(row) and others
+    }
+
+
+def _standing(method: str, gains: Mapping[str, Estimate]) -> str:
+    """Who of the others is ahead of a method, and how many are behind and cannot be told from it."""
+    ahead = [f"{NAMES[row]} ({with_interval(gain)})" for row, gain in gains.items() if gain.low > 0]
+    behind, alike = (
+        sum(fits(gain) for gain in gains.values())
+        for fits in (lambda gain: gain.high < 0, lambda gain: gain.low <= 0 <= gain.high)
+    )
     are = ["is" if count == 1 else "are" for count in (behind or 1, len(ahead) or 1)]
-    text = f"Of {others}, {counted(behind) if behind else 'none'} {are[0]} behind {method} and "
+    text = f"{counted(behind) if behind else 'none'} {are[0]} behind {method}, "
     text += f"{listed(ahead or ['none'])} {are[1]} ahead of it"
-    return text + (f"; {listed(alike)} cannot be told from it." if alike else ".")
+    return text + (f", and {counted(alike)} cannot be told from it." if alike else ".")
+
+
+def spread_in_words(runs: Runs) -> str:
+    """How far apart the seeds of systems lie, in a sentence."""
+    ranges = {row: 100 * np.array([record.metrics["mAP"] for record in runs[row]]) for row in OTHERS if runs.get(row)}
+    order = sorted((row for row in ranges if len(ranges[row]) > 1), key=lambda row: -np.ptp(ranges[row]))
+    if len(order) < 3:
+        return ""
+    told = [f"{ranges[row].min():.1f} to {ranges[row].max():.1f} for {NAMES[row]}" for row in (*order[:2], order[-1])]
+    return (
+        f"How far apart the seeds of a system lie is its own: {listed(told)}. So the intervals of this chapter "
+        "take each row's own spread, drawn towards that of the others {cite}`smyth2004linear`."
+    )
 
 
 def osnet_in_words(profile: Profile, runs: Runs) -> str:
@@ -270,9 +300,12 @@ def osnet_in_words(profile: Profile, runs: Runs) -> str:
 
 
 def costs_in_words(found: pd.DataFrame, runs: Runs) -> str:
-    """Which system does best at the plain network's cost, and what OSNet's small network costs to train."""
+    """Which system does best at the plain network's cost, and what OSNet's small network costs to train.
+
+    SAN-GAL is none of them: a step of it comes after its attribute network and its maps.
+    """
     of = found.set_index("row")
-    cheap = [row for row in of.index[of["step"] <= CHEAP] if runs.get(row)]
+    cheap = [row for row in of.index[of["step"] <= CHEAP] if runs.get(row) and row != SAN_GAL_OURS]
     if not cheap or not {"osnet", "none/ce"} <= set(of.index):
         return "What the systems cost has not been compared yet."
     best = max(cheap, key=lambda row: score(runs, row).ours)

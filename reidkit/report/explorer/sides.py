@@ -86,7 +86,7 @@ def gains(chosen: Sequence[Side]) -> Gains:
     covers = []
     for number, (base, ours) in enumerate(itertools.combinations(chosen, 2)):
         over, under = ([place[r.name] for r in runs] for runs in (ours.records, base.records))
-        error, freedom = _error(ours.spread, base.spread, len(over), len(under), ours.experiment == base.experiment)
+        error, freedom = _error(ours, base)
         means = drawn[:, over].mean(1) - drawn[:, under].mean(1)
         mean[number] = points[over].mean(0) - points[under].mean(0)
         low[number], high[number] = bounds(means, error, freedom)
@@ -94,13 +94,12 @@ def gains(chosen: Sequence[Side]) -> Gains:
     return Gains(mean, low, high, covers)
 
 
-def _error(ours: Spread, base: Spread, over: int, under: int, together: bool) -> tuple[Values, int]:
+def _error(ours: Side, base: Side) -> tuple[Values, int]:
     """The standard error (metrics,) of a difference by the seeds, and how well it is known.
 
     Two experiments have each their own spread between seeds; where one's is not known, neither is that of the two.
     """
-    if not (ours.freedom and base.freedom):
+    (one, own), (other, others) = (side.spread.error([side.records]) for side in (ours, base))
+    if not (own and others):
         return np.zeros(len(METRICS)), 0
-    variance = ours.std**2 / over + base.std**2 / under
-    freedom = ours.freedom if together else min(ours.freedom, base.freedom)
-    return np.sqrt(variance.fillna(0)[list(METRICS)].to_numpy()).astype(np.float64), freedom
+    return np.hypot(one, other)[list(METRICS)].to_numpy().astype(np.float64), min(own, others)

@@ -60,6 +60,18 @@ def test_guided_attention_costs_what_draws_its_maps() -> None:
     assert guided[1] > 5 * alone[1]  # a backward pass for each attribute
 
 
+def test_seeds_that_lie_apart_are_told(make_record: MakeRecord) -> None:
+    def seeds(*qualities: float) -> list[Record]:
+        return [make_record(seed=seed, quality=quality) for seed, quality in enumerate(qualities)]
+
+    runs = {"pcb": seeds(0.3, 0.6), "vpm": seeds(0.5, 0.6), "bfe": seeds(0.5, 0.5), "osnet": seeds(0.5)}
+    low, high = (f"{100 * runs['pcb'][seed].metrics['mAP']:.1f}" for seed in (0, 1))
+    told = shown.spread_in_words(runs)
+    assert f"its own: {low} to {high} for PCB, " in told
+    assert "for BFE. So" in told
+    assert shown.spread_in_words({}) == ""
+
+
 def test_cost_in_words_is_that_of_the_cheap_and_of_osnet(make_record: MakeRecord) -> None:
     lines = [("none/ce", 60.0, 1.0), ("none/ce+tri", 60.0, 1.05), ("bfe", 70.0, 1.2), ("osnet", 20.0, 1.5)]
     found = pd.DataFrame(lines, columns=["row", "multiply-adds", "step"])
@@ -140,14 +152,18 @@ def test_the_answer_names_who_is_clearly_better(make_record: MakeRecord) -> None
     assert shown.answer(runs, "SynthPed") == f"Of {len(shown.NAMES)} rows 1 have been run on SynthPed so far."
     better = runs | {"osnet": seeds("se", quality=0.9), "pcb": seeds("eca", quality=0.2)}
     told = shown.answer(better, "SynthPed")
-    assert told.endswith("Of two systems of other people, one is behind Li and Wang's method and OSNet is ahead of it.")
+    ahead = f"OSNet ({with_interval(difference(better, 'osnet', 'cbam/ce+tri+cir'))}) is ahead of it."
+    assert told.endswith(f"Of two systems of other people, one is behind Li and Wang's method, {ahead}")
     alike = better | {"ID+attrAttention": seeds("cbam", "ce+tri+cir", quality=0.5), "bfe": seeds("danet", quality=0.5)}
-    assert shown.answer(alike, "SynthPed").endswith(
-        "behind SAN-GAL and OSNet is ahead of it; BFE cannot be told from it."
-    )
+    assert shown.answer(alike, "SynthPed").endswith("is ahead of it, and one cannot be told from it.")
     assert "no verdict" not in told
     one = shown.answer({row: better[row] for row in ("cbam/ce+tri+cir", "osnet")}, "toy")
-    assert one.endswith("Of one system of other people, none is behind Li and Wang's method and OSNet is ahead of it.")
+    assert one.endswith(f"Of one system of other people, none is behind Li and Wang's method, {ahead}")
+    plain = shown.answer(better | {"none/ce+tri": seeds("none", "ce+tri", quality=0.6)}, "toy")
+    gain = with_interval(
+        difference(better | {"none/ce+tri": seeds("none", "ce+tri", quality=0.6)}, "cbam/ce+tri+cir", "none/ce+tri")
+    )
+    assert f"Over the plain network with triplet loss, Li and Wang's method has {gain} points of mAP. Of two" in plain
     alone = {row: records[:1] for row, records in better.items()}
     assert shown.answer(alone, "Market-1501").endswith("this is of the people alone, and no verdict yet.")
     assert np.isfinite(shown.score(better, "osnet").ours)
