@@ -14,6 +14,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from reidkit.data import AttributeGroup
+from reidkit.data.attributes import GROUPS
 from reidkit.evaluation.bootstrap import bootstrap
 from reidkit.models.backbone import STAGES
 from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, name_rows, styled
@@ -69,8 +70,10 @@ def localisation_means(localisation: pd.DataFrame) -> pd.DataFrame:
     """The means over the attributes, per measure and stage, in per cent and points, with 95 % intervals.
 
     Columns: measure, stage, map, centre, random, and over centre and over random with low and high. The intervals are
-    by bootstrap over the attributes: they say how far the mean depends on which attributes there are.
+    by bootstrap over the attributes: they say how far the mean depends on which attributes there are. The colours of a
+    garment, which are found or not found together, are drawn together, and so is every other group.
     """
+    group_of = {field: group.name for groups in GROUPS.values() for group in groups for field in group.fields}
     found = localisation.query("images > 0")
     rows = []
     for measure, stage in itertools.product(MEASURES, STAGES):
@@ -79,7 +82,8 @@ def localisation_means(localisation: pd.DataFrame) -> pd.DataFrame:
         row |= {column: 100 * float(cells[column].mean()) for column in ("map", "centre", "random")}
         for column in ("over centre", "over random"):
             values = 100 * cells[column].to_numpy()
-            (low,), (high,) = bootstrap(values[:, None])
+            drawn = [group_of.get(field, field) for field in cells["attribute"]]
+            (low,), (high,) = bootstrap(values[:, None], clusters=drawn)
             row |= {column: float(values.mean()), f"{column} low": float(low), f"{column} high": float(high)}
         rows.append(row)
     return pd.DataFrame(rows)
