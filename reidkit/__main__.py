@@ -294,12 +294,12 @@ def heatmaps(
     """Store the attribute heat maps of a profile's images, training the attribute network first where it is missing."""
     plan = read_profile(profile, set_, data_root=data_root, device=device)
     from reidkit import runs
-    from reidkit.settings import ParameterError
+    from reidkit.settings import MapClasses, ParameterError
 
     if unknown := set(split or ()) - set(runs.SPLITS):
         raise ParameterError(f"--split {unknown.pop()}: there is no such split; expected {', '.join(runs.SPLITS)}")
     config = plan.config("attributes")
-    wanted: dict[tuple[str, runs.MapClasses], None] = {(name, "predicted"): None for name in runs.SPLITS}
+    wanted: dict[tuple[str, MapClasses], None] = {(name, "predicted"): None for name in runs.SPLITS}
     wanted |= {("train", guided.map_classes): None for guided in plan.configs() if guided.guide}
     runs.with_weights(config)
     for name, classes in wanted:
@@ -597,12 +597,21 @@ def search(
 ) -> None:
     """List the pictures of a folder that are most like a given one, with their cosine similarities."""
     from reidkit import embedding
+    from reidkit.records import RecordError
 
     if gallery.suffix in (".npz", ".safetensors"):
         among = embedding.Embedding.read(gallery)
     else:
         among = embedding.embed(gallery, weights, data_root=data_root, device=device, progress=True)
-    asked = embedding.embed(query, weights or among.run, data_root=data_root, device=device)
+    try:
+        asked = embedding.embed(query, weights or among.run, data_root=data_root, device=device)
+    except RecordError as error:
+        if weights:
+            raise
+        raise embedding.EmbeddingError(
+            f"{gallery}: its features are of the run {among.run}, of which there is no record here; name the same "
+            "weights by --weights FILE"
+        ) from error
     for picture, matches in zip(asked.pictures, embedding.search(asked, among, k), strict=True):
         print(f"{picture} (by {among.run}):")
         for rank, match in enumerate(matches, start=1):

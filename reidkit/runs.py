@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import filelock
 import pandas as pd
@@ -38,7 +38,7 @@ from reidkit.gradcam import attribute_heat_maps
 from reidkit.losses import complete_anchors
 from reidkit.places import LOCK_MODE, build_root, record_roots, replace_file
 from reidkit.records import Record, RecordError, now, origin, provenance, read_record, replace_record, write_record
-from reidkit.settings import REVISION, Configuration, ParameterError, Settings, validate
+from reidkit.settings import REVISION, Configuration, MapClasses, ParameterError, Settings, validate
 from reidkit.systems import SYSTEMS
 from reidkit.systems.system import (
     Batch,
@@ -57,7 +57,6 @@ from reidkit.workers import ending_with_this_process
 
 SAME = 5e-4  # by how much a metric may be off that is measured again, with other threads or on another device
 SPLITS = ("train", "query", "gallery")
-MapClasses = Literal["predicted", "labels"]
 MapsOf = Callable[..., Maps]  # called as `heat_maps`
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -27,6 +27,7 @@ REVISION = 1
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 DatasetName = Literal["synthped", "market1501", "dukemtmcreid", "msmt17", "own"]
+MapClasses = Literal["predicted", "labels"]  # which a heat map explains: those that the guide predicts, or the true
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -226,7 +227,7 @@ class Configuration(Settings):
         return self.ranked_by
 
     @property
-    def map_classes(self) -> Literal["predicted", "labels"]:
+    def map_classes(self) -> MapClasses:
         """Whose heat maps guide the training, of the classes that the guide predicts or that the labels name."""
         return "predicted"
 

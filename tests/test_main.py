@@ -3,6 +3,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -196,10 +197,14 @@ def test_own_pictures_are_embedded_and_searched(
     again = here("search", str(first), str(synthped / "bounding_box_test"), "-k", "3")
     assert again.stdout == found.stdout
     assert len(found.stdout.splitlines()) == 4
+    shutil.rmtree(build / "records")  # such as of a network that somebody has passed on
+    assert "name the same weights by --weights" in str(here("search", str(first), str(features)).exception)
+    (weights,) = (build / "weights").glob("*.safetensors")
+    assert here("search", str(first), str(features), "--weights", str(weights), "-k", "3").stdout == found.stdout
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "broken.jpg").write_bytes(b"no picture")
     (tmp_path / "mine" / "whole.jpg").write_bytes(first.read_bytes())
-    half = here("embed", str(tmp_path / "mine"), "--out", str(features))
+    half = here("embed", str(tmp_path / "mine"), "--weights", str(weights), "--out", str(features))
     assert half.exit_code == 1
     assert "left out: " in half.stderr
     assert "broken.jpg" in half.stderr

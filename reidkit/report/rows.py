@@ -80,7 +80,7 @@ class Spread(NamedTuple):
             return cls()
         several = [seeds for seeds in scores if len(seeds) > 1]
         prior, squared = prior_of([(float(seeds["mAP"].var()), len(seeds) - 1) for seeds in several])
-        pooled = sum(((seeds - seeds.mean()) ** 2).sum() for seeds in several) / freedom
+        pooled = pd.DataFrame([((seeds - seeds.mean()) ** 2).sum() for seeds in several]).sum() / freedom
         return cls((pooled * (squared / pooled["mAP"] if squared else 1)) ** 0.5, freedom, prior)
 
     def error(self, sides: Sequence[Sequence[Record]], among: Queries = None) -> tuple["pd.Series[float]", int]:
@@ -186,8 +186,8 @@ def estimates(
 ) -> dict[str, Estimate]:
     """The means of scores (Q, metrics), of one side's runs or between two sides', with their intervals."""
     error, freedom = spread.error(sides, among)
-    clusters = people(scores.index)
-    low, high = bootstrap(scores.to_numpy(), error[list(scores)].to_numpy(), freedom, clusters=clusters)
+    clusters, errors = people(scores.index), np.array([error[metric] for metric in map(str, scores)], np.float64)
+    low, high = bootstrap(scores.to_numpy(), errors, freedom, clusters=clusters)
     covers = PEOPLE if not spread.freedom else WIDENED if min(map(len, sides)) == 1 else ""
     means = zip(map(str, scores), scores.mean().tolist(), low.tolist(), high.tolist(), strict=True)
     return {metric: Estimate(mean, lowest, highest, covers) for metric, mean, lowest, highest in means}

@@ -21,12 +21,12 @@ from reidkit.losses import JointLoss, attribute_loss
 from reidkit.models.backbone import STAGES, ResNet50, load_initial_weights
 from reidkit.models.heads import AttributeHeads, BNNeck, LinearClassifier
 from reidkit.models.pooling import pool
+from reidkit.settings import MapClasses
 from reidkit.systems import attributes as attribute_system
 from reidkit.systems.attributes import AttributeConfig, AttributeNetwork, SanGalTraining
 from reidkit.systems.system import Batch, Classes, Maps, Material, Measured, Model, System, accuracy, rank, seeded
 
 Row = Literal["IDonly", "ID+attr", "ID+attrAttention"]
-MapClasses = Literal["predicted", "labels"]
 ROWS: tuple[Row, ...] = get_args(Row)
 
 _SELECTS = {"scaling": "minmax", "sigmoids": 1}  # the reading whose attention is not nearly constant
@@ -451,5 +451,4 @@ SYSTEM = System(
     measure=measure,
     guided=guiding_maps,
     within={row: {"attributes": "attributes"} for row in _ROWS if row.startswith("ID+attrAttention")},
-    localised=True,
 )

@@ -207,7 +207,6 @@ class System:
     # Of a record's configuration, the settings that play no part in that run, such as those of what it does not have.
     idle: Callable[[Mapping[str, Any]], frozenset[str]] = lambda _: frozenset()
     ranks: bool = True  # whether it ranks a gallery
-    localised: bool = False  # whether it is shown on SynthPed too, where it is known what to look at, whatever the data
     # Where rows are the combinations of several choices: by choice, its values and what pages call them. A row is then
     # named by one value of each, joined by "/".
     choices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

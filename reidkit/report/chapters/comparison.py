@@ -263,10 +263,8 @@ def standings(runs: Runs) -> dict[str, dict[str, Estimate]]:
 def _standing(method: str, gains: Mapping[str, Estimate]) -> str:
     """Who of the others is ahead of a method, and how many are behind and cannot be told from it."""
     ahead = [f"{NAMES[row]} ({with_interval(gain)})" for row, gain in gains.items() if gain.low > 0]
-    behind, alike = (
-        sum(fits(gain) for gain in gains.values())
-        for fits in (lambda gain: gain.high < 0, lambda gain: gain.low <= 0 <= gain.high)
-    )
+    behind = sum(gain.high < 0 for gain in gains.values())
+    alike = len(gains) - behind - len(ahead)
     are = ["is" if count == 1 else "are" for count in (behind or 1, len(ahead) or 1)]
     text = f"{counted(behind) if behind else 'none'} {are[0]} behind {method}, "
     text += f"{listed(ahead or ['none'])} {are[1]} ahead of it"
@@ -304,18 +302,16 @@ def costs_in_words(found: pd.DataFrame, runs: Runs) -> str:
 
     SAN-GAL is none of them: a step of it comes after its attribute network and its maps.
     """
-    of = found.set_index("row")
-    cheap = [row for row in of.index[of["step"] <= CHEAP] if runs.get(row) and row != SAN_GAL_OURS]
-    if not cheap or not {"osnet", "none/ce"} <= set(of.index):
+    steps, works = (dict(zip(found["row"], map(float, found[of]), strict=True)) for of in ("step", "multiply-adds"))
+    cheap = [row for row, step in steps.items() if step <= CHEAP and runs.get(row) and row != SAN_GAL_OURS]
+    if not cheap or not {"osnet", "none/ce"} <= steps.keys():
         return "What the systems cost has not been compared yet."
     best = max(cheap, key=lambda row: score(runs, row).ours)
-    work = of.loc["osnet", "multiply-adds"] / of.loc["none/ce", "multiply-adds"]
+    less, more = works["osnet"] / works["none/ce"], steps["osnet"] / steps["none/ce"]
     return (
         f"Of the {counted(len(cheap))} whose step costs at most {CHEAP:g} plain ones, *{NAMES[best]}* has the highest "
-        "mAP. "
-        f"What an image costs does not tell what training does: OSNet needs {work:.1f} of the plain network's "
-        f"multiply-adds and {of.loc['osnet', 'step']:.1f} of its time for a step, as a CPU is slow at convolutions of "
-        "single channels."
+        f"mAP. What an image costs does not tell what training does: OSNet needs {less:.1f} of the plain network's "
+        f"multiply-adds and {more:.1f} of its time for a step, as a CPU is slow at convolutions of single channels."
     )
 
 

@@ -88,7 +88,11 @@ def triplets_in_words(data: Mapping[str, Runs]) -> str:
         if ends := [record.history.iloc[-1] for record in records]:
             loss, active = (sum(end[column] for end in ends) / len(ends) for column in ("triplet", "active triplets"))
             told.append(f"{loss:.2f} on {title} ({100 * active:.0f} % of the triplets are active)")
-    return f"The triplet loss, with its margin of {listed(map(str, margins))}, ends at {listed(told)}." if told else ""
+    return (
+        f"The triplet loss, with its margin of {listed([str(margin) for margin in margins])}, ends at {listed(told)}."
+        if told
+        else ""
+    )
 
 
 def batches_in_words(data: Mapping[str, Runs]) -> str:

@@ -128,7 +128,10 @@ def gains_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
 
 def answer(found: pd.DataFrame, runs: Runs) -> str:
     """What each condition does to the plain baseline, in a sentence for each kind."""
-    gaps = {name: apart(*(baseline(runs, among) for among in sides(found, name))) for name in CONDITIONS}
+    gaps = {}
+    for name in CONDITIONS:
+        there, elsewhere = (baseline(runs, among) for among in sides(found, name))
+        gaps[name] = apart(there, elsewhere)
     kinds = {
         "Queries lose where they are ": [name for name, gap in gaps.items() if gap.high < 0],
         "It cannot be told of those that are ": [name for name, gap in gaps.items() if gap.low <= 0 <= gap.high],
@@ -166,7 +169,8 @@ def contrasts(found: pd.DataFrame, runs: Runs, condition: str) -> dict[str, Esti
     more = {}
     for row in run_rows(runs):
         error = spread * sum(1 / len(seeds[side]) for side in (row, BASE) if side in seeds) ** 0.5
-        more[row] = apart(*(query_gains(runs, row, among) for among in groups), error, max(freedom, 1))
+        there, elsewhere = (query_gains(runs, row, among) for among in groups)
+        more[row] = apart(there, elsewhere, error, max(freedom, 1))
     return {row: gain for row, gain in more.items() if gain.known}
 
 
@@ -183,9 +187,10 @@ def purpose_table(found: pd.DataFrame, runs: Runs) -> pd.DataFrame:
     for row, name in MADE_FOR:
         there, elsewhere = (difference(runs, row, BASE, among) for among in sides(found, name))
         line = {"System": NAMES[row], "Made for": name, "Gain there": signed(there.ours)}
-        line |= {"Elsewhere": signed(elsewhere.ours), "More there": with_interval(more[name].get(row, Estimate()))}
-        order = sorted(more[name], key=lambda other, gains=more[name]: -gains[other].ours)
-        lines.append(line | {"Place": f"{order.index(row) + 1} of {len(order)}" if row in order else "–"})
+        own, gains = more[name].get(row, Estimate()), [gain.ours for gain in more[name].values()]
+        line |= {"Elsewhere": signed(elsewhere.ours), "More there": with_interval(own)}
+        place = 1 + sum(gain > own.ours for gain in gains)
+        lines.append(line | {"Place": f"{place} of {len(gains)}" if own.known else "–"})
     return pd.DataFrame(lines)
 
 
@@ -331,13 +336,13 @@ def visibilities(record: Record, dataset: Dataset) -> list[Visibility]:
 def visibility_table(found: Mapping[str, Record], dataset: Dataset | None) -> pd.DataFrame:
     """A line per region of VPM: its share of a picture, and how that differs where something stands in front of it."""
     columns = ["Region", "Share of the picture (%)", "Hidden in", "Change there (points)"]
-    lines = [
+    lines: list[tuple[object, ...]] = [
         (one.region, number(one.share, 1), one.hidden, with_interval(one.change))
         for record in found.values()
         if dataset is not None
         for one in visibilities(record, dataset)
     ]
-    return pd.DataFrame(lines or [["–"] * 4], columns=columns)
+    return pd.DataFrame(lines or [("–",) * 4], columns=columns)
 
 
 def visibility_in_words(found: Mapping[str, Record], dataset: Dataset | None) -> str:

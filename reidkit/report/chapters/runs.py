@@ -23,16 +23,16 @@ from reidkit.systems import SYSTEMS
 FOLDER = "runs"  # of the pages, beside the chapters
 
 
-def records_behind(profile: Profile) -> dict[str, Record]:
+def shown_records(profile: Profile) -> dict[str, Record]:
     """By name, the records that a profile's book may show: its own, its companion's, and all published ones."""
     found = [record for config in planned(profile) if (record := find_record(config))]
     return {record.name: record for record in [*found, *read_records(record_roots()[1])]}
 
 
 def planned(profile: Profile) -> list[Configuration]:
-    """The runs of a profile and of its companion, and SynthPed's where a system is shown on that with any data."""
+    """The runs of a profile and of its companion, and of the default, whose heat maps are shown where it has none."""
     plans = [plan for plan in (profile, profile.other()) if plan]
-    if profile.dataset != "synthped" or not any(SYSTEMS[name].localised for name in profile.systems):
+    if profile.dataset != "synthped" or "attributes" not in profile.systems:
         plans.append(Profile.read("synthped"))
     return [config for plan in plans for config in plan.configs()]
 
@@ -49,14 +49,14 @@ def overview(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def write_pages(profile: Profile, source: Path, toc: Path) -> list[Path]:
-    """Writes SOURCE/runs/NAME.md for every record of `records_behind`, with its files beside it.
+    """Writes SOURCE/runs/NAME.md for every record of `shown_records`, with its files beside it.
 
     toc: the book's table of contents, whose copy SOURCE/_toc.yml lists the pages below the chapter `runs`.
     """
     folder = source / FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    records = records_behind(profile)
+    records = shown_records(profile)
     pages = []
     named = titles(records)
     for name, record in records.items():

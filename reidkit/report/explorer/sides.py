@@ -5,6 +5,7 @@ intervals is that of `report.rows`; where a side is one seed of several, its int
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -102,4 +103,4 @@ def _error(ours: Side, base: Side) -> tuple[Values, int]:
     (one, own), (other, others) = (side.spread.error([side.records]) for side in (ours, base))
     if not (own and others):
         return np.zeros(len(METRICS)), 0
-    return np.hypot(one, other)[list(METRICS)].to_numpy().astype(np.float64), min(own, others)
+    return np.array([math.hypot(one[metric], other[metric]) for metric in METRICS]), min(own, others)
