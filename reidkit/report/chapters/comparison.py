@@ -260,6 +260,19 @@ def standings(runs: Runs) -> dict[str, dict[str, Estimate]]:
     }
 
 
+def ahead_in_words(runs: Runs) -> str:
+    """Which systems of other people are ahead of each of METHODS, in a sentence."""
+    found = standings(runs)
+    told = []
+    for row, gains in found.items():
+        ahead = [NAMES[other] for other, gain in gains.items() if gain.clear and gain.ours > 0]
+        told.append(f"{listed(ahead or ['none'])} {'are' if len(ahead) > 1 else 'is'} clearly ahead of {METHODS[row]}")
+    if not told:
+        return "No system of other people has been run yet."
+    many = counted(len(next(iter(found.values()))))
+    return f"Of the {many} systems of other people that were run, {listed(told)}."
+
+
 def _standing(method: str, gains: Mapping[str, Estimate]) -> str:
     """Who of the others is ahead of a method, and how many are behind and cannot be told from it."""
     ahead = [f"{NAMES[row]} ({with_interval(gain)})" for row, gain in gains.items() if gain.low > 0]

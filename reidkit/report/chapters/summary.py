@@ -51,9 +51,15 @@ def method(data: Data) -> str:
 
 def gates(data: Data) -> str:
     """The channel gates against the constant ½."""
-    over = [difference(runs, row, "half/ce") for runs in data.values() for row in ("se/ce", "eca/ce")]
-    alike = not any(found.clear for found in over)
-    headline = "SE and ECA cannot be told from a constant" if alike else "SE and ECA against a constant"
+    gains = {
+        (name, title): difference(runs, row, "half/ce")
+        for row, name in (("se/ce", "SE"), ("eca/ce", "ECA"))
+        for title, runs in data.items()
+    }
+    headline = "SE and ECA cannot be told from a constant"
+    if ahead := [side for side, gain in gains.items() if gain.clear and gain.ours > 0]:
+        names, titles = (listed(list(dict.fromkeys(of))) for of in zip(*ahead, strict=True))
+        headline = f"Over a constant only {names} can be told to gain, on {titles}"
     decayed = [f"{looking.between(runs, DECAYED):.1f} %" for runs in data.values() if looking.measured(runs, DECAYED)]
     told = ""
     if decayed:

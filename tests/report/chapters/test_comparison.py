@@ -157,6 +157,10 @@ def test_the_answer_names_who_is_clearly_better(make_record: MakeRecord) -> None
     alike = better | {"ID+attrAttention": seeds("cbam", "ce+tri+cir", quality=0.5), "bfe": seeds("danet", quality=0.5)}
     assert shown.answer(alike, "SynthPed").endswith("is ahead of it, and one cannot be told from it.")
     assert "no verdict" not in told
+    assert shown.ahead_in_words(better) == (
+        "Of the two systems of other people that were run, OSNet is clearly ahead of Li and Wang's method."
+    )
+    assert shown.ahead_in_words({}) == "No system of other people has been run yet."
     one = shown.answer({row: better[row] for row in ("cbam/ce+tri+cir", "osnet")}, "toy")
     assert "Of one system of other people, none is behind Li and Wang's method, OSNet (" in one
     plain = shown.answer(better | {"none/ce+tri": seeds("none", "ce+tri", quality=0.6)}, "toy")
