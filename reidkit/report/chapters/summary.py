@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from reidkit.published import OURS, SAN_GAL_OURS, SAN_GAL_TABLE_1, TABLE_1
 from reidkit.records import Record
 from reidkit.report import localisation
-from reidkit.report.chapters import looking
+from reidkit.report.chapters import comparison, looking
 from reidkit.report.chapters.recipe import cell_of, first_runs
 from reidkit.report.differences import with_interval
 from reidkit.report.rows import PEOPLE, Estimate, Runs, difference, differences
@@ -122,6 +122,16 @@ def attributes(data: Data) -> str:
         f"literally and in place of that task, changes it by {each(data, SAN_GAL_OURS, 'IDonly')} (in the paper "
         f"{signed(attention)}): it multiplies by nearly one and the same number everywhere."
     )
+
+
+def others(runs: Runs) -> str:
+    """The systems of other people, on SynthPed."""
+    ahead = [
+        gain for gain in comparison.standings(runs).get("none/ce+tri", {}).values() if gain.clear and gain.ours > 0
+    ]
+    headline = "Some other systems beat" if ahead else "No other system is told to beat"
+    headline += " a plain network with triplet loss on SynthPed"
+    return f"**{headline}.** {comparison.ahead_in_words(runs)} {{doc}}`comparison` has them all, with what they cost."
 
 
 def maps(record: Record | None) -> str:

@@ -82,3 +82,14 @@ def test_maps_are_told_with_their_network(make_record: MakeRecord, localisation:
     record.tables["localisation"] = localisation({"hat": -0.2, "bag": -0.1})
     assert shown.maps(record).startswith("**A heat map that convinces the eye may miss.**")
     assert "balanced accuracy of 82 %" in text or "balanced accuracy of 81 %" in text
+
+
+def test_it_is_told_whether_other_systems_beat_the_plain_network(make_record: MakeRecord) -> None:
+    def seeds(row: str, quality: float) -> list[Record]:
+        return [make_record(row, seed=seed, quality=quality) for seed in (0, 1, 2)]
+
+    runs = {"none/ce+tri": seeds("none", 0.6), "pcb": seeds("se", 0.3), "osnet": seeds("eca", 0.6)}
+    assert shown.others(runs).startswith("**No other system is told to beat a plain network")
+    better = shown.others(runs | {"osnet": seeds("eca", 0.9)})
+    assert better.startswith("**Some other systems beat a plain network with triplet loss on SynthPed.**")
+    assert "OSNet is clearly ahead of the plain network with triplet loss." in better
