@@ -90,6 +90,7 @@ def test_it_is_told_whether_other_systems_beat_the_plain_network(make_record: Ma
 
     runs = {"none/ce+tri": seeds("none", 0.6), "pcb": seeds("se", 0.3), "osnet": seeds("eca", 0.6)}
     assert shown.others(runs).startswith("**No other system is told to beat a plain network")
+    assert shown.others({}) == "**Other people's systems** have not been run yet."
     better = shown.others(runs | {"osnet": seeds("eca", 0.9)})
     assert better.startswith("**Some other systems beat a plain network with triplet loss on SynthPed.**")
     assert "OSNet is clearly ahead of the plain network with triplet loss." in better
