@@ -7,10 +7,11 @@ both start as the identity.
 Published rows are of 256×128 pixels, last stride 1 and ImageNet weights. The losses are those of its authors' code:
 cross-entropy with label smoothing and the triplet loss by cosine distance, both on the feature after batch norm.
 
-Readings, for the code's attention selects nothing. "softmax" is the code: Spatial IA's weights are a softmax of
+Readings, for the code's spatial attention hardly selects. "softmax" is the code: Spatial IA's weights are a softmax of
 A∘D, a product of two distributions that is nowhere above about 2/hw, so that they are uniform to about a per cent and
-the module adds the mean over the map; Channel IA's are a softmax of unscaled products, which picks the channel itself.
-"normalised" is what we take to be meant: A∘D divided by its sum, and products divided by √hw.
+the module adds the mean over the map; Channel IA's are a softmax of unscaled products, which picks one channel for
+each: itself, unless another has larger values, and in trained networks another from picture to picture. "normalised"
+is what we take to be meant: A∘D divided by its sum, and products divided by √hw.
 
 Other people's code: the authors' own lacks the article's affinity of patches at several scales, and so does this file.
 """

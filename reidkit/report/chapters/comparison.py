@@ -333,13 +333,16 @@ def ianet_in_words(runs: Runs) -> str:
     records = [record for record in runs.get("ianet", ()) if "attention" in record.tables]
     if not records:
         return "IANet has not been run yet."
-    places = pd.concat([record.table("attention").query("weighs == 'places'") for record in records])
+    weights = pd.concat([record.table("attention") for record in records])
+    places, channels = (weights[weights["weighs"] == what] for what in ("places", "channels"))
     within, between = (100 * places[side] for side in ("within", "between"))
     gain = with_interval(difference(runs, "ianet", "none/ce+tri"))
+    low, high = channels["between"].min(), channels["between"].max()
     text = (
         f"Trained on SynthPed, its spatial weights differ by {within.min():.1f} to {within.max():.1f} % of their mean "
-        f"from place to place, and by {between.min():.1f} to {between.max():.1f} % from picture to picture. Its gain "
-        f"over the plain baseline with triplet loss is {gain} points. To freeze all its weights, of places and of "
+        f"from place to place, and by {between.min():.1f} to {between.max():.1f} % from picture to picture. Its "
+        f"weights of channels do select: from picture to picture they differ by {low:.1f} to {high:.1f} times their mean. Its "
+        f"gain over the plain baseline with triplet loss is {gain} points. To freeze all its weights, of places and of "
         f"channels, changes mAP by {with_interval(frozen_gain(records))}"
     )
     normalised = difference(runs, "ianet/normalised", "ianet")
