@@ -341,9 +341,9 @@ def ianet_in_words(runs: Runs) -> str:
     text = (
         f"Trained on SynthPed, its spatial weights differ by {within.min():.1f} to {within.max():.1f} % of their mean "
         f"from place to place, and by {between.min():.1f} to {between.max():.1f} % from picture to picture. Its "
-        f"weights of channels do select: from picture to picture they differ by {low:.1f} to {high:.1f} times their mean. Its "
-        f"gain over the plain baseline with triplet loss is {gain} points. To freeze all its weights, of places and of "
-        f"channels, changes mAP by {with_interval(frozen_gain(records))}"
+        f"weights of channels do select: from picture to picture they differ by {low:.1f} to {high:.1f} times their "
+        f"mean. Its gain over the plain baseline with triplet loss is {gain} points. To freeze all its weights, of "
+        f"places and of channels, changes mAP by {with_interval(frozen_gain(records))}"
     )
     normalised = difference(runs, "ianet/normalised", "ianet")
     if not normalised.known:
