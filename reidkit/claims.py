@@ -71,7 +71,7 @@ JOINT_LOSS_UNTESTED: tuple[Untested, ...] = (
     Untested(
         "illumination, angle and occlusion still spoil its results",
         "Sect. 4, Fig. 6",
-        "a statement about a few pictures; nothing is compared",
+        "a statement about a few pictures, which the paper compares with nothing",
     ),
 )
 

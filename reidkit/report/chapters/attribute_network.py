@@ -181,7 +181,7 @@ def what_was_learned(scores: pd.DataFrame, where: str) -> str:
     )
     better, rest = list(people["attribute"][over]), list(people["attribute"][~over])
     share = f"{len(better)} of" if rest else "all"
-    text += f"It is ahead of the majority class in {share} {len(people)} groups"
+    text += f"Counted by people, it is ahead of the majority class in {share} {len(people)} groups"
     if better and rest:
         text += f", and not in {a_few(rest)}"
     return text + "."

@@ -213,8 +213,8 @@ def room_in_words(found: pd.DataFrame, runs: Runs) -> str:
         told.append(f"Clearly ahead of that median, of those that were made for such queries: {listed(ahead)}.")
     else:
         told.append(
-            "Of those that were made for such queries none is clearly ahead of that median: no gain here can be put "
-            "down to what a system was made for."
+            "Of those that were made for such queries none is clearly ahead of that median. The intervals are wide: an "
+            "advantage of a few points would not show."
         )
     return " ".join(told)
 

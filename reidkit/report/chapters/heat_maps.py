@@ -177,7 +177,7 @@ def at_other_sizes(record: Record) -> str:
         if other.system == record.system and alike and size[0] != size[1] and "localisation" in other.tables:
             row = localisation.best_row(localisation.localisation_means(other.table("localisation")))
             told.append(
-                f"Where the same network sees pictures of {size[0][0]}×{size[0][1]}, its best maps by energy have "
+                f"Trained anew on pictures of {size[0][0]}×{size[0][1]}, the network's best maps by energy have "
                 f"{row['map']:.1f} %, and the centre {row['centre']:.1f} % ({run_link(other.name)})."
             )
     return " ".join(told)

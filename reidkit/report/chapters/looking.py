@@ -84,10 +84,11 @@ def frozen_gain(records: Sequence[Record]) -> Estimate:
     return Estimate(float(np.nanmean(scores)), float(low), float(high))
 
 
-def between(runs: Runs, row: str) -> float:
-    """By how many per cent of their mean a row's weights differ between images, on average; nan where nobody knows."""
-    known = [record.table("attention")["between"].mean() for record in measured(runs, row)]
-    return 100 * float(np.mean(known)) if known else np.nan
+def between(runs: Runs, row: str) -> "pd.Series[float]":
+    """By how many per cent of their mean a row's weights differ between images, on average, by what they weigh."""
+    known = [record.table("attention") for record in measured(runs, row)]
+    differ: pd.Series[float] = 100 * pd.concat(known).groupby("weighs")["between"].mean()
+    return differ
 
 
 def answer(runs: Runs) -> str:
@@ -96,13 +97,19 @@ def answer(runs: Runs) -> str:
     for row in ("se/ce", "cbam/ce"):
         if measured(runs, row):
             frozen = with_interval(frozen_gain(measured(runs, row)))
+            differ = listed(
+                [f"weights of {weighed} differ by {by:.1f} %" for weighed, by in between(runs, row).items()]
+            )
             told.append(
-                f"{ATTENTION[row.split('/')[0]].title}'s weights differ by {between(runs, row):.1f} % of their mean "
-                f"from picture to picture, and freezing them changes mAP by {frozen} points."
+                f"{ATTENTION[row.split('/')[0]].title}'s {differ} of their mean from picture to picture, and freezing "
+                f"them changes mAP by {frozen} points."
             )
     if measured(runs, "se/ce/decayed"):
-        left = f"{between(runs, 'se/ce/decayed'):.1f} %"
-        told.append(f"With the usual weight decay on them, SE's differ by {left}: it looks at nothing.")
+        (left,) = between(runs, "se/ce/decayed")
+        told.append(
+            f"With the usual weight decay on them and branches that start at zero, SE's differ by {left:.1f} %: it looks "
+            "at nothing."
+        )
     return " ".join(told) or "No row with attention has been measured yet."
 
 
