@@ -107,8 +107,8 @@ def answer(runs: Runs) -> str:
     if measured(runs, "se/ce/decayed"):
         (left,) = between(runs, "se/ce/decayed")
         told.append(
-            f"With the usual weight decay on them and branches that start at zero, SE's differ by {left:.1f} %: it looks "
-            "at nothing."
+            f"With the usual weight decay on them and branches that start at zero, SE's differ by {left:.1f} %: it "
+            "looks at nothing."
         )
     return " ".join(told) or "No row with attention has been measured yet."
 

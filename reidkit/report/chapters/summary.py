@@ -128,9 +128,9 @@ def attributes(data: Data) -> str:
 
 def others(runs: Runs) -> str:
     """The systems of other people, on SynthPed."""
-    ahead = [
-        gain for gain in comparison.standings(runs).get("none/ce+tri", {}).values() if gain.clear and gain.ours > 0
-    ]
+    if not (found := comparison.standings(runs)):
+        return "**Other people's systems** have not been run yet."
+    ahead = any(gain.clear and gain.ours > 0 for gain in found.get("none/ce+tri", {}).values())
     headline = "Some other systems beat" if ahead else "No other system is told to beat"
     headline += " a plain network with triplet loss on SynthPed"
     return f"**{headline}.** {comparison.ahead_in_words(runs)} {{doc}}`comparison` has them all, with what they cost."
