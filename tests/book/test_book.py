@@ -18,7 +18,7 @@ from reidkit.profile import Profile
 from reidkit.published import JOINT_LOSS
 from reidkit.report.chapters import experiments
 from reidkit.report.chapters.comparison import OTHERS
-from reidkit.report.chapters.runs import records_behind
+from reidkit.report.chapters.runs import shown_records
 from reidkit.report.chapters.systems import figure_name
 from reidkit.runs import find_record
 from reidkit.systems import SYSTEMS
@@ -52,7 +52,7 @@ def test_the_book_as_one_file(site: Path, make: Make, tmp_path: Path) -> None:
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "SHA256SUMS"]
     assert listed == {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
     assert (folder / "site" / "index.html").read_bytes() == (site / "index.html").read_bytes()
-    shown = {*records_behind(Profile.read("smoke"))}
+    shown = {*shown_records(Profile.read("smoke"))}
     assert {path.name for path in (folder / "records").iterdir()} == shown
     assert all((folder / "records" / name / "record.json").is_file() for name in shown)
 
@@ -103,7 +103,7 @@ def test_no_label_is_used_twice(site: Path) -> None:
 def test_every_number_called_here_is_a_records_own(site: Path) -> None:
     """In every table of every page: a mean over the seeds of some run's metric, or a difference of two such means."""
     seeds = defaultdict(list)
-    for record in records_behind(Profile.read("smoke")).values():
+    for record in shown_records(Profile.read("smoke")).values():
         config = {**SYSTEMS[record.system].complete(record.config), "seed": None}  # older records name fewer settings
         seeds[json.dumps(config, sort_keys=True)].append(pd.Series(record.metrics))
     means = 100 * pd.DataFrame([mean for group in seeds.values() for mean in (*group, sum(group) / len(group))])
