@@ -94,3 +94,5 @@ def test_it_is_told_whether_other_systems_beat_the_plain_network(make_record: Ma
     better = shown.others(runs | {"osnet": seeds("eca", 0.9)})
     assert better.startswith("**Some other systems beat a plain network with triplet loss on SynthPed.**")
     assert "OSNet is clearly ahead of the plain network with triplet loss." in better
+    assert "once its weights can select" in shown.others(runs | {"ianet/normalised": seeds("danet", 0.9)})
+    assert "once its weights can select" not in better
