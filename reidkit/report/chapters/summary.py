@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from reidkit.models.attention import ATTENTION
 from reidkit.published import OURS, SAN_GAL_OURS, SAN_GAL_TABLE_1, TABLE_1
 from reidkit.records import Record
 from reidkit.report import localisation
@@ -9,7 +10,7 @@ from reidkit.report.chapters import comparison, looking
 from reidkit.report.chapters.recipe import cell_of, first_runs
 from reidkit.report.differences import with_interval
 from reidkit.report.rows import PEOPLE, Estimate, Runs, difference, differences
-from reidkit.report.words import listed, signed
+from reidkit.report.words import counted, listed, signed
 
 GAIN = "a clear gain"
 DECAYED = "se/ce/decayed"
@@ -75,6 +76,20 @@ def gates(data: Data) -> str:
         f"{each(data, 'se/ce', 'half/ce')}. ECA has {each(data, 'eca/ce', 'half/ce')}."
         + (f"{told}: {{doc}}`looking` tells why." if told else "")
     )
+
+
+def modules(data: Data) -> str:
+    """Which attention modules are clearly better than the baseline, by data set, in a sentence each."""
+    told = []
+    for title, runs in data.items():
+        gains = {key: difference(runs, f"{key}/ce", "none/ce") for key in ("se", "eca", "cbam", "danet", "nonlocal")}
+        tested = {ATTENTION[key].title: gain for key, gain in gains.items() if gain.known}
+        ahead = [f"{name} ({with_interval(gain)})" for name, gain in tested.items() if gain.clear and gain.ours > 0]
+        if tested:
+            many = f"{counted(len(tested))} module{'s' if len(tested) > 1 else ''}"
+            are = "are" if len(ahead) > 1 else "is"
+            told.append(f"On {title}, of {many} {listed(ahead or ['none'])} {are} clearly better than the baseline.")
+    return " ".join(told)
 
 
 def start(data: Data) -> str:

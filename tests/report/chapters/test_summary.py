@@ -84,6 +84,16 @@ def test_maps_are_told_with_their_network(make_record: MakeRecord, localisation:
     assert "balanced accuracy of 82 %" in text or "balanced accuracy of 81 %" in text
 
 
+def test_modules_that_beat_the_baseline_are_named(make_record: MakeRecord) -> None:
+    base = [make_record(seed=seed, quality=0.5) for seed in (0, 1, 2)]
+    ahead = [make_record("se", seed=seed, quality=0.9) for seed in (0, 1, 2)]
+    told = shown.modules(
+        {"toy": {"none/ce": base, "se/ce": ahead}, "real": {"none/ce": base, "cbam/ce": base}, "no": {}}
+    )
+    assert told.startswith("On toy, of one module SE (+")
+    assert told.endswith("On real, of one module none is clearly better than the baseline.")
+
+
 def test_it_is_told_whether_other_systems_beat_the_plain_network(make_record: MakeRecord) -> None:
     def seeds(row: str, quality: float) -> list[Record]:
         return [make_record(row, seed=seed, quality=quality) for seed in (0, 1, 2)]
