@@ -229,6 +229,9 @@ def run(
     seed: Annotated[list[int] | None, typer.Option(**_SEED, help="repeatable; the profile's unless given")] = None,
     records: Annotated[Path | None, typer.Option(help="where to write records; build/records unless given")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="train what is published, too")] = False,
+    with_weights: Annotated[
+        bool, typer.Option("--with-weights", help="train again what has a record, but no weights on this machine")
+    ] = False,
     data_root: DataRoot = None,
     device: Device = None,
     set_: Change = None,
@@ -256,6 +259,8 @@ def run(
 
     if partial and within is None:
         raise ParameterError("--partial: to which limit? Give one by --within MINUTES")
+    if records is not None and records.exists() and not records.is_dir():
+        raise ParameterError(f"--records {records}: it is a file; name a folder")
     distributed.join()
     chosen = plan.configs()
     if row or seed:
@@ -273,6 +278,7 @@ def run(
 
     deadline = started + 60 * within if within is not None else float("inf")
     work = queue.Queue(chosen, records or record_roots()[0], archive, deadline, report=show, fresh=fresh)
+    work.weights = with_weights
     code = work.work(partial)
     if distributed.rank() == 0 and code:
         print(f"reidkit: {work.summary()}", file=sys.stderr)
@@ -535,13 +541,16 @@ def plan(
 
     read = read_profile(profile, set_, data_root=data_root)
     from reidkit import pipeline
+    from reidkit.places import record_roots
 
     found = pipeline.plan(read, Path(profile) if profile.endswith((".yaml", ".yml")) else None, fresh)
     if as_json:
         print(json.dumps(found, indent=1))
         return
+    finished = record_roots()[0]
     for name, run in found["runs"].items():
-        print(f"{'published' if run['published'] else 'to be made':11s} {name}")
+        made = "finished" if (finished / name / "record.json").is_file() and not fresh else "to be made"
+        print(f"{'published' if run['published'] else made:11s} {name}")
 
 
 @app.command("cells", hidden=True)
@@ -578,7 +587,8 @@ def embed(
     """Write the features of one's own pictures under a trained network: run, pictures and features (N, D)."""
     from reidkit import embedding
 
-    embedding.suffixed(out)
+    if not embedding.suffixed(out).parent.is_dir() or out.is_dir():
+        raise embedding.EmbeddingError(f"--out {out}: cannot be written; name a file in a folder that is there")
     found = embedding.embed(pictures, weights, data_root=data_root, device=device, progress=True)
     found.save(out)
     count, dimensions = found.features.shape
@@ -632,7 +642,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # what a terminal has no letter for
     home = os.path.expanduser("~")
-    sys.argv[1:] = [re.sub("^(--[a-z-]+=)~(?=/|$)", lambda m: m[1] + home, a) for a in sys.argv[1:]]  # no shell does it
+    # What no shell does, of --out=~/x or of a quoted '~/x'.
+    sys.argv[1:] = [re.sub("^(--[a-z-]+=)?~(?=/|$)", lambda m: (m[1] or "") + home, a) for a in sys.argv[1:]]
     if "TORCHELASTIC_RUN_ID" in os.environ:  # of torchrun, whose processes would wait for one another for a day
         from reidkit.workers import end_with_parent
 
@@ -645,9 +656,12 @@ def main() -> None:
             raise
         print(f"reidkit: {words}", file=sys.stderr)
         raise SystemExit(1) from error
-    except KeyboardInterrupt:
-        print("reidkit: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        raise SystemExit(130) from None
+    except SystemExit as end:
+        if end.code == 130:  # typer's, of a KeyboardInterrupt
+            print(
+                "reidkit: interrupted; `reidkit run` goes on from the last checkpoint, if there is one", file=sys.stderr
+            )
+        raise
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Embedding:
     def save(self, file: str | Path) -> None:
         """Writes run, pictures and features to a .npz or .safetensors file. Raises EmbeddingError for another name."""
         file = suffixed(file)
-        names = [str(picture) for picture in self.pictures]
+        names = [str(picture.absolute()) for picture in self.pictures]  # so that they are found from any folder
         if file.suffix == ".npz":
             np.savez(file, run=self.run, pictures=names, features=self.features.numpy(), metric=self.metric)
         else:
@@ -256,14 +256,14 @@ def locate(weights: str | Path | None) -> tuple[str, Path]:
         if not made:
             raise EmbeddingError(
                 f"no finished run has its weights in {folder} (published records come without): train one, as "
-                "`reidkit run synthped --row none/ce --fresh` does, or name a weights file"
+                "`reidkit run synthped --row none/ce --seed 0 --with-weights` does, or name a weights file"
             )
         name = max(made, key=lambda name: made[name])
     file = folder / f"{name}.safetensors"
     if not file.is_file():
         raise CheckpointError(
-            f"{file}: no weights of this run on this machine (published records come without). Train it with "
-            "`reidkit run --fresh`, or name a weights file."
+            f"{file}: no weights of this run on this machine (published records come without). `reidkit run "
+            "PROFILE --row ROW --seed SEED --with-weights` trains it; or name a weights file."
         )
     return name, file
 

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from reidkit.places import LOCK_MODE, build_root, record_roots
-from reidkit.records import folders, read_content
+from reidkit.records import RecordError, folders, read_content
+
+_NAMED = re.compile(r"([^-]+)-(.+)-seed(\d+)-([0-9a-f]+)")  # a run: data set, row, seed, hash
 
 
 class Listed(NamedTuple):
@@ -83,7 +85,12 @@ def listed_runs() -> list[dict[str, Any]]:
     working, published = record_roots()
     found = []
     for folder in folders((working, published)):
-        content = read_content(folder)
+        try:
+            content = read_content(folder)
+        except RecordError:
+            if named := _NAMED.fullmatch(folder.name):
+                found.append(_unknown(named, "damaged: delete it, or fetch it again"))
+            continue
         config, metrics = content["config"], content["metrics"]
         preset = f", {config['synthped_preset']}" if config["dataset"] == "synthped" else ""
         found.append(
@@ -100,13 +107,16 @@ def listed_runs() -> list[dict[str, Any]]:
         )
     names = {run["name"] for run in found}
     for folder in sorted(path for path in (build_root() / "runs").glob("*") if path.is_dir()):
-        named = re.fullmatch(r"([^-]+)-(.+)-seed(\d+)-([0-9a-f]+)", folder.name)  # or it is no run's
-        if named and folder.name not in names:
-            dataset, row, seed, of = named.groups()
-            known = {"record": of, "row": row, "data": dataset, "seed": int(seed)}
-            unknown = dict.fromkeys(("epochs", "mAP", "rank-1"))
-            found.append({**known, **unknown, "state": _state(folder), "name": folder.name})
+        if folder.name not in names and (named := _NAMED.fullmatch(folder.name)):  # or it is no run's
+            found.append(_unknown(named, _state(folder)))
     return found
+
+
+def _unknown(named: re.Match[str], state: str) -> dict[str, Any]:
+    """A run of which only the name tells."""
+    dataset, row, seed, of = named.groups()
+    known = {"record": of, "row": row, "data": dataset, "seed": int(seed)}
+    return known | dict.fromkeys(("epochs", "mAP", "rank-1")) | {"state": state, "name": named.string}
 
 
 def _state(folder: Path) -> str:

@@ -14,7 +14,7 @@ def project_root() -> Path:
 
 def build_root() -> Path:
     """Where everything that can be made again goes: `build/`, or what REIDKIT_BUILD names."""
-    return Path(os.environ.get("REIDKIT_BUILD", project_root() / "build")).expanduser()
+    return Path(os.environ.get("REIDKIT_BUILD") or project_root() / "build").expanduser()
 
 
 def record_roots() -> tuple[Path, Path]:

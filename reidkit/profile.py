@@ -4,6 +4,7 @@ The systems are imported where they are used: that takes seconds, which nobody s
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,12 @@ class _OnceEach(yaml.SafeLoader):
         if twice := [str(key) for number, key in enumerate(keys) if key in keys[:number]]:
             raise yaml.constructor.ConstructorError(problem=f"{twice[0]!r} stands twice", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+# 1e-3 is a number, as everywhere else: YAML 1.1 wants a point and a sign.
+_OnceEach.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 def read_yaml(text: str) -> Any:

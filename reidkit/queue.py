@@ -160,6 +160,7 @@ class Queue:
     clock: Callable[[], float] = time.monotonic
     report: Callable[[runs.Run], None] = lambda run: None  # told of each that is there
     fresh: bool = False  # whether only a record in `records` counts, and no published one
+    weights: bool = False  # whether the weights of a run must be there, too
     finished: dict[str, runs.Run] = field(default_factory=dict)  # by name
     failed: dict[str, str] = field(default_factory=dict)  # why
     left: dict[str, float] = field(default_factory=dict)  # seconds that it takes yet, where they are known
@@ -191,10 +192,10 @@ class Queue:
         """
         with Interruption(self.deadline - self.clock()) as interruption, runs.images_kept():
             try:
-                for config in self.waiting:
-                    self.take(config, interruption)
-                for config in self.waiting if partial else ():
-                    self.take(config, interruption, partial=True)
+                for last in (False, True) if partial else (False,):
+                    for config in self.waiting:
+                        if not self.weights or self.take(config, interruption, last, weights=True):
+                            self.take(config, interruption, last)
             except KeyboardInterrupt:
                 pass
             self.signal = interruption.signal

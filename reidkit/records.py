@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
+ROUNDED = 1e-5  # by how much a metric may differ from what the rounded scores of its queries say
 CONTENT = {"system": str, "config": dict, "metrics": dict, "provenance": dict, "files": dict}  # beside it
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "pandas")
 
@@ -202,7 +203,10 @@ def read_record(directory: Path) -> Record:
     content = read_content(directory)
     for name, expected in content["files"].items():
         if not (directory / name).is_file() or _sha256(directory / name) != expected:
-            raise RecordError(f"{directory / name}: missing or altered since the record was written; run it again")
+            raise RecordError(
+                f"{directory / name}: missing or altered since the record was written; delete the record and run it "
+                "again"
+            )
     return Record(
         directory=directory,
         system=content["system"],
@@ -244,6 +248,12 @@ def publish(record: Record, root: Path) -> Record:
             problems.append("it does not say of which commit it is: run it in a checkout, or set REIDKIT_COMMIT")
         elif code.get("dirty") is not False:
             problems.append("it was made in a checkout with uncommitted changes: commit them and run it again")
+    if "queries" in record.tables and "mAP" in record.metrics:
+        followed = float(record.queries["average_precision"].mean())
+        if not abs(followed - record.metrics["mAP"]) < ROUNDED:
+            problems.append(
+                f"its mAP is {record.metrics['mAP']}, but that of its queries {followed:.6f}: it was altered"
+            )
     if not origin.get("data"):
         problems.append("it does not say which data it was made from")
     allowed = {"record.json", *(f"{table}.csv" for table in record.tables)}

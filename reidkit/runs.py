@@ -526,8 +526,8 @@ def check_data(record: Record, dataset: Dataset) -> None:
     made, found = record.provenance["data"], file_list_checksum(dataset)
     if made != found:
         hint = (
-            "Delete it to have it rendered anew; a CPU that is no x86 with AVX2 draws a few pictures a shade "
-            "differently, and needs FRESH=1"
+            "If it was rendered here, delete it to have it rendered anew; a CPU that is no x86 with AVX2 draws a few "
+            "pictures a shade differently, and needs FRESH=1"
             if record.config["dataset"] == "synthped"
             else "Pictures of your own are the data set `own` (--set dataset=own); a changed copy of a known one "
             "needs a build folder of its own (REIDKIT_BUILD)"
@@ -587,7 +587,7 @@ def find_weights(config: Configuration) -> Path:
     if not (path := weights_path(config)).is_file():
         raise CheckpointError(
             f"{path}: no weights of this run on this machine (published records come without). "
-            "Train it with `reidkit run --fresh`."
+            f"`reidkit run PROFILE --row {config.row_name} --seed {config.seed} --with-weights` trains it."
         )
     return path
 

@@ -129,7 +129,8 @@ def test_features_are_read_back_as_they_were_written(tmp_path: Path, suffix: str
     written, file = made_up("a", "ä b.jpg", "c.jpg"), tmp_path / f"features{suffix}"
     written.save(file)
     read = Embedding.read(file)
-    assert (read.run, read.pictures, read.metric) == (written.run, written.pictures, written.metric)
+    absolute = tuple(picture.absolute() for picture in written.pictures)
+    assert (read.run, read.pictures, read.metric) == (written.run, absolute, written.metric)
     assert torch.equal(read.features, written.features)
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(EmbeddingError, match="no features written by"):

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import reidkit as reidkit_package
 from reidkit import __main__
-from reidkit.__main__ import app
+from reidkit.__main__ import app, main
 from reidkit.errors import UserError
 from reidkit.listing import listed_rows, row_of
 from reidkit.places import project_root
@@ -127,6 +127,9 @@ def test_runs_are_listed_finished_interrupted_and_published(
     damaged.mkdir()
     (damaged / "checkpoint.pt").write_bytes(b"half a checkpoint")
     (build / "runs" / "backup").mkdir()
+    broken = build / "records" / "synthped-cbam-ce-seed6-0123abcd"
+    broken.mkdir()
+    (broken / "record.json").write_text("{")
     listed = {run["name"]: run for run in json.loads(here("runs", "--format", "json").stdout)}
     assert {*published, name} < listed.keys()
     mine = load_or_train(config).metrics
@@ -137,6 +140,7 @@ def test_runs_are_listed_finished_interrupted_and_published(
     assert listed["synthped-cbam-ce-seed4-0123abcd"]["state"] == "interrupted, before a checkpoint"
     assert listed[damaged.name]["state"] == "interrupted, its checkpoint is damaged"
     assert "backup" not in listed
+    assert listed[broken.name]["state"].startswith("damaged")
     assert not any(path.suffix == ".lock" for path in (build / "runs").iterdir() if "seed5" in path.name)
     text = here("runs").stdout
     assert all(record.rpartition("-")[2] in text for record in listed)
@@ -197,6 +201,10 @@ def test_own_pictures_are_embedded_and_searched(
     again = here("search", str(first), str(synthped / "bounding_box_test"), "-k", "3")
     assert again.stdout == found.stdout
     assert len(found.stdout.splitlines()) == 4
+    known = here("search", str(sorted(synthped.glob("bounding_box_test/*.jpg"))[0]), str(features), "-k", "99")
+    assert len(known.stdout.splitlines()) == len(list(synthped.glob("bounding_box_test/*.jpg")))  # not itself
+    nowhere = here("embed", str(query), "--out", str(tmp_path / "nowhere" / "features.npz"))
+    assert "name a file in a folder that is there" in str(nowhere.exception)
     shutil.rmtree(build / "records")  # such as of a network that somebody has passed on
     assert "name the same weights by --weights" in str(here("search", str(first), str(features)).exception)
     (weights,) = (build / "weights").glob("*.safetensors")
@@ -209,6 +217,55 @@ def test_own_pictures_are_embedded_and_searched(
     assert "left out: " in half.stderr
     assert "broken.jpg" in half.stderr
     assert "1 pictures" in half.stdout
+
+
+def test_weights_that_are_not_here_are_trained_again_where_that_is_asked(
+    build: Path, synthped: Path, one_block_a_stage: None
+) -> None:
+    record = load_or_train(
+        Profile.read("smoke", data_root=synthped, batch_size=8).config("none/ce"), progress=False
+    ).record
+    weights = build / "weights" / f"{record.name}.safetensors"
+    weights.unlink()
+    command = ("run", "smoke", "--row", "none/ce", "--data-root", str(synthped), "--set", "batch_size=8")
+    assert here(*command).exit_code == 0
+    assert not weights.exists()
+    missing = here("evaluate", *command[1:])
+    assert "--row none/ce --seed 0 --with-weights` trains it" in str(missing.exception)
+    again = here(*command, "--with-weights")
+    assert again.exit_code == 0, again.output
+    assert record.name in again.stdout
+    assert weights.is_file()
+    assert read_record(record.directory).provenance == record.provenance  # the record stays
+
+
+def test_a_finished_run_is_planned_as_finished(build: Path, synthped: Path, one_block_a_stage: None) -> None:
+    name = load_or_train(Profile.read("smoke", data_root=synthped).config("none/ce"), progress=False).record.name
+    planned = here("plan", "smoke", "--data-root", str(synthped)).stdout.splitlines()
+    assert f"finished    {name}" in planned
+    assert any(line.startswith("to be made") for line in planned)
+
+
+@pytest.mark.parametrize("arguments", [["embed", "a", "--out", "~/x.npz"], ["embed", "~/a", "--out=~/x.npz"]])
+def test_a_home_that_no_shell_has_written_out_is(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    seen: list[list[str]] = []
+    monkeypatch.setattr("reidkit.__main__.app", lambda: seen.append(sys.argv[1:]))
+    monkeypatch.setattr(sys, "argv", ["reidkit", *arguments])
+    main()
+    assert "~" not in " ".join(seen[0])
+    assert str(Path.home() / "x.npz") in " ".join(seen[0])
+
+
+def test_an_interruption_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("reidkit.listing.listed_runs", interrupted)
+    monkeypatch.setattr(sys, "argv", ["reidkit", "runs"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert "interrupted; `reidkit run` goes on from the last checkpoint" in capsys.readouterr().err
 
 
 def test_run_table_evaluate_and_verify(build: Path, synthped: Path, tmp_path: Path) -> None:

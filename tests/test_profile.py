@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from reidkit import pipeline
 from reidkit.__main__ import app
 from reidkit.places import record_roots
-from reidkit.profile import Profile
+from reidkit.profile import Profile, read_yaml
 from reidkit.records import read_records
 from reidkit.report import rows
 from reidkit.runs import configuration_of
@@ -30,6 +30,11 @@ def test_what_is_changed_for_all_is_changed_for_systems_with_a_setting_of_their_
     assert profile.config("attributes").image_width == Profile.read("synthped").config("attributes").image_width
     plans = {"attributes": {"settings": {"epochs": 3, "weights": None}}}
     assert Profile.read("synthped", epochs=5, systems=plans).config("attributes").epochs == 3
+
+
+def test_numbers_with_an_exponent_are_numbers() -> None:
+    found = read_yaml("[1e-3, 2E5, -1.5e2, 1.0e-3, 1e3x, e3, '1e-3']")
+    assert found == [0.001, 200000.0, -150.0, 0.001, "1e3x", "e3", "1e-3"]
 
 
 def test_renders_of_different_sizes_lie_in_different_folders() -> None:

@@ -27,7 +27,7 @@ def write(directory: Path, **changes: Any) -> Record:
         "metrics": {"mAP": 0.25, "rank-1": 0.5},
         "history": pd.DataFrame({"epoch": [1, 2], "total": [3.0, 2.0]}),
         "queries": pd.DataFrame(
-            {"query": ["a.jpg", "b.jpg"], "average_precision": [0.5, math.nan], "first_match_rank": [1, 0]}
+            {"query": ["a.jpg", "b.jpg"], "average_precision": [0.25, math.nan], "first_match_rank": [1, 0]}
         ),
         "provenance": provenance(seed=0, data="abc"),
     }
@@ -110,7 +110,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 def test_an_altered_file_is_noticed(tmp_path: Path, file: str) -> None:
     write(tmp_path / "run")
     path = tmp_path / "run" / file
-    path.write_text(path.read_text().replace("0.5", "0.6").replace("2.0", "1.0"))
+    path.write_text(path.read_text().replace("0.25", "0.6").replace("2.0", "1.0"))
     with pytest.raises(RecordError, match=f"{file}: missing or altered"):
         read_record(tmp_path / "run")
 
@@ -212,6 +212,13 @@ def test_a_record_of_unknown_origin_is_not_published(tmp_path: Path, changed: di
     with pytest.raises(RecordError, match=message):
         publish(record, tmp_path / "published")
     assert not list((tmp_path / "published").iterdir())
+
+
+def test_a_record_whose_score_does_not_follow_is_not_published(tmp_path: Path) -> None:
+    record = write(tmp_path / "records" / "run", provenance=CLEAN, metrics={"mAP": 0.99})
+    (tmp_path / "published").mkdir()
+    with pytest.raises(RecordError, match="its mAP is 0.99, but that of its queries 0.250000: it was altered"):
+        publish(record, tmp_path / "published")
 
 
 def test_pictures_and_other_records_of_the_name_are_not_published(tmp_path: Path) -> None:

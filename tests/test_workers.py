@@ -74,7 +74,7 @@ def test_what_a_killed_snakemake_has_started(build: Path, tmp_path: Path) -> Non
     """A render that would take an hour."""
     profile = tmp_path / "mine.yaml"
     profile.write_text(yaml.safe_dump({"profile": "mine", "synthped_train_identities": 90_000}))
-    target = build / "data" / "market-like-0-90000" / "synthped.json"
+    target = build / "data" / "market-like-0-90000-all" / "synthped.json"
     command = [sys.executable, "-m", "snakemake", str(target), "--configfile", str(profile), "--cores", "1", "--nolock"]
     environment = {**os.environ, "REIDKIT_BUILD": str(build), "PYTHONPATH": os.pathsep.join(sys.path)}
     killed_at_work(command, environment, build, lambda: any("data render" in line for line in at_work(build)))

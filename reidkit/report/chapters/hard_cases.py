@@ -1,5 +1,6 @@
 """What book/hard-cases.md shows: which queries are hard, who fails on them, and where systems that choose look."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -149,9 +150,10 @@ def cameras_in_words(found: pd.DataFrame) -> str:
     """How far a condition is one of the cameras, in a sentence."""
     told = []
     for name in ("from behind", "dark"):
-        cameras = found.index[found[name]].str.extract(r"_(c\d+)s")[0].value_counts()
+        cameras = Counter(query.split("_")[1].partition("s")[0] for query in map(str, found.index[found[name]]))
         if len(cameras) > 2:
-            told.append(f"two cameras took {cameras.iloc[:2].sum()} of the {cameras.sum()} queries that are *{name}*")
+            most = sum(count for _, count in cameras.most_common(2))
+            told.append(f"two cameras took {most} of the {cameras.total()} queries that are *{name}*")
     return f"But {listed(told)}: it may be the cameras that are easy, or hide a loss." if told else ""
 
 
