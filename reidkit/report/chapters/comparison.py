@@ -190,7 +190,7 @@ def cost_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
     lines.sort(key=lambda line: -line[3].ours)
     names, works, steps, scores = zip(*lines, strict=True)
     figure, (left, middle, right) = plt.subplots(
-        1, 3, figsize=(WIDTH, 0.9 + 0.22 * len(lines)), sharey=True, width_ratios=(4, 2, 2), layout="constrained"
+        1, 3, figsize=(WIDTH, 0.9 + 0.2 * len(lines)), sharey=True, width_ratios=(4, 2, 2), layout="constrained"
     )
     rows = range(len(lines))
     ours, low, high = zip(*(of_row[:3] for of_row in scores), strict=True)
