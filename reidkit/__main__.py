@@ -277,8 +277,9 @@ def run(
         print(f"{finished.record.name}: {shown}{origin}", flush=True)
 
     deadline = started + 60 * within if within is not None else float("inf")
-    work = queue.Queue(chosen, records or record_roots()[0], archive, deadline, report=show, fresh=fresh)
-    work.weights = with_weights
+    work = queue.Queue(
+        chosen, records or record_roots()[0], archive, deadline, report=show, fresh=fresh, weights=with_weights
+    )
     code = work.work(partial)
     if distributed.rank() == 0 and code:
         print(f"reidkit: {work.summary()}", file=sys.stderr)

@@ -53,7 +53,7 @@ class _OnceEach(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# 1e-3 is a number, as everywhere else: YAML 1.1 wants a point and a sign.
+# 1e-3 is a number, as everywhere else. YAML 1.1 wants a point and a sign in it.
 _OnceEach.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
