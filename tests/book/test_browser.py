@@ -4,11 +4,10 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Request, ViewportSize, expect, sync_playwright
 
 from reidkit.profile import Profile
 from reidkit.runs import find_record
@@ -40,14 +39,18 @@ class Reader:
         self.site, self.problems = site, list[str]()
         context.set_offline(True)
         context.on("request", self._asked)
-        context.on("requestfailed", lambda request: self.problems.append(f"failed: {request.url[:200]}"))
+        context.on("requestfailed", self._failed)
         context.on("console", lambda line: self.problems.append(line.text) if line.type == "error" else None)
         context.on("weberror", lambda error: self.problems.append(str(error.error)))
         self.page = context.new_page()
 
-    def _asked(self, request: Any) -> None:
+    def _asked(self, request: Request) -> None:
         if not request.url.startswith(("file:", "data:", "blob:")):
             self.problems.append(f"asked the network: {request.url[:200]}")
+
+    def _failed(self, request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # aborted: the page was left while it loaded; a missing file differs
+            self.problems.append(f"failed ({request.failure}): {request.url[:200]}")
 
     def open(self, name: str) -> Page:
         self.page.goto((self.site / f"{name}.html").as_uri())
