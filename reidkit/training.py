@@ -9,6 +9,7 @@ import io
 import os
 import sys
 import time
+from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -101,8 +102,85 @@ def first_epochs(stages: Sequence[Stage], epochs: int) -> list[int]:
     return firsts
 
 
+def make_optimizer(
+    network: nn.Module,
+    stage: Stage,
+    trainable: Iterable[nn.Parameter],
+    undecayed: Iterable[nn.Module],
+    settings: Settings,
+) -> tuple[torch.optim.Optimizer, list[float]]:
+    """A stage's optimiser, over those of `trainable` that learn in it, and each group's factor on the learning rate.
+
+    The others of `trainable` have no gradients until a stage in which they learn.
+    """
+    free = {parameter for module in undecayed for parameter in module.parameters()}  # of weight decay
+    for parameter in trainable:
+        parameter.requires_grad_(False)
+    groups: list[dict[str, Any]] = []
+    factors: list[float] = []
+    for module, factor in stage.modules(network).items():
+        own = set(module.parameters())
+        learning = [parameter.requires_grad_() for parameter in trainable if parameter in own]
+        groups.append({"params": [parameter for parameter in learning if parameter not in free]})
+        if apart := [parameter for parameter in learning if parameter in free]:
+            groups.append({"params": apart, "weight_decay": 0.0})
+        factors += [factor] * (2 if apart else 1)
+    options: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "fused": True}
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(groups, **options), factors
+    return torch.optim.SGD(groups, momentum=0.9, **options), factors
+
+
 LOOK = 20  # steps between two looks at the losses, for which a GPU is waited for
 CHECKPOINT_SECONDS = 60.0  # between two checkpoints, as one of a full network takes half a second
+
+
+class Means:
+    """Of an epoch: the means of what its steps report, and the first step whose loss is not finite.
+
+    What the steps report is summed on the device, which only `look`, `average` and `first_bad` wait for. `begun` is the
+    state of an epoch that was stopped in.
+    """
+
+    def __init__(self, device: torch.device, begun: Mapping[str, Any]) -> None:
+        self.steps: int = begun.get("step", 0)
+        self.looked: int = begun.get("looked", 0)  # the steps up to the last look
+        self.sums: dict[str, float] = begun.get("sums", {})  # over these
+        self.since: dict[str, Tensor] = {term: total.to(device) for term, total in begun.get("since", {}).items()}
+        self.bad = torch.full((), -1, device=device)
+
+    def add(self, terms: Mapping[str, Tensor]) -> None:
+        """Counts a step, by its terms of the loss."""
+        for term, value in terms.items():
+            self.since[term] = self.since.get(term, torch.zeros_like(value)) + value
+        bad = (self.bad < 0) & ~terms["total"].isfinite()
+        self.bad = torch.where(bad, self.steps, self.bad)
+        self.steps += 1
+
+    def first_bad(self) -> int | None:
+        """The step, from 0, whose loss is the first that is not finite; None while all are."""
+        number = int(self.bad)
+        return None if number < 0 else number
+
+    def average(self) -> None:
+        """Puts the mean over the processes in the place of each one's own sums."""
+        distributed.average([self.since[term] for term in sorted(self.since)])
+
+    def look(self) -> dict[str, float]:
+        """The means over the steps since the last look."""
+        self.average()
+        found = {term: float(total) for term, total in self.since.items()}
+        self.sums = {term: self.sums.get(term, 0.0) + value for term, value in found.items()}
+        steps, self.looked, self.since = self.steps - self.looked, self.steps, {}
+        return {term: value / steps for term, value in found.items()}
+
+    def of_epoch(self) -> dict[str, float]:
+        """The means over the steps up to the last look."""
+        return {term: total / self.looked for term, total in self.sums.items()}
+
+    def state(self) -> dict[str, Any]:
+        """From which the epoch goes on."""
+        return {"step": self.steps, "since": self.since, "sums": self.sums, "looked": self.looked}
 
 
 @dataclass(frozen=True)
@@ -158,7 +236,6 @@ def train(
     identity = {**identity, "processes": distributed.processes()}
     firsts = first_epochs(stages, settings.epochs)
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    free = {parameter for module in undecayed for parameter in module.parameters()}  # of weight decay
     optimizer: torch.optim.Optimizer
     factors: list[float]
     graphed: GraphedStep | None = None
@@ -168,7 +245,7 @@ def train(
     trace: list[dict[str, float]] = []
     devices: list[str] = []
     seconds, saved_at = 0.0, time.perf_counter()
-    begun: dict[str, Any] = {}  # of an epoch that was stopped in: the steps taken, and what was summed up
+    begun: dict[str, Any] = {}  # the state of an epoch that was stopped in
     hidden = not progress or distributed.rank() > 0
     capture = can_capture(device, precision)
 
@@ -193,12 +270,12 @@ def train(
     def seed_of(epoch: int) -> int:
         return seed * 1_000_003 + epoch
 
-    def stage_rate(done: float, start: int, length: int) -> float:
-        """The learning rate after `done` epochs: every stage has the whole schedule to itself."""
+    def rate_at(done: float, start: int, length: int) -> float:
+        """The learning rate after `done` epochs: a stage, from `start` on, has the whole schedule to itself."""
         return settings.learning_rate_at((done - start) * (settings.epochs / length))
 
-    def save(**begun: Any) -> None:
-        """The first process keeps where training has come to."""
+    def save(begun: Mapping[str, Any]) -> None:
+        """The first process keeps where training has come to; `begun`: within an epoch, its state."""
         nonlocal saved_at
         if distributed.rank() == 0:
             state = {
@@ -210,15 +287,15 @@ def train(
                 "steps": trace,
                 "devices": devices,
                 "seconds": seconds,
-                "begun": begun,
+                "begun": dict(begun),
             }
             save_checkpoint(checkpoint, state)
         saved_at = time.perf_counter()
 
-    def demand_finite(first_bad: int, epoch: int, rate: float) -> None:
-        if first_bad >= 0:
+    def demand_finite(means: Means, epoch: int, rate: float) -> None:
+        if (bad := means.first_bad()) is not None:
             raise TrainingError(
-                f"{name}: the loss is not finite at step {first_bad + 1} of epoch {epoch + 1} (learning rate "
+                f"{name}: the loss is not finite at step {bad + 1} of epoch {epoch + 1} (learning rate "
                 f"{rate:.2e}, {precision}). No record is written; the checkpoint before it, if there was one, is kept "
                 f"at {checkpoint}. Lower learning_rate or use precision: fp32."
             )
@@ -237,33 +314,13 @@ def train(
         """Makes the optimiser of a stage, and goes on from the state of a checkpoint within it if one is given."""
         nonlocal optimizer, graphed, factors
         stage.enter()
-        for parameter in trainable:
-            parameter.requires_grad_(False)
-        groups: list[dict[str, Any]] = []
-        factors = []
-        for module, factor in stage.modules(network).items():  # a group of parameters each, or two
-            own = set(module.parameters())
-            learning = [parameter.requires_grad_() for parameter in trainable if parameter in own]
-            groups.append({"params": [parameter for parameter in learning if parameter not in free]})
-            if apart := [parameter for parameter in learning if parameter in free]:
-                groups.append({"params": apart, "weight_decay": 0.0})
-            factors += [factor] * (2 if apart else 1)
-        options: dict[str, Any] = {
-            "lr": settings.learning_rate,
-            "weight_decay": settings.weight_decay,
-            "fused": True,
-        }
-        if settings.optimizer == "adam":
-            optimizer = torch.optim.Adam(groups, **options)
-        else:
-            optimizer = torch.optim.SGD(groups, momentum=0.9, **options)
+        optimizer, factors = make_optimizer(network, stage, trainable, undecayed, settings)
         if state is not None:
             network.load_state_dict(state["network"])
             optimizer.load_state_dict(state["optimizer"])
         optimizer.zero_grad(set_to_none=True)
-        rate = settings.learning_rate
-        for group in optimizer.param_groups:  # a graph would freeze a number
-            group["lr"] = torch.tensor(rate, device=device) if capture else rate
+        for group in optimizer.param_groups:  # a graph would freeze a number; and it may be another device's
+            group["lr"] = torch.tensor(settings.learning_rate, device=device) if capture else settings.learning_rate
         if graph and capture:
             graphed = GraphedStep(
                 step, optimizer, phases, lambda text: None if hidden else tqdm.write(f"{name}: {text}", file=sys.stderr)
@@ -273,8 +330,8 @@ def train(
         state = load_checkpoint(checkpoint, identity)
         history, trace, devices, seconds = (state[key] for key in ("history", "steps", "devices", "seconds"))
         begun = state.get("begun", {})
-        reached = len(history) + bool(begun)
-        *passed, stage = [stage for stage, start in zip(stages, firsts, strict=False) if start < reached]
+        entered = len(history) + bool(begun)
+        *passed, stage = [stage for stage, start in zip(stages, firsts, strict=False) if start < entered]
         for earlier in passed:
             earlier.enter()
         begin(stage, state)
@@ -298,65 +355,50 @@ def train(
                 ahead.append(pool.submit(drawn, epoch + 1))  # while the device is at work
             steps = len(indexes)
             draws, chosen = draws.to(device), indexes.to(device)
-            first = begun.get("step", 0)
-            bar.total = bar.n + steps * (settings.epochs - epoch) - first
-            # Sums since the last look, on the device.
-            since: dict[str, Tensor] = {term: total.to(device) for term, total in begun.get("since", {}).items()}
-            sums: dict[str, float] = begun.get("sums", {})  # of the epoch
-            looked = begun.get("looked", 0)
-            # Steps of the epochs before: not all have as many, of P×K batches.
-            before = round(trace[-1]["step"]) - looked if trace else 0
+            means = Means(device, begun)
             begun = {}
-            first_bad = torch.full((), -1, device=device)  # the first step whose loss is not finite
+            first = means.steps
+            bar.total = bar.n + steps * (settings.epochs - epoch) - first
+            # Steps of the epochs before: not all have as many, of P×K batches.
+            before = round(trace[-1]["step"]) - means.looked if trace else 0
             if epoch in firsts and not first:
                 begin(stages[firsts.index(epoch)])
-            at = sum(epoch >= start for start in firsts) - 1
-            stage, start, length = stages[at], firsts[at], firsts[at + 1] - firsts[at]
-            stage.set_modes(network)
-            rate = stage_rate(epoch + max(0, first - 1) / steps, start, length)
+            at = bisect(firsts, epoch) - 1
+            start, length = firsts[at], firsts[at + 1] - firsts[at]
+            stages[at].set_modes(network)
+            rate = rate_at(epoch + max(0, first - 1) / steps, start, length)
             for number, pixels in enumerate(images.batches(list(indexes[first:])), first):
                 torch.manual_seed(seed_of(epoch) + 10_000_019 * number)  # of what the network draws, such as dropout
                 done = epoch + number / steps
-                rate = stage_rate(done, start, length)
+                rate = rate_at(done, start, length)
                 set_learning_rate(optimizer, rate, factors)
                 draw = draws[slice(number * indexes.shape[1], (number + 1) * indexes.shape[1])]
-                terms = (graphed or step)(done, pixels, chosen[number], draw.flip, draw.shift, draw.erase)
-                # Nothing below waits for the device, but for the looks.
-                for term, value in terms.items():
-                    since[term] = since.get(term, torch.zeros((), device=device)) + value
-                bad = (first_bad < 0) & ~terms["total"].isfinite()
-                first_bad = torch.where(bad, number, first_bad)
+                means.add((graphed or step)(done, pixels, chosen[number], draw.flip, draw.shift, draw.erase))
                 bar.update()
-                if (number + 1) % LOOK == 0 or number == steps - 1:
-                    demand_finite(int(first_bad), epoch, rate)
-                    distributed.average([since[term] for term in sorted(since)])
-                    found = {term: float(total) for term, total in since.items()}
-                    trace.append(
-                        {"step": before + number + 1} | {t: v / (number + 1 - looked) for t, v in found.items()}
-                    )
-                    sums = {term: sums.get(term, 0.0) + value for term, value in found.items()}
-                    since, looked = {}, number + 1
-                    shown = {term: f"{total / (number + 1):.3f}" for term, total in sums.items()}
+                if means.steps % LOOK == 0 or means.steps == steps:
+                    demand_finite(means, epoch, rate)
+                    trace.append({"step": before + means.steps} | means.look())
+                    shown = {term: f"{mean:.3f}" for term, mean in means.of_epoch().items()}
                     bar.set_postfix({"epoch": epoch + 1, **shown}, refresh=False)
                 spent = seconds + time.perf_counter() - started
-                if stop is not None and stop(epoch + (number + 1) / steps, spent):
-                    demand_finite(int(first_bad), epoch, rate)
-                    distributed.average([since[term] for term in sorted(since)])
+                reached = epoch + means.steps / steps
+                if stop is not None and stop(reached, spent):
+                    demand_finite(means, epoch, rate)
+                    means.average()
                     seconds = spent
-                    save(step=number + 1, since=since, sums=sums, looked=looked)
+                    save(means.state())
                     distributed.wait()
                     raise StoppedError(
-                        f"{name}: stopped after {epoch + (number + 1) / steps:.1f} of {settings.epochs} epochs; "
-                        f"it goes on from {checkpoint}"
+                        f"{name}: stopped after {reached:.1f} of {settings.epochs} epochs; it goes on from {checkpoint}"
                     )
-            row = {"epoch": epoch + 1, "learning rate": rate} | {term: total / steps for term, total in sums.items()}
+            row = {"epoch": epoch + 1, "learning rate": rate} | means.of_epoch()
             seconds += time.perf_counter() - started
             history.append(row)
             evaluated = settings.evaluate_every and (epoch + 1) % settings.evaluate_every == 0
             if evaluate and evaluated and distributed.rank() == 0:
                 row |= evaluate()
             if time.perf_counter() - saved_at >= checkpoint_seconds or epoch + 1 == settings.epochs:
-                save()
+                save({})
     return Training(pd.DataFrame(history), pd.DataFrame(trace), seconds, tuple(devices))
 
 
