@@ -259,6 +259,8 @@ def run(
 
     if partial and within is None:
         raise ParameterError("--partial: to which limit? Give one by --within MINUTES")
+    if time_only and (within is not None or archive or records or fresh or with_weights):
+        raise ParameterError("--time-only: it only tells the time of all rows; give it beside rows and seeds alone")
     if records is not None and records.exists() and not records.is_dir():
         raise ParameterError(f"--records {records}: it is a file; name a folder")
     distributed.join()
@@ -447,8 +449,9 @@ def compare(
     if form != Format.text:
         show(by_query, form)
         return
-    print(f"first   {one.name}\nsecond  {two.name}\n\nThey differ in:")
-    for key, values in settings_apart(one, two).items():
+    apart = settings_apart(one, two)
+    print(f"first   {one.name}\nsecond  {two.name}\n\nThey differ in {'these settings:' if apart else 'no setting.'}")
+    for key, values in apart.items():
         print(f"  {key}: {values[0]} / {values[1]}")
     print(f"\n{len(by_query):,} queries; per cent, gains in points with their 95 % interval, paired over the people:")
     show(scores, form)

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable
 
 _ROOM = "make room and give the same command again, which goes on from the last checkpoint"
-_OWN = "another user's? REIDKIT_BUILD names a build folder of your own"
+_OWN = "another user's, or read-only? Name a place that is yours; REIDKIT_BUILD names that of the build folder"
 MENDABLE = {errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EACCES: _OWN, errno.EPERM: _OWN, errno.EROFS: _OWN}
 
 

@@ -164,6 +164,7 @@ def test_two_runs_are_compared_query_by_query_by_the_names_that_the_book_prints(
     shown = pd.read_csv(io.StringIO("\n".join(lines))).set_index("query").loc[best.name]
     assert shown["gain"] == pytest.approx(100 * by_query.iloc[-1], abs=0.01)
     assert shown["first"] == pytest.approx(100 * best["average_precision"], abs=0.01)
+    assert "They differ in no setting." in here("compare", "44eaa33d", "44eaa33d").stdout
     for pair, message in {
         ("44eaa33d", "1773e162"): "different data",
         ("2398cebb", "1773e162"): "ranks nothing",
@@ -306,6 +307,7 @@ def test_run_table_evaluate_and_verify(build: Path, synthped: Path, tmp_path: Pa
         (["run", "smoke", "--set", "epochs"], "expected KEY=VALUE"),
         (["evaluate", "market1501", "--cell", "none/ce"], "--data-root"),
         (["run", "market1501", "--row", "half/ce"], "--data-root"),
+        (["run", "smoke", "--time-only", "--within", "5"], "--time-only: it only tells the time"),
         (["evaluate", "smoke", "--cell", "attributes"], "attributes: it ranks nothing"),
         (["evaluate", "synthped", "--row", "none/ce"], "no weights of this run"),  # and nothing is rendered first
         (["data", "render", "market1501"], "not rendered"),
