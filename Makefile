@@ -23,6 +23,8 @@ ifneq ($(shell test -w "$$HOME" && echo writable),writable)  # Snakemake, npm an
 export HOME := $(or $(REIDKIT_BUILD),$(CURDIR)/build)/home
 $(shell mkdir -p "$(HOME)")
 endif
+# Of a profile that is not there, the package says which there are; Snakemake would show where it failed.
+KNOWN = test -f "parameters/$(PROFILE).yaml" || reidkit plan "$(PROFILE)"
 SNAKEMAKE = snakemake $@ --configfile "parameters/$(PROFILE).yaml" --cores all --resources gpu=$(GPUS) \
 	--rerun-incomplete --nolock --quiet rules host $(if $(DATA_ROOT),--config data_root="$$DATA_ROOT")
 
@@ -30,10 +32,12 @@ SNAKEMAKE = snakemake $@ --configfile "parameters/$(PROFILE).yaml" --cores all -
 .DEFAULT_GOAL := book
 
 book: $(BIN)/installed
+	@$(KNOWN)
 	@$(SNAKEMAKE)
 	@realpath "$(BUILD)/$(PROFILE)/html/index.html"
 
 zip pdf: $(BIN)/installed
+	@$(KNOWN)
 	@$(SNAKEMAKE)
 	@realpath "$(BUILD)/$(PROFILE)/reid-book-$(PROFILE).$@"
 

@@ -4,6 +4,7 @@ What takes seconds to import, as torch does, is imported by the command that nee
 checked, so that help and mistakes are told at once.
 """
 
+import contextlib
 import io
 import os
 import re
@@ -148,6 +149,13 @@ def read_profile(
     return Profile.read(name, origins, **changes)
 
 
+def _writable(folder: Path) -> bool:
+    """Whether files can be written to a folder, which is made if it is not there."""
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder.is_dir() and os.access(folder, os.W_OK)
+
+
 def find_record(name: str) -> "Record":
     """A record by its folder, its name or the hash that its name ends in."""
     from reidkit.places import record_roots
@@ -261,8 +269,8 @@ def run(
         raise ParameterError("--partial: to which limit? Give one by --within MINUTES")
     if time_only and (within is not None or archive or records or fresh or with_weights):
         raise ParameterError("--time-only: it only tells the time of all rows; give it beside rows and seeds alone")
-    if records is not None and records.exists() and not records.is_dir():
-        raise ParameterError(f"--records {records}: it is a file; name a folder")
+    if records is not None and not _writable(records):
+        raise ParameterError(f"--records {records}: no folder that can be written to; name another")
     distributed.join()
     chosen = plan.configs()
     if row or seed:

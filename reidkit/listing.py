@@ -1,9 +1,10 @@
 """What there is to name, rows and runs, as plain data: for help, completion, and a mistake to be told at once.
 
-Importing the systems takes torch's seconds. Their rows are therefore kept in the build folder, until a file of the
-package changes.
+Importing the systems takes torch's seconds. What they say is therefore kept in the build folder, until a file of the
+package or a profile changes.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -13,10 +14,12 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from reidkit.places import LOCK_MODE, build_root, record_roots
+from reidkit.places import LOCK_MODE, build_root, project_root, record_roots
 from reidkit.records import RecordError, folders, read_content
 
 _NAMED = re.compile(r"([^-]+)-(.+)-seed(\d+)-([0-9a-f]+)")  # a run: data set, row, seed, hash
+
+_read: dict[Path, dict[str, Any]] = {}  # what `_told` has read, by file
 
 
 class Listed(NamedTuple):
@@ -31,28 +34,16 @@ class Listed(NamedTuple):
 
 def listed_rows() -> list[Listed]:
     """The rows of all systems, in their order."""
-    files = sorted(Path(__file__).parent.rglob("*.py"))
-    state: list[Any] = [[str(file), file.stat().st_mtime_ns, file.stat().st_size] for file in files]
-    kept = build_root() / "rows.json"
-    try:
-        content = json.loads(kept.read_text(encoding="utf-8"))
-        if content["files"] == state:
-            return [Listed(*row) for row in content["rows"]]
-    except (OSError, ValueError, KeyError):
-        pass
-    rows = _ask_the_systems()
-    partial = kept.with_suffix(f".{os.getpid()}.partial")
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps({"files": state, "rows": rows}), encoding="utf-8")
-        partial.replace(kept)
-    except OSError:  # nothing is lost but the time to ask again
-        partial.unlink(missing_ok=True)
-    return rows
+    return [Listed(*row) for row in _told()["rows"]]
 
 
-def row_of(system: str, config: Mapping[str, Any]) -> str:
-    """The row that a record's run is of, as far as its settings tell; the system's name where they tell of none."""
+def row_of(name: str, system: str, config: Mapping[str, Any]) -> str:
+    """The row that the run `name` is of: by the profile that plans it, as a control may look like its row.
+
+    Of a run that no profile plans, as far as its settings tell; the system's name where they tell of none.
+    """
+    if planned := _told()["controls"].get(name):
+        return str(planned)
     fitting = {
         listed.row: len(listed.settings)
         for listed in listed_rows()
@@ -61,6 +52,47 @@ def row_of(system: str, config: Mapping[str, Any]) -> str:
         and all(config.get(key) == value for key, value in listed.settings.items())
     }
     return max(fitting, key=lambda row: fitting[row], default=system)  # a reading says more than the row it is of
+
+
+def _told() -> dict[str, Any]:
+    """What the systems and the profiles say: `rows`, and by their names the runs that go by another row's: `controls`.
+
+    Kept until a file of them changes.
+    """
+    files = sorted([*Path(__file__).parent.rglob("*.py"), *(project_root() / "parameters").glob("*.yaml")])
+    state: list[Any] = [[str(file), file.stat().st_mtime_ns, file.stat().st_size] for file in files]
+    kept = build_root() / "rows.json"
+    if kept in _read and _read[kept]["files"] == state:
+        return _read[kept]
+    try:
+        content = json.loads(kept.read_text(encoding="utf-8"))
+        if content["files"] == state and "controls" in content:
+            _read[kept] = content
+            return _read[kept]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    _read[kept] = {"files": state, "rows": _ask_the_systems(), "controls": _ask_the_profiles()}
+    partial = kept.with_suffix(f".{os.getpid()}.partial")
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(_read[kept]), encoding="utf-8")
+        partial.replace(kept)
+    except OSError:  # nothing is lost but the time to ask again
+        partial.unlink(missing_ok=True)
+    return _read[kept]
+
+
+def _ask_the_profiles() -> dict[str, str]:
+    from reidkit.errors import UserError
+    from reidkit.profile import Profile
+
+    found: dict[str, str] = {}
+    for file in sorted((project_root() / "parameters").glob("*.yaml")):
+        with contextlib.suppress(UserError):  # told to whoever reads that profile
+            planned = list(Profile.read(file).planned())
+            named = {run.config.name for run in planned if run.config.row_name == run.row}
+            found |= {run.config.name: run.row for run in planned if run.config.name not in named}
+    return found
 
 
 def _ask_the_systems() -> list[Listed]:
@@ -96,7 +128,7 @@ def listed_runs() -> list[dict[str, Any]]:
         found.append(
             {
                 "record": folder.name.rpartition("-")[2],
-                "row": row_of(content["system"], config),
+                "row": row_of(folder.name, content["system"], config),
                 "data": config["dataset"] + preset,
                 "seed": config["seed"],
                 "epochs": config["epochs"],
@@ -115,6 +147,7 @@ def listed_runs() -> list[dict[str, Any]]:
 def _unknown(named: re.Match[str], state: str) -> dict[str, Any]:
     """A run of which only the name tells."""
     dataset, row, seed, of = named.groups()
+    row = _told()["controls"].get(named.string, row)
     known = {"record": of, "row": row, "data": dataset, "seed": int(seed)}
     return known | dict.fromkeys(("epochs", "mAP", "rank-1")) | {"state": state, "name": named.string}
 

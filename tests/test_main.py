@@ -16,7 +16,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import reidkit as reidkit_package
-from reidkit import __main__
+from reidkit import __main__, listing
 from reidkit.__main__ import app, main
 from reidkit.errors import UserError
 from reidkit.listing import listed_rows, row_of
@@ -108,10 +108,21 @@ def test_the_rows_that_are_kept_are_those_of_the_systems(build: Path) -> None:
     assert [listed.row for listed in listed_rows()] == [*ROWS]  # asked
     assert [listed.row for listed in listed_rows()] == [*ROWS]  # read
     (build / "rows.json").write_text("{")
+    listing._read.clear()
     assert [listed.row for listed in listed_rows()] == [*ROWS]
     for row, system in ROWS.items():
         config = system.configuration.model_construct(**system.rows[row])
-        assert row_of(system.name, config.model_dump(mode="json")) == config.row_name
+        assert row_of("none of a profile", system.name, config.model_dump(mode="json")) == config.row_name
+
+
+def test_a_control_is_listed_by_its_own_name(build: Path) -> None:
+    """Not as the row that it looks like: the profile tells."""
+    listed = {run["name"]: run["row"] for run in json.loads(here("runs", "--format", "json").stdout)}
+    for planned in Profile.read("synthped").planned("joint-loss"):
+        assert listed.get(planned.config.name, planned.row) == planned.row
+    told = here("rows").stdout
+    assert re.search(r"none/ce/identities .*synthped, market-like \(\d\)", told)
+    assert re.search(r"none/ce  .*synthped, market-like \(\d+\)", told)
 
 
 def test_runs_are_listed_finished_interrupted_and_published(
@@ -307,6 +318,7 @@ def test_run_table_evaluate_and_verify(build: Path, synthped: Path, tmp_path: Pa
         (["run", "smoke", "--set", "epochs"], "expected KEY=VALUE"),
         (["evaluate", "market1501", "--cell", "none/ce"], "--data-root"),
         (["run", "market1501", "--row", "half/ce"], "--data-root"),
+        (["run", "smoke", "--records", "/proc/none"], "no folder that can be written to"),  # before it is trained
         (["run", "smoke", "--time-only", "--within", "5"], "--time-only: it only tells the time"),
         (["evaluate", "smoke", "--cell", "attributes"], "attributes: it ranks nothing"),
         (["evaluate", "synthped", "--row", "none/ce"], "no weights of this run"),  # and nothing is rendered first

@@ -69,6 +69,14 @@ def test_folders_with_spaces_and_accents(tmp_path: Path) -> None:
     assert yaml.safe_load((build / "market1501-small" / "parameters.yaml").read_text())["data_root"] == str(data)
 
 
+def test_a_book_of_no_profile_is_told_in_words() -> None:
+    command = ["make", "-o", ".venv/bin/installed", "book", "PROFILE=smok"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert said.returncode
+    assert "did you mean 'smoke'?" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
 def test_where_no_home_can_be_written(tmp_path: Path) -> None:
     """Snakemake, npm and Jupyter keep their caches there."""
     command = ["make", "-n", "-p", "-o", ".venv/bin/installed", "book", "PROFILE=smoke"]

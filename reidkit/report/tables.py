@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from reidkit.evaluation.bootstrap import RESAMPLES
+from reidkit.listing import row_of
 from reidkit.published import SETTINGS, Setting, Table
 from reidkit.records import Record
 from reidkit.report.display import Written, run_link
@@ -187,7 +188,7 @@ def provenance(records: Iterable[Record]) -> pd.DataFrame:
         rows.append(
             {
                 "Record": run_link(record.name),
-                "Run": SYSTEMS[record.system].row_of(record.config) + apart[record.name],
+                "Run": row_of(record.name, record.system, record.config) + apart[record.name],
                 "Seed": str(record.config["seed"]),
                 "Data": f"{record.config.get('synthped_preset') or record.config['dataset']} `{origin['data'][:8]}`",
                 "Commit": f"`{commit}`",
@@ -204,7 +205,7 @@ def told_apart(records: Iterable[Record]) -> dict[str, str]:
     alike: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         data = map(record.config.get, ("dataset", "synthped_preset", "seed"))
-        alike.setdefault((SYSTEMS[record.system].row_of(record.config), *data), []).append(record)
+        alike.setdefault((row_of(record.name, record.system, record.config), *data), []).append(record)
     found = {}
     for group in alike.values():
         keys = dict.fromkeys(key for record in group for key in record.config)

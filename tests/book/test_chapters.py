@@ -74,6 +74,9 @@ def test_a_chapter_that_is_opened_in_lab_and_saved_stays_as_it_is(tmp_path: Path
     model["content"].metadata["language_info"] = told
     for number, cell in enumerate(model["content"].cells):
         cell.metadata["user_expressions"] = []  # jupyterlab-myst leaves it there
+        cell.metadata |= {"editable": True, "slideshow": {"slide_type": ""}}  # of the property inspector
+        if cell.cell_type == "markdown":
+            cell.metadata["jp-MarkdownHeadingCollapsed"] = True  # of a heading that was folded
         if cell.cell_type == "code":
             tags = cell.metadata.get("tags", [])
             assert bool(cell.metadata.get("jupyter")) == ("-input" in str(tags) and "parameters" not in tags)

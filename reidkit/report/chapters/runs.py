@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from reidkit.listing import row_of
 from reidkit.places import record_roots
 from reidkit.profile import Profile
 from reidkit.records import Record, read_records
@@ -117,14 +118,14 @@ def page(record: Record, title: str) -> str:
 
 
 def titles(records: Mapping[str, Record]) -> dict[str, str]:
-    """What each page is called: cell, data and seed, and where that says the same of several runs, what differs."""
+    """What each page is called: row, data and seed, and where that says the same of several runs, what differs."""
     apart = told_apart(records.values())
     found = {}
     for name, record in records.items():
         config = record.config
         toy = config["dataset"] == "synthped"
         data = f"SynthPed, {config['synthped_preset']}" if toy else words.DATASETS[config["dataset"]]
-        found[name] = f"{SYSTEMS[record.system].row_of(config)} on {data}, seed {config['seed']}{apart[record.name]}"
+        found[name] = f"{row_of(name, record.system, config)} on {data}, seed {config['seed']}{apart[name]}"
     return found
 
 
