@@ -362,7 +362,8 @@ def table(
 ) -> None:
     """Print a table of a paper beside the records, and the commands that would fill what is missing.
 
-    csv and json: a line for each score, with interval and records. md and latex: as the book shows it.
+    csv and json: a line for each score, with interval, records and the data that they are on; the difference where
+    these are the paper's. md and latex: as the book shows it.
     """
     from reidkit.errors import nearest
     from reidkit.published import PAPERS
@@ -380,8 +381,11 @@ def table(
     if form in (Format.csv, Format.json):
         import pandas as pd
 
-        scores = [compare(chosen, records).assign(data=chosen.dataset) for chosen in PAPERS[paper][number]]
+        data = {record.name: record.config["dataset"] for record in records}
+        scores = [compare(chosen, records).assign(printed_on=chosen.dataset) for chosen in PAPERS[paper][number]]
         found = pd.concat(scores, ignore_index=True)
+        found["data"] = [data[names[0]] if names else "" for names in found["records"]]
+        found["difference"] = found["difference"].where(found["data"] == found["printed_on"])
         show(found.assign(records=found["records"].map(" ".join)) if form == Format.csv else found, form)
         return
     for chosen in PAPERS[paper][number]:

@@ -198,6 +198,11 @@ def test_a_table_is_written_in_other_forms(build: Path, form: str) -> None:
         seeds = [read_record(published / name) for name in (names.split() if form == "csv" else names)]
         score = frame.query("metric == 'mAP'")["ours"].iloc[0]
         assert score == pytest.approx(100 * sum(seed.metrics["mAP"] for seed in seeds) / len(seeds), abs=1e-3)
+        first = frame.iloc[0]
+        assert first["difference"] == pytest.approx(first["ours"] - first["paper"])  # on the paper's own data
+        toy = read(io.StringIO(here("table", "1", "synthped", "--format", form).stdout))
+        assert (toy["data"] == "synthped").any()
+        assert toy["difference"].isna().all()
 
 
 def test_own_pictures_are_embedded_and_searched(
