@@ -58,7 +58,7 @@ def training_curves(
         axes.set(title=data, ylabel=label)
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     grid[-1, 0].set_xlabel(across)
     drawn = (zip(*axes.get_legend_handles_labels(), strict=True) for axes in grid[:, 0])
     named = {name: line for of_panel in drawn for line, name in of_panel}

@@ -51,7 +51,10 @@ class NameFolds(SphinxPostTransform):
         (title, first), (last, _) = made[0], made[-1]
         if cell["hide_mode"] != "output":
             return f"Code of {title}"
-        return f"{title}: {subject(first)}" if len(made) == 1 else f"{title} to {last.split()[-1]}"
+        if len(made) == 1:
+            return f"{title}: {subject(first)}"
+        kind, number = title.split()
+        return f"{kind.rstrip('.')}s{'.' * kind.endswith('.')} {number} to {last.split()[-1]}"
 
     def title(self, node: nodes.Element) -> str | None:
         """Such as *Table 2.1*; None without a number."""
@@ -69,7 +72,7 @@ def shown(node: nodes.Node) -> bool:
 def subject(made: nodes.Element) -> str:
     """What a figure or a table is of: its caption up to the first stop."""
     caption = next(made.findall(lambda node: isinstance(node, (nodes.caption, nodes.title))))
-    return re.split(r"(?<!Fig)(?<!Eq)[.:](?:\s|$)", caption.astext(), maxsplit=1)[0]
+    return re.split(r"(?<!Fig)(?<!Eq)(?<!al)[.:](?:\s|$)", caption.astext(), maxsplit=1)[0]
 
 
 def prepares(cell: nodes.container) -> bool:

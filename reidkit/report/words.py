@@ -30,16 +30,21 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def signed(value: float | None, digits: int = 2) -> str:
-    """A difference with its sign, – where there is none."""
-    return "–" if value is None or np.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
+    """A difference with its sign, – where there is none; what rounds to zero has no sign."""
+    if value is None or np.isnan(value):
+        return "–"
+    written = f"{value:+.{digits}f}".replace("-", "−")
+    return written[1:] if float(written[1:]) == 0 else written
 
 
 def interval(low: float, high: float, covers: str = "", *, digits: int = 1, sign: bool = False) -> str:
     """A 95 % interval, – where there is none; `covers` says in brackets what it covers, if that is to be said."""
     if np.isnan(low):
         return "–"
-    write = signed if sign else number
-    written = f"{write(low, digits)} to {write(high, digits)}"
+    if sign:  # a bound that decides, by lying beside zero, does not look like zero
+        written = " to ".join(signed(v, digits + (v != 0 and round(v, digits) == 0)) for v in (low, high))
+    else:
+        written = f"{number(low, digits)} to {number(high, digits)}"
     return f"{written} ({covers})" if covers else written
 
 

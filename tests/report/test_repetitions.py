@@ -27,7 +27,7 @@ def test_what_was_trained_again_stands_beside_what_is_published(
     assert table["epochs"].tolist() == [10, 10]
     assert table["metric"].tolist() == ["accuracy", "mAP"]
     assert table["here"].tolist() == pytest.approx([90.0, 51.85])
-    assert table["moved by"].tolist() == ["+0.00", "−0.25"]
+    assert table["moved by"].tolist() == ["0.00", "−0.25"]
     words = shown.repetitions_in_words(found)
     assert words.startswith("2 published runs were trained once more")
     assert "51.85 against 52.10 (mAP, {doc}`11111111 <runs/synthped-none-ce-seed0-11111111>`)" in words

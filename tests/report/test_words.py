@@ -17,7 +17,9 @@ from reidkit.systems.san_gal import SanGalConfig
 from tests.report.conftest import MakeRecord
 
 
-@pytest.mark.parametrize(("value", "digits", "text"), [(-1.25, 1, "−1.2"), (0.5, 2, "+0.50"), (np.nan, 2, "–")])
+@pytest.mark.parametrize(
+    ("value", "digits", "text"), [(-1.25, 1, "−1.2"), (0.5, 2, "+0.50"), (-0.001, 2, "0.00"), (np.nan, 2, "–")]
+)
 def test_differences_are_shown_with_their_sign(value: float, digits: int, text: str) -> None:
     assert words.signed(value, digits) == text
 
@@ -75,6 +77,8 @@ def test_a_setting_is_told_with_those_that_say_something_only_together() -> None
         ((1.25, 2.0), {}, "1.2 to 2.0"),
         ((-0.5, 0.25, "widened"), {"sign": True}, "−0.5 to +0.2 (widened)"),
         ((-0.5, 0.254), {"digits": 2}, "−0.50 to 0.25"),
+        ((0.03, 4.2), {"sign": True}, "+0.03 to +4.2"),  # it leaves out zero, and looks so
+        ((0.0, 0.0), {"sign": True}, "0.0 to 0.0"),
         ((np.nan, np.nan, "queries"), {}, "–"),
     ],
 )

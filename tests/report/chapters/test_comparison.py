@@ -190,7 +190,7 @@ def test_ianets_weights_are_told_as_they_were_measured(make_record: MakeRecord) 
     told = shown.ianet_in_words(runs)
     assert "differ by 1.0 to 2.0 % of their mean from place to place, and by 0.1 to 0.2 % from picture" in told
     assert "from picture to picture they differ by 7.0 to 7.0 times their mean" in told
-    assert told.endswith("changes mAP by +0.00 [+0.0 to +0.0].")
+    assert told.endswith("changes mAP by 0.00 [0.0 to 0.0].")
     assert "is trained so, has " in shown.ianet_in_words(runs | {"ianet/normalised": [make_record("eca")]})
     assert shown.ianet_in_words({}) == "IANet has not been run yet."
 

@@ -124,7 +124,7 @@ def test_budgets_in_words_say_what_longer_training_adds_and_what_it_does_to_a_ga
     rows = {"none/ce": {5: [low], 10: [low], 20: [high]}, "none/ce+tri+cir": {5: [low], 10: [high]}}
     assert shown.budgets_in_words(rows, 10, "toy") == (
         f"On toy, 20 epochs instead of 10 change the baseline's mAP by {more} points, and "
-        f"what the joint loss has over the baseline is +0.0 points after 5 epochs and {more} after 10."
+        f"what the joint loss has over the baseline is 0.0 points after 5 epochs and {more} after 10."
     )
     assert shown.budgets_in_words({"none/ce": {10: [low]}}, 10, "toy") == ""
 

@@ -84,7 +84,7 @@ def test_gains_are_drawn_for_the_queries_of_each_condition(make_record: MakeReco
     figure, alt = shown.gains_chart(found, runs)
     check_page(figure)
     assert "PCB, occluded −" in alt
-    assert "elsewhere +0.00" in alt
+    assert "elsewhere 0.00" in alt
     assert "PCB, dark –, elsewhere −" in alt  # no query is dark
     assert shown.gains_chart(found, {})[1] == "None of the compared systems has been run yet."
     assert "reidkit data render" in shown.gains_chart(found[:0], runs)[1]
@@ -98,7 +98,7 @@ def test_a_gain_on_hard_queries_is_set_beside_what_all_systems_gain_there(
     more = shown.contrasts(found, runs, "occluded")
     assert more["vpm"].low > 0 == more["gp-reid"].ours
     told = shown.room_in_words(found, runs)
-    assert told.startswith("Where queries are *occluded*, 1 of 3 systems gain more than elsewhere, the median by +0.0")
+    assert told.startswith("Where queries are *occluded*, 1 of 3 systems gain more than elsewhere, the median by 0.0")
     assert told.endswith("of those that were made for such queries: VPM.")
     table = shown.purpose_table(found, runs).set_index("System")
     assert table.loc["VPM", ["More there", "Place"]].tolist() == [with_interval(more["vpm"]), "1 of 3"]
