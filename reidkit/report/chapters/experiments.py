@@ -40,9 +40,9 @@ def answer(runs: Runs, data: str) -> str:
         return f"On {data} the baseline has not been run yet."
     text = f"On {data} the baseline reaches {base.ours:.1f} % mAP."
     if losses.known:
-        text += f" The joint loss without attention differs from it by {with_interval(losses)} points."
+        text += f" The joint loss without attention has {with_interval(losses)} points over it."
     if whole.known:
-        text += f" {SHOWN[OURS]}, the paper's method, differs from it by {with_interval(whole)}."
+        text += f" {SHOWN[OURS]}, the paper's method, has {with_interval(whole)} points over it."
     modules = {row: difference(runs, row, BASE) for row in ("se/ce", "eca/ce", "danet/ce", "nonlocal/ce", "cbam/ce")}
     run = {ATTENTION[row.partition("/")[0]].title: gain for row, gain in modules.items() if gain.known}
     return f"{text} {modules_in_words(run)}" if run else text
@@ -95,20 +95,11 @@ def triplets_in_words(data: Mapping[str, Runs]) -> str:
     )
 
 
-def batches_in_words(data: Mapping[str, Runs]) -> str:
-    """What batches of few people change for cross-entropy, by how many are in one, in a sentence."""
-    told = []
-    for title, runs in data.items():
-        for row in ("none/ce/identities", "none/ce/pairs"):
-            if (found := difference(runs, row, BASE)).known:
-                config = SYSTEMS["joint-loss"].complete(runs[row][0].config)
-                pictures = config["images_per_identity"]
-                people = config["batch_size"] // pictures
-                told.append(
-                    f"{with_interval(found)} points on {title} with {counted(people)} people of {counted(pictures)} "
-                    "pictures each"
-                )
-    return f"Trained with cross-entropy on P×K batches, mAP changes by {listed(told)}." if told else ""
+def pairs_in_words(data: Mapping[str, Runs]) -> str:
+    """What batches with two pictures of each person change for cross-entropy, in a sentence."""
+    gains = differences(data, "none/ce/pairs", BASE)
+    told = [f"{with_interval(gain)} points on {title}" for title, gain in gains.items() if gain.known]
+    return f"Batches with two pictures of each person change mAP by {listed(told)}." if told else ""
 
 
 # ------------------------------------------------------------------------------------------------------------- budgets

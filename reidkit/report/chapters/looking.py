@@ -24,14 +24,7 @@ from reidkit.report.words import DATASETS, listed, number
 from reidkit.runs import check_data, configuration_of, open_dataset
 from reidkit.systems.joint_loss import LOSSES
 
-ROWS = {  # what they are called in a sentence
-    "se/ce": "SE",
-    "eca/ce": "ECA",
-    "cbam/ce": "CBAM",
-    OURS: "CBAM + joint loss",
-    "danet/ce": "DANet",
-    "nonlocal/ce": "Non-local",
-}
+ROWS = ("se/ce", "eca/ce", "cbam/ce", OURS, "danet/ce", "nonlocal/ce")
 SHEET = (OURS, "danet/ce", "nonlocal/ce")  # what is drawn, of the rows that weigh places
 VARIANTS = {"decayed": "", "full-start": ", from γ = 1"}  # controls of a row, and what its name says of them
 BLIND = 0.001  # a module whose weights differ by less of their mean between pictures
@@ -111,21 +104,6 @@ def answer(runs: Runs) -> str:
             "looks at nothing."
         )
     return " ".join(told) or "No row with attention has been measured yet."
-
-
-def worth_of_looking(runs: Runs) -> str:
-    """Which rows lose when their attention is frozen, and which do not, in a sentence each."""
-    gains = {name: frozen_gain(measured(runs, row)) for row, name in ROWS.items() if measured(runs, row)}
-    lost = {name: number(-gain.ours, 1) for name, gain in gains.items() if gain.high < 0}
-    stays = [name for name in gains if name not in lost]
-    told = []
-    if lost:
-        first, *others = lost
-        each = [f"{first} loses {lost[first]} points of mAP", *(f"{name} {lost[name]}" for name in others)]
-        told.append(f"Frozen, {listed(each)}: so much hangs on the looking.")
-    if stays:
-        told.append(f"To {listed(stays)} freezing does nothing that can be told from chance.")
-    return " ".join(told)
 
 
 def measured(runs: Runs, row: str) -> list[Record]:

@@ -177,6 +177,6 @@ def gates_in_words(records: Sequence[Record]) -> str:
     if len(gains) < 3:
         return "From this start nobody has run it. From the one that this chapter arrives at, {numref}`table-1` has it."
     return (
-        f"SE gained {signed(gains['se/ce'], 1)} points over the baseline and ECA {signed(gains['eca/ce'], 1)}. The "
-        f"constant, which cannot attend to anything, gained {signed(gains['half/ce'], 1)}."
+        f"SE gained {signed(gains['se/ce'], 1)} points over the baseline, ECA {signed(gains['eca/ce'], 1)} and the "
+        f"constant {signed(gains['half/ce'], 1)}."
     )

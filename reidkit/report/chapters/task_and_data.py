@@ -5,15 +5,12 @@ The sheets are for SynthPed. Pictures of real people are not to be published, ho
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.colors import rgb_to_hsv
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from reidkit.data import Attributes, AttributeSplit, Split
@@ -138,23 +135,18 @@ def shared_attributes(attributes: Attributes) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def colour_histogram(
-    images: Tensor, space: Literal["rgb", "hsv"] = "rgb", bins: tuple[int, int, int] = (8, 8, 8), stripes: int = 6
-) -> Tensor:
+def colour_histogram(images: Tensor, bins: int = 8, stripes: int = 6) -> Tensor:
     """How often each colour occurs in each of some horizontal stripes: a descriptor that has learned nothing.
 
-    images: uint8 (N, 3, H, W) in RGB. bins: of the three channels of `space`. Returns float32 (N, stripes·bins), each
-    row of Euclidean length 1. The six stripes are those of Gray & Tao, "Viewpoint Invariant Pedestrian Recognition
-    with an Ensemble of Localized Features", ECCV 2008.
+    images: uint8 (N, 3, H, W) in RGB. bins: of each channel. Returns float32 (N, stripes·bins³), each row of Euclidean
+    length 1. The six stripes are those of Gray & Tao, "Viewpoint Invariant Pedestrian Recognition with an Ensemble of
+    Localized Features", ECCV 2008.
     """
     count, _, height, _ = images.shape
-    pixels: NDArray[Any] = images.permute(0, 2, 3, 1).numpy() / np.float32(256)  # [0, 1)
-    if space == "hsv":
-        pixels = rgb_to_hsv(pixels)
-    place = np.minimum(pixels * bins, np.subtract(bins, 1)).astype(np.int64)  # the last bin has its upper bound
-    colour = np.ravel_multi_index(tuple(np.moveaxis(place, -1, 0)), bins)  # (N, H, W)
+    place = images.long() * bins // 256  # (N, 3, H, W)
+    colour = np.ravel_multi_index(tuple(place.movedim(1, 0).numpy()), (bins, bins, bins))  # (N, H, W)
     stripe = np.arange(count)[:, None, None] * stripes + (np.arange(height) * stripes // height)[:, None]
-    size = int(np.prod(bins))
+    size = bins**3
     counts = np.bincount((stripe * size + colour).ravel(), minlength=count * stripes * size)
     histogram = torch.from_numpy(counts).view(count, stripes * size).float()
     return torch.nn.functional.normalize(histogram)
@@ -171,13 +163,7 @@ def person_colours(images: Tensor) -> Tensor:
     return ((middle - mean) / spread * 45 + 128).clamp(0, 255).byte()
 
 
-def histograms(
-    images: Images,
-    space: Literal["rgb", "hsv"],
-    bins: tuple[int, int, int],
-    prepare: Callable[[Tensor], Tensor] = torch.clone,
-    batch: int = 256,
-) -> Tensor:
-    """`colour_histogram` of a whole split (N, stripes·bins), so many pictures at a time, each `prepare`d before."""
+def histograms(images: Images, prepare: Callable[[Tensor], Tensor] = torch.clone, batch: int = 256) -> Tensor:
+    """`colour_histogram` of a whole split (N, stripes·bins³), so many pictures at a time, each `prepare`d before."""
     indexes = torch.arange(len(images)).split(batch)
-    return torch.cat([colour_histogram(prepare(pixels.cpu()), space, bins) for pixels in images.batches(indexes)])
+    return torch.cat([colour_histogram(prepare(pixels.cpu())) for pixels in images.batches(indexes)])

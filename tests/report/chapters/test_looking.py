@@ -53,8 +53,6 @@ def test_words_follow_the_numbers(runs: dict[str, list[Record]]) -> None:
     told = shown.answer(runs)
     assert told.startswith("SE's weights of channels differ by 15.0 % of their mean from picture to picture")
     assert told.endswith("SE's differ by 0.0 %: it looks at nothing.")
-    assert shown.worth_of_looking(runs) == "Frozen, SE loses 2.0 points of mAP: so much hangs on the looking."
-    assert shown.worth_of_looking({"se/ce": runs["se/ce/decayed"]}).startswith("To SE freezing does nothing")
     assert shown.answer({}) == "No row with attention has been measured yet."
 
 

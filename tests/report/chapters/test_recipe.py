@@ -74,7 +74,7 @@ def test_gains_are_over_the_first_run() -> None:
     ("rows", "words"),
     [
         (["none", "se", "eca"], "From this start nobody has run it"),
-        (["none", "se", "eca", "half"], r"SE gained 0\.0 .* gained 0\.0\."),
+        (["none", "se", "eca", "half"], r"SE gained 0\.0 .* the constant 0\.0\."),
     ],
 )
 def test_the_constant_gate_is_told_of_where_it_was_run(rows: list[str], words: str) -> None:
