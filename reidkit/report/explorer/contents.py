@@ -37,10 +37,13 @@ def contents(experiments: Sequence[Experiment], linked: Container[str] = ()) -> 
     """
     if not experiments:
         raise ValueError("no experiment to explore: the profile runs no system that ranks")
+    book = experiments[0].profile  # other profiles' data are shown where they are, but not rendered for that
     by_data: dict[str, list[Experiment]] = {}
     for experiment in experiments:
         by_data.setdefault(_data(experiment.profile), []).append(experiment)
-    book = experiments[0].profile  # other profiles' data are shown where they are, but not rendered for that
+    for key, of in [*by_data.items()][1:]:
+        if not any(itertools.chain.from_iterable(experiment.records.values() for experiment in of)):
+            del by_data[key]  # nothing to be chosen
     data = [_data_set(of, linked, of[0].profile.profile in (book.profile, book.companion)) for of in by_data.values()]
     return {
         "metrics": [LABELS[metric] for metric in METRICS],
@@ -179,7 +182,7 @@ def varied(records: Iterable[Record]) -> dict[str, dict[str, str]]:
     }
 
 
-def _told(value: float, digits: str = ".2f") -> float | None:
+def _told(value: float, digits: str = ".4f") -> float | None:
     return None if math.isnan(value) else float(f"{value:{digits}}")
 
 

@@ -13,7 +13,7 @@ from reidkit.profile import Plan, Profile
 from reidkit.published import Table
 from reidkit.records import Record
 from reidkit.report.display import NumberedTable, numbered_table, run_link
-from reidkit.report.rows import METRICS, Estimate, Rows, estimates, query_scores
+from reidkit.report.rows import METRICS, WIDENED, Estimate, Rows, estimates, query_scores
 from reidkit.report.verdicts import departures, table_of, verdict
 from reidkit.report.words import data_title, interval, number, signed, stands_for
 from reidkit.runs import find_record
@@ -166,7 +166,7 @@ def overview(experiment: Experiment, linked: Container[str]) -> NumberedTable:
                 "Rank-1 here": number(scores["rank-1"].ours),
                 "mAP paper": number(printed.get("mAP")),
                 "mAP here": number(here.ours),
-                "95 % interval": interval(here.low, here.high, here.covers),
+                "95 % interval": interval(here.low, here.high),
                 "Over baseline": signed(gain.ours),
                 "95 % of that": interval(*gain[1:], sign=True),
                 "Verdict on mAP": experiment.verdict(row),
@@ -174,12 +174,14 @@ def overview(experiment: Experiment, linked: Container[str]) -> NumberedTable:
             }
         )
     frame = pd.DataFrame(lines)
-    verdicts = set(frame["Verdict on mAP"]) - {"not run"}
+    verdicts = set(frame["Verdict on mAP"]) - {"not run", "not printed"}
     empty = [column for column in frame.columns if (frame[column] == "–").all()]
     notes = []
     if len(verdicts) <= 1:
         empty.append("Verdict on mAP")
-        notes += [f"Verdict on every run's mAP: {verdict}." for verdict in verdicts]
+        notes += [f"Verdict on every mAP that the paper prints: {verdict}." for verdict in verdicts]
+    if any(scores["mAP"].covers == WIDENED for scores in experiment.scores.values()):
+        notes.append("The interval of a row with one seed is widened by the spread between the seeds of the others.")
     if missing:
         command = experiment.profile.command(missing[0], experiment.config(missing[0]).seed)
         rows = ", ".join(f"`{row}`" for row in missing)

@@ -41,8 +41,13 @@
   const range = count => [...Array(count).keys()];
   const number = (value, digits = 2) =>
     value === null || Number.isNaN(value) ? "–" : value.toFixed(digits).replace("-", "−");
-  const signed = (value, digits = 2) => (value >= 0 ? "+" : "") + number(value, digits);
-  const interval = (low, high, write = number) => `${write(low, 1)} to ${write(high, 1)}`;
+  const isZero = (value, digits) => Number(value.toFixed(digits)) === 0;
+  const signed = (value, digits = 2) =>
+    isZero(value, digits) ? (0).toFixed(digits) : (value > 0 ? "+" : "") + number(value, digits);
+  // A bound that decides, by lying beside zero, does not look like zero.
+  const bound = value => signed(value, value !== 0 && isZero(value, 1) ? 2 : 1);
+  const interval = (low, high) => `${number(low, 1)} to ${number(high, 1)}`;
+  const signedInterval = (low, high) => `${bound(low)} to ${bound(high)}`;
 
   function memo(make) {
     const made = new Map();
@@ -116,12 +121,17 @@
 
   const state = { setting: content.settings[0], a: null, b: null, slot: "b", order: "gained", query: null, stage: "", curve: "total" };
 
+  // The sides that the tables of a setting offer.
+  const offeredBy = setting => setting.tables
+    .flatMap(table => table.lines.flatMap(line => line.cells)).map(cell => cell.side && find(cell.side)).filter(Boolean);
+
+  // The baseline and the best beside it, of its own system if there are others.
   function begin(setting) {
-    const data = content.data[setting.data];
-    const own = data.sides.filter(side => side.setting === setting.name && !side.key.includes("@"));
-    const a = own.find(side => side.baseline) || own[0] || data.sides[0] || null;
-    const others = own.filter(side => side !== a && side.system === a.system);
-    const b = others.sort((one, two) => two.scores[MAP] - one.scores[MAP])[0] || a;
+    const own = offeredBy(setting);
+    const a = own.find(side => side.baseline) || own[0] || content.data[setting.data].sides[0] || null;
+    const others = own.filter(side => side !== a);
+    const alike = others.filter(side => side.system === a.system);
+    const b = (alike.length ? alike : others).sort((one, two) => two.scores[MAP] - one.scores[MAP])[0] || a;
     Object.assign(state, { setting, a, b, query: null });
   }
 
@@ -180,8 +190,8 @@
 
   const [settingLabel, settingSelect] = select("Data", () => {
     const setting = content.settings[settingSelect.value];
-    const same = state.a && content.data[setting.data] === state.a.data;
-    if (!same) begin(setting);
+    const own = offeredBy(setting);
+    if (![state.a, state.b].every(side => own.includes(side))) begin(setting);
     changed({ setting });
   });
   settingSelect.append(...content.settings.map((setting, place) =>
@@ -316,7 +326,7 @@
       METRICS.map((_, m) => two(number(side.scores[m]), interval(side.low[m], side.high[m]), COVERS[side.covers])));
     const lines = a === b ? [own(b, "B")] : [own(a, "A"), own(b, "B"),
       element("tr", { class: "rx-difference" }, element("th", { scope: "row" }, "B − A"),
-        gain.map(g => two(signed(g.mean), interval(g.low, g.high, signed), g.covers)))];
+        gain.map(g => two(signed(g.mean), signedInterval(g.low, g.high), g.covers)))];
     const paper = a.data.paper ? `the paper, on ${a.data.paper}` : "the paper";
     const printed = (name, values, write = number) => lines.push(element("tr", { class: "rx-paper-line" },
       element("th", { scope: "row" }, name), values.map(value => two(value === null ? "–" : write(value)))));
@@ -337,7 +347,16 @@
     const told = side => `${side.label}, mAP ${number(side.scores[MAP], 1)}`;
     const apart = gain && (gain[MAP].low > 0 || gain[MAP].high < 0 ? "the interval leaves out zero" : "the interval holds zero");
     now.textContent = a === b ? `A and B are the same: ${told(b)}.`
-      : `A is ${told(a)}. B is ${told(b)}. B − A: ${signed(gain[MAP].mean, 1)} points of mAP, 95 % interval ${interval(gain[MAP].low, gain[MAP].high, signed)}; ${apart}.`;
+      : `A is ${told(a)}. B is ${told(b)}. B − A: ${signed(gain[MAP].mean, 1)} points of mAP, 95 % interval ${signedInterval(gain[MAP].low, gain[MAP].high)}; ${apart}.${budgets(a, b)}`;
+  }
+
+  const settingsOf = side => side.data.runs[side.runs[0]].settings;
+
+  // What else than the method may be behind a difference: how long, and on what pictures, each was trained.
+  function budgets(a, b) {
+    const [one, two] = [a, b].map(settingsOf);
+    const apart = ["epochs", "image_height", "image_width", "batch_size", "width_multiplier"].filter(key => one[key] !== two[key]);
+    return apart.length ? ` They were not trained alike: ${apart.map(key => `${key.replace("_", " ")} ${one[key] ?? "–"} and ${two[key] ?? "–"}`).join(", ")}.` : "";
   }
 
   function showOrigin() {
@@ -354,7 +373,7 @@
     if (a !== b) {
       const covers = gainOf(a, b)[0].covers;
       said.push(element("p", {}, `The interval of the difference is paired, person by person${covers ? ` (${covers})` : ""}.`));
-      const [one, two] = [a, b].map(side => side.data.runs[side.runs[0]].settings);
+      const [one, two] = [a, b].map(settingsOf);
       const apart = [...new Set([...Object.keys(one), ...Object.keys(two)])].filter(key => one[key] !== two[key]);
       said.push(apart.length
         ? element("div", { class: "rx-scroll", role: "region", tabindex: 0, "aria-label": "Settings in which A and B differ" },
@@ -543,14 +562,15 @@
     orderSelect.value = state.order;
     const candidates = offered(data, lines);
     const shown = candidates.slice(0, STRIP);
-    if (!shown.some(line => line.query === state.query)) shown.unshift(lines.find(line => line.query === state.query));
+    const kept = shown.some(line => line.query === state.query) ? null : lines.find(line => line.query === state.query);
+    if (kept) shown.unshift(kept);
     const focused = strip.contains(document.activeElement);
     const scrolled = strip.scrollLeft;
     strip.replaceChildren(...shown.map(line => {
       const name = data.queries[line.query];
       const said = state.a === state.b ? `AP ${number(line.after, 1)}` : signed(line.gain, 1);
       const tile = data.pictures?.tileOfQuery.get(line.query);
-      return element("label", { title: name },
+      return element("label", { title: name, class: line === kept ? "rx-kept" : null },
         element("input", { type: "radio", name: `rx-query-${serial}`, value: line.query, checked: line.query === state.query ? "" : null,
           "aria-label": `${name}, ${said}`, onchange: () => changed({ query: line.query }) }),
         element("span", { class: "rx-item" }, tile === undefined ? element("code", {}, name) : thumb(data, tile, `query ${name}`), element("span", {}, said)));
@@ -561,7 +581,8 @@
     if (focused) item.firstChild.focus({ preventScroll: true });
     const all = data.queries.length, pictured = data.pictures?.shown.length ?? 0;
     stripNote.textContent = [
-      shown.length < candidates.length ? `The first ${shown.length} of ${candidates.length.toLocaleString("en")} queries in this order; the chart above reaches every one.` : "",
+      kept ? "The chosen query stands apart." : "",
+      shown.length < candidates.length ? `The first ${Math.min(STRIP, candidates.length)} of ${candidates.length.toLocaleString("en")} queries in this order; the chart above reaches every one.` : "",
       data.pictures && pictured < all ? `Pictures of ${pictured} of ${all} queries: more would make the page too large.` : "",
       data.pictures ? "" : data.toy ? "The pictures were not at hand where this page was made." : "Pictures of real people are not shown.",
     ].join(" ").trim();
@@ -572,12 +593,15 @@
     const { data } = a;
     const name = data.queries[query], tile = data.pictures?.tileOfQuery.get(query);
     const parts = [];
-    for (const [slot, side] of a === b ? [["B", b]] : [["A", a], ["B", b]]) {
-      const run = data.runs[side.runs[0]];
-      const seed = side.runs.length > 1 ? `, seed ${run.seed}` : "";
+    const common = commonRuns(a, b);
+    for (const [slot, side, runs] of a === b ? [["B", b, common[1]]] : [["A", a, common[0]], ["B", b, common[1]]]) {
+      const [run] = runs;
+      const ap = value => `average precision ${number(value / 100, 1)} %`;
+      const several = runs.length > 1
+        ? `${ap(sum(runs.map(one => one.precision[query])) / runs.length)} over the seeds ${runs.map(one => one.seed).join(", ")}; seed ${run.seed}, shown here: ` : "";
       const found = run.precision[query] < 0 ? "it has no match in the gallery"
-        : `average precision ${number(run.precision[query] / 100, 1)} %, first right picture at rank ${run.first[query]}`;
-      parts.push(element("p", {}, element("b", { class: `rx-name-${slot.toLowerCase()}` }, slot), ` ${side.label}${seed}: ${found}.`));
+        : `${several}${ap(run.precision[query])}, first right picture at rank ${run.first[query]}`;
+      parts.push(element("p", {}, element("b", { class: `rx-name-${slot.toLowerCase()}` }, slot), ` ${side.label}: ${found}.`));
       if (tile === undefined || !run.results) continue;
       const person = new Set(data.pictures.person[tile]);
       const ranked = range(run.across).map(rank => run.results[query * run.across + rank]).filter(image => image >= 0).map((image, i) => {
