@@ -128,21 +128,17 @@ def gains_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
 
 
 def answer(found: pd.DataFrame, runs: Runs) -> str:
-    """What each condition does to the plain baseline, in a sentence for each kind."""
+    """Which conditions are hard for the plain baseline, in a sentence for each kind."""
     gaps = {}
     for name in CONDITIONS:
         there, elsewhere = (baseline(runs, among) for among in sides(found, name))
         gaps[name] = apart(there, elsewhere)
     kinds = {
-        "Queries lose where they are ": [name for name, gap in gaps.items() if gap.high < 0],
+        "Queries are harder where they are ": [name for name, gap in gaps.items() if gap.high < 0],
         "It cannot be told of those that are ": [name for name, gap in gaps.items() if gap.low <= 0 <= gap.high],
         "They are easier where they are ": [name for name, gap in gaps.items() if gap.low > 0],
     }
-    told = [
-        start + listed([f"*{name}* ({with_interval(gaps[name])} points)" for name in names]) + "."
-        for start, names in kinds.items()
-        if names
-    ]
+    told = [start + listed([f"*{name}*" for name in names]) + "." for start, names in kinds.items() if names]
     return " ".join(told) or "The pictures of these runs are not on this machine, so there is nothing to tell."
 
 
@@ -301,18 +297,13 @@ def person_table(found: Mapping[str, Record]) -> pd.DataFrame:
 
 
 def person_in_words(found: Mapping[str, Record]) -> str:
-    """How each system's one map stands on the person beside a constant one and a blob, in a sentence for each."""
+    """How each system's one map stands on the person beside a blob in the middle, in a sentence."""
     told = []
     for row, record in found.items():
         lines = record.table("focus").query("segment == 'person'")
-        constant, centre = (
-            localisation.in_words(
-                {str(line["measure"]): localisation.sign_of(line, of) for _, line in lines.iterrows()}
-            )
-            for of in ("random", "centre")
-        )
-        told.append(f"{NAMES[row]}'s is {constant} beside a constant map, and {centre} beside a blob in the middle.")
-    return " ".join(told) or "Neither has been measured yet."
+        signs = {str(line["measure"]): localisation.sign_of(line, "centre") for _, line in lines.iterrows()}
+        told.append(f"{NAMES[row]}'s is {localisation.in_words(signs)}")
+    return f"Beside a blob in the middle, {listed(told)}." if told else "Neither has been measured yet."
 
 
 class Visibility(NamedTuple):

@@ -140,8 +140,7 @@ def test_what_lies_under_a_part_adds_up(make_record: MakeRecord) -> None:
     assert person["Map"].tolist()[:4] == ["–", *["75.0"] * 3]  # AANet was not run
     assert person["Over centre"].tolist()[1].startswith("+10.00 [")
     assert shown.person_table({})["Map"].tolist() == ["–", "–"]
-    ahead = "ahead by the pointing game, energy and IoU beside"
-    words = f"PAN's is {ahead} a constant map, and {ahead} a blob in the middle."
+    words = "Beside a blob in the middle, PAN's is ahead by the pointing game, energy and IoU."
     record.tables["focus"] = record.tables["focus"].query("feature == 1")  # PAN has one map
     assert shown.person_in_words({"pan": record}) == words
     assert shown.person_in_words({}) == "Neither has been measured yet."
