@@ -236,17 +236,15 @@ def answer(runs: Runs, data: str) -> str:
         text = f"All {len(NAMES)} rows have been run on {data}."
     plain = list(METHODS)[-1]
     own = [
-        f"{name} has {with_interval(difference(runs, row, plain))} points of mAP"
+        f"{name} has {with_interval(difference(runs, row, plain))}"
         for row, name in METHODS.items()
         if {row, plain} <= set(run) and row != plain
     ]
-    text += f" Over {METHODS[plain]}, {listed(own)}." if own else ""
-    found = standings(runs)
-    whose = ""
-    for row, gains in found.items():
-        many = counted(len(gains))
-        whose = f"the same {many}" if whose else f"{many} system{'s' if len(gains) > 1 else ''} of other people"
-        text += f" Of {whose}, {_standing(METHODS[row], gains)}"
+    text += f" Over {METHODS[plain]}, {listed(own)} points of mAP." if own else ""
+    if found := standings(runs):
+        many = len(next(iter(found.values())))
+        told = "; ".join(_standing(METHODS[row], gains) for row, gains in found.items())
+        text += f" Of {counted(many)} system{'s' if many > 1 else ''} of other people, {told}."
     if any(gain.covers == PEOPLE for gains in found.values() for gain in gains.values()):
         text += " Most have one seed, so that this is of the people alone, and no verdict yet."
     return text
@@ -274,14 +272,10 @@ def ahead_in_words(runs: Runs) -> str:
 
 
 def _standing(method: str, gains: Mapping[str, Estimate]) -> str:
-    """Who of the others is ahead of a method, and how many are behind and cannot be told from it."""
-    ahead = [f"{NAMES[row]} ({with_interval(gain)})" for row, gain in gains.items() if gain.low > 0]
+    """How many of the others a method is ahead of, and which are ahead of it: by the whole interval."""
+    ahead = [NAMES[row] for row, gain in gains.items() if gain.low > 0]
     behind = sum(gain.high < 0 for gain in gains.values())
-    alike = len(gains) - behind - len(ahead)
-    are = ["is" if count == 1 else "are" for count in (behind or 1, len(ahead) or 1)]
-    text = f"{counted(behind) if behind else 'none'} {are[0]} behind {method}, "
-    text += f"{listed(ahead or ['none'])} {are[1]} ahead of it"
-    return text + (f", and {counted(alike)} cannot be told from it." if alike else ".")
+    return f"{method} is ahead of {counted(behind) if behind else 'none'} and behind {listed(ahead or ['none'])}"
 
 
 def spread_in_words(runs: Runs) -> str:
@@ -340,15 +334,15 @@ def ianet_in_words(runs: Runs) -> str:
     low, high = channels["between"].min(), channels["between"].max()
     text = (
         f"Trained on SynthPed, its spatial weights differ by {within.min():.1f} to {within.max():.1f} % of their mean "
-        f"from place to place, and by {between.min():.1f} to {between.max():.1f} % from picture to picture. Its "
-        f"weights of channels do select: from picture to picture they differ by {low:.1f} to {high:.1f} times their "
-        f"mean. Its gain over the plain baseline with triplet loss is {gain} points. To freeze all its weights, of "
-        f"places and of channels, changes mAP by {with_interval(frozen_gain(records))}"
+        f"from place to place, and by {between.min():.1f} to {between.max():.1f} % from picture to picture; its "
+        f"weights of channels differ by {low:.1f} to {high:.1f} times their mean. Its gain over the plain baseline "
+        f"with triplet loss is {gain} points. To freeze all its weights changes mAP by "
+        f"{with_interval(frozen_gain(records))}"
     )
     normalised = difference(runs, "ianet/normalised", "ianet")
     if not normalised.known:
         return text + "."
-    text += f". The row that divides by the sum, and is trained so, has {with_interval(normalised)} over it."
+    text += f". The row that divides by the sum has {with_interval(normalised)} over it."
     return text + seed_by_seed(runs)
 
 
@@ -358,7 +352,7 @@ def seed_by_seed(runs: Runs) -> str:
     gains = [signed(scores[0][seed] - scores[1][seed], 1) for seed in sorted(scores[0].keys() & scores[1].keys())]
     if len(gains) < 2:
         return ""
-    return f" Seed by seed that is {listed(gains)}: the first alone looked like a finding, and we had told it."
+    return f" Seed by seed that is {listed(gains)}: the first alone looked like a finding."
 
 
 def selecting_in_words(runs: Runs) -> str:
@@ -367,9 +361,8 @@ def selecting_in_words(runs: Runs) -> str:
     if not selects.known:
         return "IANet has not been run with weights that select yet."
     return (
-        "In IANet's published code the weights of places are nearly alike. With weights that can differ, the same "
-        f"parameters and the same cost, it has {with_interval(selects)} points of mAP over that, and "
-        f"{with_interval(gain)} over the ResNet-50."
+        "In IANet's published code the weights of places are nearly alike. With weights that can differ it has "
+        f"{with_interval(selects)} points of mAP over that, and {with_interval(gain)} over the ResNet-50."
     )
 
 

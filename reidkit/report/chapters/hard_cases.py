@@ -128,21 +128,17 @@ def gains_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
 
 
 def answer(found: pd.DataFrame, runs: Runs) -> str:
-    """What each condition does to the plain baseline, in a sentence for each kind."""
+    """Which conditions are hard for the plain baseline, in a sentence for each kind."""
     gaps = {}
     for name in CONDITIONS:
         there, elsewhere = (baseline(runs, among) for among in sides(found, name))
         gaps[name] = apart(there, elsewhere)
     kinds = {
-        "Queries lose where they are ": [name for name, gap in gaps.items() if gap.high < 0],
+        "Queries are harder where they are ": [name for name, gap in gaps.items() if gap.high < 0],
         "It cannot be told of those that are ": [name for name, gap in gaps.items() if gap.low <= 0 <= gap.high],
         "They are easier where they are ": [name for name, gap in gaps.items() if gap.low > 0],
     }
-    told = [
-        start + listed([f"*{name}* ({with_interval(gaps[name])} points)" for name in names]) + "."
-        for start, names in kinds.items()
-        if names
-    ]
+    told = [start + listed([f"*{name}*" for name in names]) + "." for start, names in kinds.items() if names]
     return " ".join(told) or "The pictures of these runs are not on this machine, so there is nothing to tell."
 
 
@@ -301,18 +297,14 @@ def person_table(found: Mapping[str, Record]) -> pd.DataFrame:
 
 
 def person_in_words(found: Mapping[str, Record]) -> str:
-    """How each system's one map stands on the person beside a constant one and a blob, in a sentence for each."""
-    told = []
+    """How each system's one map stands on the person beside a blob in the middle, in a sentence."""
+    alike: dict[str, list[str]] = {}
     for row, record in found.items():
         lines = record.table("focus").query("segment == 'person'")
-        constant, centre = (
-            localisation.in_words(
-                {str(line["measure"]): localisation.sign_of(line, of) for _, line in lines.iterrows()}
-            )
-            for of in ("random", "centre")
-        )
-        told.append(f"{NAMES[row]}'s is {constant} beside a constant map, and {centre} beside a blob in the middle.")
-    return " ".join(told) or "Neither has been measured yet."
+        signs = {str(line["measure"]): localisation.sign_of(line, "centre") for _, line in lines.iterrows()}
+        alike.setdefault(localisation.in_words(signs), []).append(f"{NAMES[row]}'s")
+    told = [f"{listed(names)} {'are' if len(names) > 1 else 'is'} {words}" for words, names in alike.items()]
+    return f"Beside a blob in the middle, {'; '.join(told)}." if told else "Neither has been measured yet."
 
 
 class Visibility(NamedTuple):
@@ -348,7 +340,7 @@ def visibility_table(found: Mapping[str, Record], dataset: Dataset | None) -> pd
 
 
 def visibility_in_words(found: Mapping[str, Record], dataset: Dataset | None) -> str:
-    """Whether VPM takes a hidden region for less visible, in a sentence."""
+    """Whether VPM takes a hidden region for less visible, in a sentence or two."""
     measured = [one for record in found.values() if dataset is not None for one in visibilities(record, dataset)]
     known = [one for one in measured if one.change.known]
     if not known:
@@ -356,12 +348,15 @@ def visibility_in_words(found: Mapping[str, Record], dataset: Dataset | None) ->
     kinds = {
         "less of the picture for": [one.region for one in known if one.change.high < 0],
         "more for": [one.region for one in known if one.change.low > 0],
-        "neither more nor less, as far as can be told, for": [
-            one.region for one in known if one.change.low <= 0 <= one.change.high
-        ],
     }
-    told = [f"{kind} region{'s' if len(of) > 1 else ''} {listed(of)}" for kind, of in kinds.items() if of]
-    return f"Where something hides it, VPM takes {listed(told)}."
+    told = [f"{kind} {_regions(of)}" for kind, of in kinds.items() if of]
+    text = f"Where something hides it, VPM takes {listed(told)}." if told else ""
+    untold = [one.region for one in known if one.change.low <= 0 <= one.change.high]
+    return f"{text} Of {_regions(untold)} it cannot be told.".strip() if untold else text
+
+
+def _regions(of: Sequence[str]) -> str:
+    return f"region{'s' if len(of) > 1 else ''} {listed(of)}"
 
 
 def hidden_stripes(dataset: Dataset, stripes: int) -> pd.DataFrame:

@@ -156,9 +156,9 @@ class Subject:
             )
         text = "" if self.own else "Only SynthPed knows where an attribute is, so this chapter stays with it. "
         return text + (
-            f"The network is the one of {{doc}}`attribute-network`, trained on {self.where}. Examples come from "
-            f"{len(self.explained.split)} of the {len(self.explained.dataset.query):,} query pictures, evenly spread; "
-            "what is measured is measured on all."
+            f"The network is that of {{doc}}`attribute-network`, trained on {self.where}. Examples come from "
+            f"{len(self.explained.split)} of the {len(self.explained.dataset.query):,} query pictures; what is "
+            "measured is measured on all."
         )
 
 

@@ -140,10 +140,10 @@ def test_what_lies_under_a_part_adds_up(make_record: MakeRecord) -> None:
     assert person["Map"].tolist()[:4] == ["–", *["75.0"] * 3]  # AANet was not run
     assert person["Over centre"].tolist()[1].startswith("+10.00 [")
     assert shown.person_table({})["Map"].tolist() == ["–", "–"]
-    ahead = "ahead by the pointing game, energy and IoU beside"
-    words = f"PAN's is {ahead} a constant map, and {ahead} a blob in the middle."
+    words = "Beside a blob in the middle, PAN's is ahead by the pointing game, energy and IoU."
     record.tables["focus"] = record.tables["focus"].query("feature == 1")  # PAN has one map
     assert shown.person_in_words({"pan": record}) == words
+    assert "AANet's and PAN's are ahead by" in shown.person_in_words({"aanet": record, "pan": record})
     assert shown.person_in_words({}) == "Neither has been measured yet."
 
 
@@ -180,8 +180,7 @@ def test_a_hidden_region_that_shrinks_is_said_to(make_record: MakeRecord, monkey
     shares = pd.DataFrame({"query": names, "1": 0.2, "2": 0.4 - 0.1 * hidden["2"].to_numpy() + noise, "3": 0.4 + noise})
     told = shown.visibility_in_words({"vpm": focusing(make_record(), shares)}, object())  # type: ignore[arg-type]
     assert told == (
-        "Where something hides it, VPM takes less of the picture for region 2 and neither more nor less, as far as can "
-        "be told, for region 3."
+        "Where something hides it, VPM takes less of the picture for region 2. Of region 3 it cannot be told."
     )
 
 
