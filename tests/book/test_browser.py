@@ -332,6 +332,8 @@ def test_queries_are_looked_at_in_the_order_of_their_gain(reader: Reader) -> Non
 
 def test_heat_maps_say_what_the_network_says(reader: Reader) -> None:
     page = explorer(reader, "#a=none/ce&b=ID+attrAttention")
+    if (other := page.get_by_role("button", name="Show one of them")).count():  # the first query is no example
+        other.click()
     seen = set()
     for stage in ("layer2", "layer3", "layer4"):
         control(page, "Stage").select_option(label=stage)

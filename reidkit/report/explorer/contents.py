@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from reidkit.profile import Profile
 from reidkit.records import Record, flat
 from reidkit.report.charts import CURVES
+from reidkit.report.explained import explain
 from reidkit.report.explorer.experiments import Experiment
-from reidkit.report.explorer.pictures import colours, encoded, has_heat_maps, stored_heat, thumbnails
+from reidkit.report.explorer.pictures import colours, encoded, heat, thumbnails
 from reidkit.report.explorer.sides import Side, gains, sides
 from reidkit.report.ranked_lists import first_results
 from reidkit.report.rows import METRICS as MEASURED
@@ -95,9 +96,11 @@ def _data_set(experiments: Sequence[Experiment], linked: Container[str], render:
         for record in records.values():
             check_data(record, dataset)
         found["pictures"] = thumbnails(dataset, records.values())
-        guides = filter(None, map(_guide, chosen))
-        if guide := next((config for config in guides if has_heat_maps(config)), None):
-            found["heat"] = stored_heat(guide, dataset)  # of one network: the maps of another seed's are not shown
+        guides = {config.name: config for config in map(_guide, chosen) if config is not None}
+        for config in guides.values():  # of one network: the maps of another's are not shown
+            if (explained := explain(config)) is not None:
+                guide, found["heat"] = config, heat(explained)
+                break
     guided = {side.records[0].name for side in chosen if guide and _guide(side) == guide}
     place = {name: number for number, name in enumerate(records)}
     apart = varied(records.values())

@@ -5,7 +5,7 @@ Only of toy data: pictures of real people stay off the page, whatever the profil
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,20 +15,16 @@ from PIL import Image
 from torch import Tensor
 
 from reidkit.data import Dataset
-from reidkit.data.resident import load_images, normalise, resize
 from reidkit.models.backbone import STAGES
 from reidkit.records import Record
+from reidkit.report.explained import Explained
 from reidkit.report.ranked_lists import first_results
 from reidkit.report.sheets import HEAT, picture
 from reidkit.report.words import field_title
-from reidkit.runs import attributes_of, find_record, heat_map_folder, heat_maps, load_network, weights_path
-from reidkit.settings import Configuration
-from reidkit.systems.attributes import attribute_names, attributes_of_groups
 
 TILE = (64, 128)  # width and height of a thumbnail: SynthPed's own
 COLUMNS = 40  # of a sheet
 MOST = 1500  # thumbnails of a data set, a megabyte of the page: what limits the queries that are shown with pictures
-MOST_HEAT = 1_000_000  # bytes of heat maps of a data set: what limits the queries that are shown with them
 
 
 def encoded(values: ArrayLike, kind: str) -> str:
@@ -78,56 +74,35 @@ def colours() -> str:
     return encoded(HEAT(np.arange(256), bytes=True)[:, :3], "u1")
 
 
-def has_heat_maps(config: Configuration) -> bool:
-    """Whether the heat maps of the queries under a finished attribute network are stored on this machine."""
-    stored = (heat_map_folder(config, "query") / "meta.json").is_file()
-    return stored and find_record(config) is not None and weights_path(config).is_file()
-
-
-def stored_heat(config: Configuration, dataset: Dataset) -> dict[str, Any]:
-    """The stored heat maps of all queries, or of as many as MOST_HEAT allows, and what the network answers."""
-    attributes, maps = attributes_of(dataset), heat_maps(config, "query", progress=False)
-    each = sum(of_stage[0].numel() for of_stage in maps.maps.values())  # bytes
-    step = -(-each * len(dataset.query) // MOST_HEAT)
-    chosen = torch.arange(0, len(dataset.query), step)
-    predicted = _predicted(config, dataset, chosen)
-    labels = attributes.test.labels_of(dataset.query.ids[chosen])  # (N, G)
+def heat(explained: Explained) -> dict[str, Any]:
+    """The heat maps of an attribute network's example queries, for the classes it predicts, and what it answers."""
     classes, answers, truths = [], [], []
-    for group, class_ in attributes_of_groups(attributes.groups):
-        answer, truth = predicted[:, group], labels[:, group]
+    for group, class_ in explained.attributes:
+        answer, truth = explained.predicted[:, group], explained.labels[:, group]
         if class_ is not None:  # a colour: whether it is this one
             answer, truth = (answer == class_).long(), torch.where(truth < 0, -1, (truth == class_).long())
-        classes.append(["no", "yes"] if class_ is not None else list(attributes.groups[group].classes))
+        classes.append(["no", "yes"] if class_ is not None else list(explained.groups[group].classes))
         answers.append(answer)
         truths.append(truth)
+    places = {path.name: place for place, path in enumerate(explained.dataset.query.paths)}
     return {
-        "queries": chosen.tolist(),
-        "fields": [field_title(field) for field in attribute_names(attributes)],
+        "queries": [places[path.name] for path in explained.split.paths],
+        "fields": [field_title(field) for field in explained.fields],
         "classes": classes,
         "answers": encoded(torch.stack(answers, 1), "<i1"),  # (N, K) classes
         "truths": encoded(torch.stack(truths, 1), "<i1"),  # the same, -1 where unknown
-        "stages": [
-            {
-                "name": stage,
-                "height": maps.maps[stage].shape[2],
-                "width": maps.maps[stage].shape[3],
-                "maps": encoded(maps.maps[stage][chosen], "u1"),  # (N, K, h, w), 255 at each map's peak
-                "peaks": encoded(maps.peaks[stage][chosen], "<f4"),  # (N, K)
-            }
-            for stage in STAGES
-        ],
+        "stages": [_stage(stage, explained.answers[stage]) for stage in STAGES],
     }
 
 
-@torch.inference_mode()
-def _predicted(config: Configuration, dataset: Dataset, chosen: Tensor) -> Tensor:
-    """The classes (N, G) that the attribute network gives some queries."""
-    network = load_network(config, dataset)
-    images = load_images([dataset.query.paths[i] for i in chosen.tolist()], config.size)
-    parts: Sequence[Tensor] = list(torch.arange(len(images)).split(64))
-    return torch.cat(
-        [
-            torch.stack([logits.argmax(1) for logits in network(normalise(resize(pixels, config.size)))], 1)
-            for pixels in images.batches(parts)
-        ]
-    )
+def _stage(name: str, maps: Tensor) -> dict[str, Any]:
+    """Maps (N, K, h, w) as bytes, of which 255 is each one's peak."""
+    peaks = maps.amax((2, 3))  # (N, K)
+    bytes_ = (maps * (255 / peaks.clamp_min(1e-30))[..., None, None]).round()
+    return {
+        "name": name,
+        "height": maps.shape[2],
+        "width": maps.shape[3],
+        "maps": encoded(bytes_, "u1"),
+        "peaks": encoded(peaks, "<f4"),
+    }

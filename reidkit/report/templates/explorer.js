@@ -641,7 +641,9 @@
     const stage = stages.find(one => one.name === state.stage);
     const place = stored.queries.indexOf(query), tile = data.pictures?.tileOfQuery.get(query);
     if (place < 0 || tile === undefined) {
-      heatMaps.replaceChildren(element("p", {}, `Heat maps of ${stored.queries.length} of ${data.queries.length} queries are in the page, and this is none of them.`));
+      const other = stored.queries.find(one => data.pictures?.tileOfQuery.has(one));
+      heatMaps.replaceChildren(element("p", {}, `Heat maps of ${stored.queries.length} of ${data.queries.length} queries are in the page, and this is none of them. `,
+        other === undefined ? null : element("button", { type: "button", onclick: () => changed({ query: other }) }, "Show one of them")));
       return;
     }
     const count = stored.fields.length, cells = stage.height * stage.width;

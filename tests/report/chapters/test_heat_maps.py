@@ -17,6 +17,7 @@ from reidkit.gradcam import attribute_heat_maps
 from reidkit.profile import Profile
 from reidkit.report import sheets
 from reidkit.report.chapters import heat_maps as shown
+from reidkit.report.explained import Explained, explain
 from reidkit.report.style import Drawing
 from reidkit.report.words import field_title
 from reidkit.runs import find_record, load_network, run
@@ -33,13 +34,13 @@ def explained(synthped: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     patch.setenv("REIDKIT_BUILD", str(tmp_path_factory.mktemp("explained")))
     patch.setattr("reidkit.models.backbone.EVERY_BLOCK", (1, 1, 1, 1))
     config = Profile.read("smoke", data_root=str(synthped)).config("attributes")
-    assert shown.explain(config) is None  # no record
+    assert explain(config) is None  # no record
     run(config, progress=False)
-    yield shown.explain(config)
+    yield explain(config)
     patch.undo()
 
 
-def test_what_a_record_keeps_are_the_networks_own_maps_and_answers(explained: shown.Explained, synthped: Path) -> None:
+def test_what_a_record_keeps_are_the_networks_own_maps_and_answers(explained: Explained, synthped: Path) -> None:
     config = Profile.read("smoke", data_root=str(synthped)).config("attributes")
     network = load_network(config, explained.dataset)
     seen = normalise(resize(explained.pictures.permute(0, 3, 1, 2), config.size))
@@ -54,7 +55,7 @@ def test_what_a_record_keeps_are_the_networks_own_maps_and_answers(explained: sh
             assert ((kept[stage] - maps).abs() / peaks).max() < 1 / 500
 
 
-def test_examples_are_spread_over_the_split(explained: shown.Explained, synthped: Path) -> None:
+def test_examples_are_spread_over_the_split(explained: Explained, synthped: Path) -> None:
     query = load_dataset("synthped", synthped).query
     positions = [query.paths.index(path) for path in explained.split.paths]
     assert len(positions) == min(EXAMPLES, len(query))
@@ -64,7 +65,7 @@ def test_examples_are_spread_over_the_split(explained: shown.Explained, synthped
     assert explained.fields == attribute_names(explained.dataset.attributes)  # type: ignore[arg-type]
 
 
-def test_regions_are_those_of_the_part_maps(explained: shown.Explained) -> None:
+def test_regions_are_those_of_the_part_maps(explained: Explained) -> None:
     for k, (field, attribute) in enumerate(zip(explained.fields, explained.attributes, strict=True)):
         regions = explained.regions(k)
         for i in (0, 5, 11):
@@ -75,7 +76,7 @@ def test_regions_are_those_of_the_part_maps(explained: shown.Explained) -> None:
             np.testing.assert_array_equal(explained.region(i, k), expected)
 
 
-def test_energy_by_region_equals_a_loop(explained: shown.Explained) -> None:
+def test_energy_by_region_equals_a_loop(explained: Explained) -> None:
     shares = shown.energy_by_region(explained, "layer3")
     np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
     for group in ("upper-body colour", "backpack"):
@@ -95,7 +96,7 @@ def test_energy_by_region_equals_a_loop(explained: shown.Explained) -> None:
             np.testing.assert_allclose(shares.loc[group], np.mean(values, axis=0), atol=1e-4)
 
 
-def test_examples_lie_at_their_quantiles(explained: shown.Explained) -> None:
+def test_examples_lie_at_their_quantiles(explained: Explained) -> None:
     k = explained.fields.index("gender")
     energies = []
     for i in range(len(explained.labels)):
@@ -123,7 +124,7 @@ def test_an_overlay_is_brightest_at_the_peak() -> None:
     assert len(np.unique(blank.reshape(-1, 3), axis=0)) == 1
 
 
-def test_the_people_sheet_names_and_marks_the_predictions(explained: shown.Explained) -> None:
+def test_the_people_sheet_names_and_marks_the_predictions(explained: Explained) -> None:
     figure, alt = shown.people_sheet(explained, [0, 7], "layer4")
     wrong = int((explained.predicted[[0, 7]] != explained.labels[[0, 7]]).sum())
     assert alt.count("(wrong)") == wrong
@@ -133,7 +134,7 @@ def test_the_people_sheet_names_and_marks_the_predictions(explained: shown.Expla
         assert f"{group.name} {group.classes[int(explained.predicted[0, g])]}" in alt
 
 
-def test_the_stage_sheet_has_a_row_for_each_region(explained: shown.Explained) -> None:
+def test_the_stage_sheet_has_a_row_for_each_region(explained: Explained) -> None:
     chosen = shown.regional(explained)
     parts = [ATTRIBUTE_PARTS[explained.fields[k]] for k in chosen]
     assert len(set(parts)) == len(parts)
@@ -146,7 +147,7 @@ def test_the_stage_sheet_has_a_row_for_each_region(explained: shown.Explained) -
     assert all(f"{name}, " in alt for name in rows)
 
 
-def test_the_moved_sheet_says_what_is_left(explained: shown.Explained) -> None:
+def test_the_moved_sheet_says_what_is_left(explained: Explained) -> None:
     k = explained.fields.index("gender")
     image = int(explained.maps["layer2"][:, k].flatten(1).amax(1).argmax())
     _, alt = shown.moved_sheet(explained, image, k, Augmentation(SIZE, padding=4), "layer2")
@@ -155,7 +156,7 @@ def test_the_moved_sheet_says_what_is_left(explained: shown.Explained) -> None:
     assert int(left["all"]) <= min(int(left["shift"]), int(left["erase"])) + 1
 
 
-def test_every_figure_fits_a_page_and_is_legible_on_a_telephone(explained: shown.Explained) -> None:
+def test_every_figure_fits_a_page_and_is_legible_on_a_telephone(explained: Explained) -> None:
     drawn: list[Drawing] = [
         shown.region_chart(shown.energy_by_region(explained, "layer2")),
         shown.people_sheet(explained, [0, 1]),
@@ -167,7 +168,7 @@ def test_every_figure_fits_a_page_and_is_legible_on_a_telephone(explained: shown
         check_page(figure)
 
 
-def test_other_sizes_of_the_same_network_are_told(explained: shown.Explained, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_sizes_of_the_same_network_are_told(explained: Explained, monkeypatch: pytest.MonkeyPatch) -> None:
     config = Profile.read("smoke", data_root=str(explained.dataset.root)).config("attributes")
     record = find_record(config)
     assert record is not None

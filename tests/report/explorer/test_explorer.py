@@ -327,20 +327,19 @@ def test_fewer_queries_have_pictures_where_the_page_would_become_too_large(
     assert shown is not None
     assert 0 < len(shown["shown"]) < len(dataset.query)
     assert len(shown["shown"]) + len(shown["images"]) <= 40
-    monkeypatch.setattr(pictures, "MOST_HEAT", 20_000)
-    heat = pictures.stored_heat(experiments[0].profile.config("attributes"), dataset)  # type: ignore[arg-type]
-    assert 0 < len(heat["queries"]) < len(dataset.query)
-    assert sum(len(base64.b64decode(stage["maps"])) for stage in heat["stages"]) <= 20_000
 
 
-def test_heat_maps_are_the_stored_ones_and_answers_those_of_the_network(plan: Profile, told: dict[str, Any]) -> None:
+def test_heat_maps_are_those_of_the_predicted_classes_and_answers_those_of_the_network(
+    plan: Profile, told: dict[str, Any]
+) -> None:
     heat = told["heat"]
     stored = heat_maps(plan.config("attributes"), "query", progress=False)
     assert heat["fields"][2] == "sleeve length"
     assert len(heat["fields"]) == len(heat["classes"]) == 27
     for stage in heat["stages"]:
         maps = numbers(stage["maps"], "u1").reshape(len(heat["queries"]), 27, stage["height"], stage["width"])
-        assert (maps == stored.maps[stage["name"]][heat["queries"]].numpy()).all()
+        expected = stored.maps[stage["name"]][heat["queries"]].numpy().astype(int)
+        assert np.abs(maps.astype(int) - expected).max() <= 1  # rounded twice
     answers, truths = (numbers(heat[key], "i1").reshape(-1, 27) for key in ("answers", "truths"))
     assert answers.min() >= 0
     assert all(answers[:, k].max() < len(classes) for k, classes in enumerate(heat["classes"]))
