@@ -163,6 +163,11 @@ def run_link(name: str, text: str = "") -> str:
     return f"{{doc}}`{text or name.rsplit('-', 1)[-1]} <runs/{name}>`"
 
 
+def explorer_link(text: str, profile: str, base: str, ours: str) -> str:
+    """A link to the explorer, where two rows of a profile stand side by side: A, what is compared with, and B."""
+    return f"{{explore}}`{text} <a={profile}:{base}&b={profile}:{ours}>`"
+
+
 def _run_links(records: Iterable[Record]) -> str:
     """The few runs behind something; where there are many, the page that lists them."""
     names = dict.fromkeys(record.name for record in records)

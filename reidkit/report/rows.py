@@ -74,7 +74,7 @@ class Spread(NamedTuple):
     @classmethod
     def of(cls, rows: Iterable[Sequence[Record]], among: Queries = None) -> "Spread":
         """Over those of an experiment's rows that have several seeds; not known below `KNOWN` of them in all."""
-        scores = [pd.DataFrame([means(record, among) for record in seeds]) for seeds in rows]
+        scores = [pd.DataFrame([means(record, among) for record in seeds]) for seeds in rows if seeds]
         freedom = sum(len(seeds) - 1 for seeds in scores)
         if freedom < KNOWN:
             return cls()

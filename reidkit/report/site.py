@@ -33,6 +33,7 @@ UNREAD = (nodes.raw, nodes.literal_block, nodes.table, nodes.math, nodes.math_bl
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("people_shown", False, "html")  # whether pages may show real people: no engine shall list them
+    app.add_role("explore", explore)
     app.connect("config-inited", configure)
     app.connect("doctree-read", pair_renderings)
     app.connect("doctree-resolved", pass_by_runs)
@@ -47,6 +48,12 @@ def configure(app: Sphinx, config: Any) -> None:
     """The frame of the pages, and a sidebar of chapters, without the runs below one of them."""
     config.html_theme_options |= {"footer_content_items": "extra-footer.html", "max_navbar_depth": 1}
     config.templates_path = [*config.templates_path, str(Path(__file__).parent / "templates" / "site")]
+
+
+def explore(name: str, source: str, text: str, *_: Any) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+    """The role of `display.explorer_link`: a link to the explorer's page in a state, *text <a=row&b=row>*."""
+    words, _, state = text.partition(" <")
+    return [nodes.reference(source, words, refuri=f"explorer.html#{state.rstrip('>')}")], []
 
 
 # ------------------------------------------------------------------------------------------------------ order of pages

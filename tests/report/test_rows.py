@@ -192,6 +192,11 @@ def test_a_spread_is_known_from_three_degrees_of_freedom_on(make_record: MakeRec
     assert {estimate.covers for estimate in measured.score("none/ce").values()} == {"" if rows >= 3 else PEOPLE}
 
 
+def test_a_row_without_a_run_says_nothing_of_the_spread(make_record: MakeRecord) -> None:
+    rows = [[make_record(name, seed=seed) for seed in (0, 1)] for name in ("none", "se", "eca")]
+    assert Spread.of([*rows, [], []]).freedom == Spread.of(rows).freedom == 3
+
+
 def test_a_difference_is_that_of_the_two_scores(make_record: MakeRecord) -> None:
     base = [make_record(seed=seed) for seed in (2, 0, 3, 1)]
     spread = Spread.of([base])

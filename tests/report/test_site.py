@@ -10,6 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from sphinx.application import Sphinx
 
 from reidkit.records import origin
+from reidkit.report.display import explorer_link
 from reidkit.report.folds import LONG
 
 CONFIG = {
@@ -70,6 +71,7 @@ CELLS = [
     ),
     new_code_cell("print(1)", outputs=[new_output("stream", text="1\n"), new_output("stream", text="2\n")]),
 ]
+LINK = explorer_link("Two rows", "smoke", "none/ce", "se/ce")
 REFERENCES = "".join(
     f"@misc{{{key}, author = {{{author}}}, title = {{On {key}}}, year = 2019}}\n"
     for key, author in {
@@ -88,7 +90,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (source / "runs").mkdir(parents=True)
     pages = {
         "index.md": "# First\n\nWords.\n\n```{toctree}\nruns\nglossary\nreferences\n```\n",
-        "runs/a.md": "---\nnosearch: true\n---\n\n# Archived\n\nAn unusual word.\n",
+        "runs/a.md": f"---\nnosearch: true\n---\n\n# Archived\n\nAn unusual word.\n\n{LINK}\n",
         "runs/b.md": "---\nnosearch: true\n---\n\n# Archived too\n\nAn unusual word.\n",
         "glossary.md": f"# Glossary\n\n## Terms\n\n{'Many words. ' * 40}\n{FIGURE}",
         "references.md": "# References\n\n```{bibliography}\n:all:\n```\n",
@@ -161,6 +163,11 @@ def test_a_fold_is_called_by_what_it_holds_or_its_code_makes_and_the_setup_is_on
     assert [pre.find_parent("details") for pre in listing] == [None]
     assert [code.get_text() for code in folds[0].select("pre")] == ['profile = "smoke"\n', "import torch\n"]
     assert "injected" not in page(site, "runs").article.get_text()
+
+
+def test_a_link_opens_the_explorer_at_two_rows(site: Path) -> None:
+    (link,) = page(site, "runs/a").select("article a[href^=explorer]")
+    assert (link.get_text(), link["href"]) == ("Two rows", "explorer.html#a=smoke:none/ce&b=smoke:se/ce")
 
 
 def test_what_one_cell_prints_is_one_output(site: Path) -> None:

@@ -9,6 +9,7 @@ from reidkit.claims import Claim, Untested
 from reidkit.published import Table
 from reidkit.records import Record
 from reidkit.report.differences import difference_chart, with_interval
+from reidkit.report.display import explorer_link
 from reidkit.report.rows import PEOPLE, Runs, Spread, difference, differences, records_behind
 from reidkit.report.style import Drawing
 from reidkit.report.words import counted as in_words
@@ -54,20 +55,33 @@ def fared(claim: Claim, runs: Runs) -> str:
     return HOLDS if not claim.control or own.low > 0 else BUT
 
 
-def claims_table(claims: Sequence[Claim], tables: Iterable[Table], data: Mapping[str, Runs]) -> pd.DataFrame:
-    """A row per claim: what is said, what the paper prints for it, and by data set the verdict and what it rests on."""
+def claims_table(
+    claims: Sequence[Claim], tables: Iterable[Table], data: Mapping[str, Runs], profiles: Mapping[str, str]
+) -> pd.DataFrame:
+    """A row per claim: what is said, what the paper prints for it, and by data set the verdict and what it rests on.
+
+    profiles: by data set, whose runs they are; a verdict leads to the explorer, where the two rows stand side by side.
+    """
     printed = tuple(tables)
     lines = [
-        {"Claim": f"{claim.said} ({claim.where})", "Paper": signed(claim.printed(printed))}
-        | {title: _judged(claim, runs) for title, runs in data.items()}
+        {
+            "Claim": f"{claim.said} ({claim.where}): `{claim.row}` over `{claim.over}`",
+            "Paper": signed(claim.printed(printed)),
+        }
+        | {title: _judged(claim, runs, profiles[title]) for title, runs in data.items()}
         for claim in claims
     ]
     return pd.DataFrame(lines)
 
 
-def _judged(claim: Claim, runs: Runs) -> str:
+def _judged(claim: Claim, runs: Runs, profile: str) -> str:
     verdict = fared(claim, runs)
-    return verdict if verdict == MISSING else f"*{verdict}*: {with_interval(difference(runs, claim.row, claim.over))}"
+    if verdict == MISSING:
+        return verdict
+    ours, base = (len(runs[row]) for row in (claim.row, claim.over))
+    seeds = f"{ours} seed{'s' if ours > 1 else ''}" + ("" if ours == base else f" over {base}")
+    found = with_interval(difference(runs, claim.row, claim.over))
+    return f"{explorer_link(verdict, profile, claim.over, claim.row)}: {found}, {seeds}"
 
 
 def controls_table(claims: Sequence[Claim], data: Mapping[str, Runs]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from reidkit.profile import Plan, Profile
 from reidkit.published import Table
 from reidkit.records import Record
 from reidkit.report.display import NumberedTable, numbered_table, run_link
-from reidkit.report.rows import METRICS, WIDENED, Estimate, Rows, estimates, query_scores
+from reidkit.report.rows import METRICS, WIDENED, Estimate, Spread, difference, estimates, query_scores
 from reidkit.report.verdicts import departures, table_of, verdict
 from reidkit.report.words import data_title, interval, number, signed, stands_for
 from reidkit.runs import find_record
@@ -65,21 +65,16 @@ class Experiment:
         return {row: [record for c in of_row if (record := find_record(c))] for row, of_row in configs.items()}
 
     @cached_property
-    def measured(self) -> Rows:
-        """Those whose record tells their row: a control may look like the row that it is a control of."""
-        return Rows(
-            record
-            for row, records in self.records.items()
-            for record in records
-            if self.system.row_of(record.config) == row
-        )
+    def spread(self) -> Spread:
+        """Between seeds."""
+        return Spread.of(self.records.values())
 
     @cached_property
     def scores(self) -> dict[str, dict[str, Estimate]]:
         """By row and metric; of a row without a record all nan."""
-        spread, none = self.measured.spread, dict.fromkeys(METRICS, Estimate())
+        none = dict.fromkeys(METRICS, Estimate())
         return {
-            row: estimates(query_scores(records), spread, [records]) if records else none
+            row: estimates(query_scores(records), self.spread, [records]) if records else none
             for row, records in self.records.items()
         }
 
@@ -156,7 +151,7 @@ def overview(experiment: Experiment, linked: Container[str]) -> NumberedTable:
         printed, scores = experiment.printed(row), experiment.scores[row]
         if not records and not printed:
             continue
-        gain = experiment.measured.gain(row if row != experiment.rows[0] else None, experiment.rows[0])["mAP"]
+        over = difference(experiment.records, row, experiment.rows[0] if row != experiment.rows[0] else None)
         here = scores["mAP"]
         names = [run_link(record.name) if record.name in linked else f"`{record.name[-8:]}`" for record in records]
         lines.append(
@@ -167,8 +162,8 @@ def overview(experiment: Experiment, linked: Container[str]) -> NumberedTable:
                 "mAP paper": number(printed.get("mAP")),
                 "mAP here": number(here.ours),
                 "95 % interval": interval(here.low, here.high),
-                "Over baseline": signed(gain.ours),
-                "95 % of that": interval(*gain[1:], sign=True),
+                "Over baseline": signed(over.ours),
+                "95 % of that": interval(over.low, over.high, sign=True),
                 "Verdict on mAP": experiment.verdict(row),
                 "Record": " ".join(names) or "–",
             }

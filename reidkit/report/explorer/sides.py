@@ -39,7 +39,7 @@ class Side:
     @property
     def spread(self) -> Spread:
         """Between seeds, as far as its interval is to cover them."""
-        return self.experiment.measured.spread if self.seed is None else Spread()
+        return self.experiment.spread if self.seed is None else Spread()
 
     def scores(self) -> dict[str, Estimate]:
         if self.seed is None:

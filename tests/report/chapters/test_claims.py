@@ -54,10 +54,14 @@ def test_that_something_hardly_helps_holds_where_it_makes_things_worse(make_reco
 
 def test_the_table_has_the_papers_difference_beside_ours(make_record: MakeRecord) -> None:
     found = runs(make_record, none=0.5, se=0.9)
-    table = shown.claims_table([CLAIM], PAPERS["joint-loss"][1], {"Market-1501": found, "toy": {}})
+    profiles = {"Market-1501": "market1501-small", "toy": "smoke"}
+    table = shown.claims_table([CLAIM], PAPERS["joint-loss"][1], {"Market-1501": found, "toy": {}}, profiles)
     (line,) = table.to_dict("records")
     assert line["Paper"] == "+8.38"
-    assert line["Market-1501"].startswith("*holds; its control is not run*: +")
+    assert line["Market-1501"].startswith(
+        "{explore}`holds; its control is not run <a=market1501-small:none/ce&b=market1501-small:se/ce>`: +"
+    )
+    assert line["Market-1501"].endswith(f", {len(found['se/ce'])} seeds")
     assert " to +" in line["Market-1501"]
     assert line["toy"] == shown.MISSING
     assert {record.name for record in shown.behind([CLAIM], {"": found})} == {

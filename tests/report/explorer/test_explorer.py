@@ -29,7 +29,7 @@ from reidkit.report.explorer.page import Explorer
 from reidkit.report.explorer.sides import Side, gains, sides
 from reidkit.report.pair import pair
 from reidkit.report.rows import METRICS as MEASURED
-from reidkit.report.rows import PEOPLE, query_scores
+from reidkit.report.rows import PEOPLE, gain, query_scores
 from reidkit.report.verdicts import compare
 from reidkit.runs import find_record, heat_maps, open_dataset, run
 from reidkit.systems import SYSTEMS
@@ -129,7 +129,7 @@ def test_gains_are_those_of_the_tables_and_of_a_pair_of_runs(market: Experiment)
     found = gains(chosen)
     for number, (base, ours) in enumerate(itertools.combinations(chosen, 2)):
         if base.seed is None and ours.seed is None:
-            expected = list(market.measured.gain(ours.row, base.row).values())
+            expected = list(gain(market.records[ours.row], market.records[base.row], market.spread).values())
             assert found.covers[number] == expected[0].covers
         elif len(base.records) == len(ours.records) == 1:
             scores = pair(base.records[0], ours.records[0])[0].set_index("metric")
@@ -154,7 +154,7 @@ def test_a_gain_over_another_experiment_covers_the_seeds_of_both_or_says_that_it
     other.records["eca/ce"] = [
         make_record("eca", seed=seed, batch_size=32, quality=0.4 + 0.1 * seed) for seed in range(4)
     ]
-    del other.__dict__["measured"]
+    del other.__dict__["spread"]
     both = gains([*sides([market])[:1], *sides([other])[:1]])
     assert both.covers == ["widened"]
     assert (both.high - both.low > alone.high - alone.low).all()
