@@ -71,9 +71,8 @@ def with_interval(found: Estimate) -> str:
 
 
 def difference_table(found: Mapping[str, Mapping[str, Estimate]]) -> pd.DataFrame:
-    """A line per difference, in mAP, by what it is called, a column per data set; of those that were run on any."""
+    """A line per difference, in mAP, by what it is called, a column per data set; of what was run."""
     run = {name: by_data for name, by_data in found.items() if any(e.known for e in by_data.values())}
-    lines = [
-        {"Control": name} | {title: with_interval(e) for title, e in by_data.items()} for name, by_data in run.items()
-    ]
+    data = dict.fromkeys(title for by_data in run.values() for title, e in by_data.items() if e.known)
+    lines = [{"Control": name} | {t: with_interval(by_data[t]) for t in data} for name, by_data in run.items()]
     return pd.DataFrame(lines or [{"Control": "not run yet"}])

@@ -23,9 +23,9 @@ from reidkit.report.markup import markup
 from reidkit.report.style import NIGHT, darken, holds_photographs
 
 FEW = 4  # runs that a caption lists one by one
-PHOTOGRAPHS, DRAWINGS = 100, 80  # pixels in which a page shows an inch of a figure: letters no larger than the page's
+PHOTOGRAPHS, DRAWINGS = 110, 100  # pixels in which a page shows an inch of a figure: letters no larger than the page's
 TALLEST, NARROWEST = (
-    520,
+    640,
     380,
 )  # pixels: a drawing that would be taller is narrower, down to what a telephone shows of it
 DOTS_PER_INCH = 200  # of the picture itself, for sharp screens

@@ -77,9 +77,10 @@ def intervals(comparison: pd.DataFrame, metric: str | None = "mAP") -> pd.DataFr
 def beside_runs(shown: Mapping[str, str], paper: Mapping[str | None, float], data: Mapping[str, Runs]) -> pd.DataFrame:
     """A line per row: mAP in the paper, and by data set what came out, with its 95 % interval and links to its runs.
 
-    shown: what each row is called. paper: its mAP, where one is printed.
+    shown: what each row is called. paper: its mAP, where one is printed. Data sets without any run are left out.
     """
     lines = []
+    data = {title: runs for title, runs in data.items() if runs}
     for row, name in shown.items():
         line = {"Row": name, "Paper": number(paper.get(row))}
         for title, runs in data.items():

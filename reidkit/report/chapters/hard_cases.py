@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch.nn.functional as F
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from reidkit.data import Dataset
 from reidkit.data.conditions import CONDITIONS, conditions
@@ -120,10 +121,11 @@ def gains_chart(found: pd.DataFrame, runs: Runs) -> Drawing:
             axes.plot(there.ours, y, "o", color=BLUE, label="where it holds" if not y else None)
             told.append(f"{NAMES[row]}, {name} {with_interval(there)}, elsewhere {signed(elsewhere.ours)}")
         axes.set(title=f"{name} ({int(found[name].sum())})")
+        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True, steps=[1, 2, 5, 10], prune="both"))
         name_rows(axes, [NAMES[row] for row in rows], fontsize="small")
     figure.supxlabel("gain in mAP over the plain baseline (points)", fontsize="medium")
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize="small")
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     return figure, f"Gains over the plain baseline in points, by condition. {'; '.join(told)}."
 
 

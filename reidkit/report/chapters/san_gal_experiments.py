@@ -9,8 +9,7 @@ from reidkit.published import SAN_GAL_OURS, SAN_GAL_TABLE_1, Table
 from reidkit.records import Record
 from reidkit.report.differences import difference_table, with_interval
 from reidkit.report.rows import Estimate, Rows, Runs, difference, differences, of_data
-from reidkit.report.tables import interval_cells
-from reidkit.report.words import number, signed
+from reidkit.report.words import number
 from reidkit.systems.san_gal import READINGS
 
 SPREAD = ("std", "5 %", "95 %")  # what is told of the attention values
@@ -80,10 +79,26 @@ def readings(table: Table, records: Iterable[Record]) -> pd.DataFrame:
 
 def reading_table(found: pd.DataFrame) -> pd.DataFrame:
     """`readings` for display: what each does to mAP, and the spread of the attention at each stage."""
+    gains = found[["difference", "low", "high", "covers"]].itertuples(index=False)
     shown = {
         "Reading": found["reading"],
         "mAP": found["ours"].map(number),
-        "Difference": found["difference"].map(signed),
-        "95 % interval": interval_cells(found, digits=2, sign=True),
+        "Difference": [with_interval(Estimate(*gain)) for gain in gains],
     }
-    return pd.DataFrame(shown | {f"Std {stage}": [number(std, 4) for std in found[f"{stage} std"]] for stage in STAGES})
+    spreads = {f"Std {stage}": [number(1000 * std) for std in found[f"{stage} std"]] for stage in STAGES}
+    return pd.DataFrame(shown | spreads)
+
+
+def by_step(panels: Mapping[str, Runs]) -> dict[str, dict[str, list[pd.DataFrame]]]:
+    """The losses of runs by step, as `curves.training_curves` takes them."""
+    return {
+        title: {
+            row: [
+                record.table("steps").rename(columns={"step": "epoch"})
+                for record in records
+                if "steps" in record.tables
+            ]
+            for row, records in runs.items()
+        }
+        for title, runs in panels.items()
+    }

@@ -4,7 +4,7 @@ import torch
 
 from reidkit.data.attributes import GROUPS
 from reidkit.data.resident import Draw
-from reidkit.data.synthped import PARTS
+from reidkit.data.synthped import PARTS, PRESETS
 from reidkit.profile import Profile
 from reidkit.report.chapters.comparison import NAMES
 from reidkit.report.display import NumberedFigure, numbered_figure
@@ -35,9 +35,9 @@ def figure_name(row: str) -> str:
     return "figure-system-" + row.replace("/", "-").replace("+", "-")
 
 
-def drawn(profile: Profile, row: str, identities: int = 751) -> NumberedFigure:
-    """The network of a row as a numbered figure, traced at a profile's size."""
-    config = profile.config(row).from_scratch()
+def drawn(profile: Profile, row: str) -> NumberedFigure:
+    """The network of a row as a numbered figure, traced at the size of a profile on SynthPed."""
+    config, identities = profile.config(row).from_scratch(), PRESETS[profile.synthped_preset].train_identities
     classes = Classes(identities, GROUPS["market_attribute"] if "attributes" in config.needs else ())
     system, name = ROWS[row], NAMES[row]
     figure, alt = draw(system.build(config, classes), some_batch(config, classes), f"{name}, from above:")

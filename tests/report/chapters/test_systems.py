@@ -19,7 +19,7 @@ def test_every_system_is_drawn_once() -> None:
 
 @pytest.mark.parametrize("row", OTHERS)
 def test_a_system_is_traced_from_its_pictures_to_its_embedding(row: str) -> None:
-    figure = drawn(Profile.read("synthped-compared"), row, identities=5)
+    figure = drawn(Profile.read("synthped-compared"), row)
     text = str(figure)
     assert NAMES[row] in text
     html = figure.html()
