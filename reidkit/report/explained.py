@@ -33,6 +33,11 @@ class Explained:
     pictures: Tensor  # (N, H, W, 3) uint8, as they are stored
     parts: Tensor  # (N, H, W) uint8
 
+    def person(self, query: str | None) -> int:
+        """Which of the images a query is, by its file's name; the first where it is none of them."""
+        names = [path.name for path in self.split.paths]
+        return names.index(query) if query in names else 0
+
     def region(self, image: int, k: int) -> Mask:
         """Where attribute k is in an image; nowhere if it is a colour that the person does not wear."""
         return self.regions(k)[image].numpy()

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from reidkit.data import Dataset
+from reidkit.profile import Profile
 from reidkit.records import Record
 from reidkit.report.sheets import Cell, Picture, mosaic
 from reidkit.report.style import Drawing, notice
@@ -81,6 +82,15 @@ def ranked_lists(dataset: Dataset, top: Tensor, queries: Sequence[int], k: int =
 def _thumbnail(path: Path) -> Picture:
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB").resize((64, 128)))
+
+
+def followed(profile: Profile) -> str | None:
+    """The query whom the book follows from chapter to chapter: the median one of the first paper's method.
+
+    None where that was not run.
+    """
+    record = find_record(profile.config("cbam/ce+tri+cir"))
+    return None if record is None else str(record.queries["query"][example_queries(record, [0.5])[0]])
 
 
 def example_queries(record: Record, quantiles: Sequence[float] = (0.9, 0.5, 0.1)) -> list[int]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from reidkit.data import AttributeGroup, Attributes, DatasetError
 from reidkit.data.attributes import GROUPS
 from reidkit.report.drawings import observe
+from reidkit.report.explained import Explained
 from reidkit.report.style import BLUE, ORANGE, WIDTH, Drawing, name_rows, styled
 from reidkit.report.words import a_few, number
 from reidkit.runs import attributes_of, open_dataset
@@ -41,6 +42,25 @@ def class_table() -> pd.DataFrame:
     columns = {"market_attribute": "Market-1501", "duke_attribute": "DukeMTMC-reID"}
     rows = {title: [found[variable].get(name) for name in names] for variable, title in columns.items()}
     return pd.DataFrame({"Group": list(names), **rows})
+
+
+@styled
+def answers_sheet(explained: Explained, image: int) -> Drawing:
+    """A query, and beside it what the network says of it: a line per attribute group, with the truth where it errs."""
+    figure = plt.figure(figsize=(0.8 * WIDTH, 0.22 * len(explained.groups)))
+    place = figure.add_axes((0.0, 0.01, 0.3, 0.98))
+    place.imshow(explained.pictures[image].numpy())
+    place.set_axis_off()
+    told = []
+    for g, group in enumerate(explained.groups):
+        answer, truth = (group.classes[int(of[image, g])] for of in (explained.predicted, explained.labels))
+        right = answer == truth
+        y = 1 - (g + 0.5) / len(explained.groups)
+        figure.text(0.34, y, group.name.replace("-", " "), color="0.4", va="center", fontsize=9)
+        said = f"{answer} ✓" if right else f"{answer} ✗ {truth}"
+        figure.text(0.66, y, said, color="0" if right else ORANGE, va="center", fontsize=9)
+        told.append(f"{group.name} {answer}{'' if right else f', true is {truth}'}")
+    return figure, f"Query {explained.split.paths[image].stem}, and what the network says of it: {'; '.join(told)}."
 
 
 @styled

@@ -27,6 +27,7 @@ from reidkit.records import Record, read_records
 from reidkit.report import localisation
 from reidkit.report.display import run_link
 from reidkit.report.explained import Explained, explain
+from reidkit.report.ranked_lists import followed
 from reidkit.report.rows import record_of
 from reidkit.report.sheets import Cell, Mask, augmented, mosaic, overlay
 from reidkit.report.style import WIDTH, Drawing, notice, styled
@@ -53,6 +54,11 @@ class Subject:
     @functools.cached_property
     def explained(self) -> Explained | None:
         return explain(self.config) if self.record else None
+
+    @functools.cached_property
+    def person(self) -> int:
+        """Of the examples, the one whom the book follows."""
+        return 0 if self.explained is None else self.explained.person(followed(self.plan))
 
     @property
     def behind(self) -> list[Record]:
@@ -175,7 +181,7 @@ def stage_sheet(explained: Explained) -> Drawing:
             picture, region = e.pictures[image].numpy(), e.region(image, k)
             cells.append(Cell(picture, region))
             cells += [Cell(overlay(picture, e.maps[stage][image, k]), region) for stage in STAGES]
-            energies = [_energy(e.maps[stage][image, k], region) for stage in STAGES]
+            energies = [inside(e.maps[stage][image, k], region) for stage in STAGES]
             told.append(
                 f"{field_title(e.fields[k])}, {e.split.paths[image].stem}: "
                 + ", ".join(f"{100 * energy:.0f} %" for energy in energies)
@@ -311,7 +317,8 @@ def _broken(name: str) -> str:
     return name.replace("-", "-\n").replace(" ", "\n")
 
 
-def _energy(heat: Tensor, region: Mask) -> float:
+def inside(heat: Tensor, region: Mask) -> float:
+    """The share of the energy of a map (h, w) that lies in a region of the picture."""
     found = evaluate_localisation(heat[None], torch.from_numpy(region)[None], resamples=1)
     return found.energy.map.mean
 

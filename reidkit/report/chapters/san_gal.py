@@ -7,6 +7,7 @@ that a drawing cannot say what the code does not do.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import matplotlib.pyplot as plt
 import seaborn as sns
@@ -16,11 +17,15 @@ from torch import Tensor
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.models.backbone import STAGES
 from reidkit.report import drawings
+from reidkit.report.chapters.heat_maps import inside, regional, whole_body
 from reidkit.report.drawings import ROW, TIMES, Chart, Shape, Text, Trace, observe, shape
-from reidkit.report.style import PALETTE, WIDTH, Drawing, styled
+from reidkit.report.explained import Explained
+from reidkit.report.sheets import Cell, mosaic, overlay
+from reidkit.report.style import PALETTE, WIDTH, Drawing, notice, styled
+from reidkit.report.words import field_title
 from reidkit.settings import Settings
 from reidkit.systems.attributes import AttributeNetwork
-from reidkit.systems.san_gal import AttributeSpatialAttention, SanGalNetwork
+from reidkit.systems.san_gal import READINGS, AttributeSpatialAttention, SanGalNetwork
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,42 @@ class DualTraced:
     of_attributes: Trace
     of_reid: Trace
     heat_maps: Mapping[str, Shape]  # (K, h, w) by stage
+
+
+def attention_sheet(explained: Explained, image: int, stage: str = "layer4") -> Drawing:
+    """A query under its heat maps and under what ASAM makes of them in two readings: a row per attribute.
+
+    Nothing in the module is learned, so that this is what any run of SAN-GAL multiplies its features by. The attributes
+    are the two on which the maps have the largest share of their energy, of those in sight that are not all of the
+    person.
+    """
+    e, shares = explained, {}
+    heat = e.answers[stage][image]  # (K, h, w)
+    for k in regional(e):
+        region = e.region(image, k)
+        if region.any() and heat[k].any() and not whole_body(e.fields[k]):
+            shares[k] = inside(heat[k], region)
+    readings: dict[str, dict[str, Any]] = {"literal": {}, "scaled,\none sigmoid": READINGS["scaled-maps-one-sigmoid"]}
+    features = torch.zeros(()).expand(1, 2 * len(heat), *heat.shape[1:])
+    attention = {
+        name: AttributeSpatialAttention(**reading).block_attention(features, heat[None])[0]
+        for name, reading in readings.items()
+    }
+    rows, names, told = [], [], []
+    picture = e.pictures[image].numpy()
+    for k in sorted(shares, key=lambda k: -shares[k])[:2]:
+        region = e.region(image, k)
+        cells = [Cell(picture, region), Cell(overlay(picture, heat[k]), region)]
+        cells += [Cell(overlay(picture, weights[k] - 0.5, peak=0.5), region) for weights in attention.values()]
+        rows.append(cells)
+        names.append(field_title(e.fields[k]).replace(" ", "\n"))
+        ranges = [f"{name.replace(chr(10), ' ')} {w[k].min():.3f} to {w[k].max():.3f}" for name, w in attention.items()]
+        told.append(f"{field_title(e.fields[k])}: {', '.join(ranges)}")
+    if not rows:
+        return notice("No attribute of a part is in sight in this picture.")
+    columns = ["picture", "heat map", *readings]
+    figure = mosaic([rows], [names], [columns], bar="heat, of its peak; attention, from 0.5 to 1", wide=4.4)
+    return figure, f"{e.split.paths[image].stem} under heat maps after {stage} and attention. {'; '.join(told)}."
 
 
 def trace(attributes: AttributeNetwork, reid: SanGalNetwork, height: int = 256, width: int = 128) -> DualTraced:

@@ -16,8 +16,10 @@ from reidkit.data.synthped import ATTRIBUTE_PARTS, PARTS
 from reidkit.gradcam import attribute_heat_maps
 from reidkit.profile import Profile
 from reidkit.report import sheets
+from reidkit.report.chapters import attribute_network, san_gal
 from reidkit.report.chapters import heat_maps as shown
 from reidkit.report.explained import Explained, explain
+from reidkit.report.ranked_lists import followed
 from reidkit.report.style import Drawing
 from reidkit.report.words import field_title
 from reidkit.runs import find_record, load_network, run
@@ -145,6 +147,35 @@ def test_the_stage_sheet_has_a_row_for_each_region(explained: Explained) -> None
     assert rows == [field_title(explained.fields[k]) for k in seen]
     assert len(figure.axes[0].images) == len(rows) * 2 * 4
     assert all(f"{name}, " in alt for name in rows)
+
+
+def test_answers_stand_beside_the_person_with_the_truth_where_they_are_wrong(explained: Explained) -> None:
+    figure, alt = attribute_network.answers_sheet(explained, 2)
+    check_page(figure)
+    for g, group in enumerate(explained.groups):
+        answer, truth = (group.classes[int(of[2, g])] for of in (explained.predicted, explained.labels))
+        assert f"{group.name} {answer}{'' if answer == truth else f', true is {truth}'}" in alt
+    assert ", true is " in alt
+
+
+def test_attention_on_a_person_is_the_modules(explained: Explained) -> None:
+    figure, alt = san_gal.attention_sheet(explained, 3)
+    check_page(figure)
+    low, high = re.findall(r"literal ([\d.]+) to ([\d.]+)", alt)[0]
+    assert float(low) + 0.001 > 0.6224
+    assert float(low) <= float(high) < 0.7312
+    assert re.search(r"one sigmoid 0\.5\d\d to 0\.[567]", alt)
+
+
+def test_who_is_followed_is_the_median_query_of_the_method(explained: Explained) -> None:
+    name = followed(Profile.read("synthped"))
+    record = find_record(Profile.read("synthped").config("cbam/ce+tri+cir"))
+    assert record is not None
+    ranked = record.queries.sort_values("average_precision")["query"].tolist()
+    assert name is not None
+    assert abs(ranked.index(name) - len(ranked) / 2) < 3
+    assert explained.person(explained.split.paths[3].name) == 3
+    assert explained.person("nobody.jpg") == explained.person(None) == 0
 
 
 def test_the_moved_sheet_says_what_is_left(explained: Explained) -> None:
