@@ -90,6 +90,8 @@ def complete(app: Sphinx, page: str, template: str, context: dict[str, Any], doc
     )
     if "body" in context:
         context["body"] = re.sub(r'<th class="(head|stub)', _scope, context["body"])
+        # Sphinx's role for a reference is deprecated, and no item of a list.
+        context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
         if app.builder.name == "singlehtml":
             context["body"] = chapters_first(context["body"])
     context["imprint"] = imprint(app)

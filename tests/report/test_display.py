@@ -102,7 +102,7 @@ def test_figure_is_shown_with_its_alternative_text() -> None:
     parsed = parse_directive_text(FigureDirective, uri, body, line=0)
     assert not parsed.warnings
     assert parsed.options["alt"] == AWKWARD + " and a line"
-    assert parsed.options["width"] == "300px"
+    assert parsed.options["width"] == "276px"
     assert parsed.options["name"] == "figure-one"
     assert "\n".join(parsed.body).strip() == "With `code`"
     assert parsed.options["class"] == ["no-scaled-link", "drawn"]
@@ -119,10 +119,10 @@ def test_figure_is_shown_with_its_alternative_text() -> None:
 @pytest.mark.parametrize(
     ("inches", "shown"),
     [
-        ((5.2, 4), "520px"),
-        ((5, 8), "400px"),
-        ((5, 6.7), "478px"),
-        ((3, 20), "300px"),
+        ((5.2, 4), "478px"),
+        ((5, 8), "380px"),
+        ((5, 6.7), "418px"),
+        ((3, 20), "276px"),
     ],  # as drawn, and the tall narrower
 )
 def test_a_tall_drawing_is_narrower_down_to_what_a_telephone_shows(inches: tuple[float, float], shown: str) -> None:
@@ -133,7 +133,7 @@ def test_a_tall_drawing_is_narrower_down_to_what_a_telephone_shows(inches: tuple
 def test_photographs_are_as_wide_as_there_is_room_however_tall() -> None:
     figure, axes = plt.subplots(figsize=(4.2, 9))
     axes.imshow(np.zeros((9, 9, 3), np.uint8))
-    assert ':width: "462px"' in numbered_figure(figure, "figure-one", "Tall", "A tall one").markdown()
+    assert ':width: "441px"' in numbered_figure(figure, "figure-one", "Tall", "A tall one").markdown()
 
 
 def test_a_long_alternative_text_begins_at_the_picture_and_stands_whole_below_it() -> None:

@@ -71,9 +71,9 @@ def gates(data: Data) -> str:
             "from picture to picture"
         )
     return (
-        f"**{headline}.** A module that multiplies every residual branch by ½ and looks at "
-        f"nothing changes mAP by {each(data, 'half/ce', 'none/ce')}. Over that constant SE has "
-        f"{each(data, 'se/ce', 'half/ce')}. ECA has {each(data, 'eca/ce', 'half/ce')}."
+        f"**{headline}.** Put a constant in their place, which multiplies every residual branch by ½ and looks at "
+        "nothing. "
+        f"Over it SE has {each(data, 'se/ce', 'half/ce')}, and ECA {each(data, 'eca/ce', 'half/ce')}."
         + (f"{told}: {{doc}}`looking` tells why." if told else "")
     )
 
@@ -101,7 +101,7 @@ def start(data: Data) -> str:
         f"and twelve epochs at 128×64 pixels, SE seemed to be worth {signed(se, 1)} points on Market-1501, where the "
         f"constant ½ in its place has {signed(half, 1)}, and the triplet loss {signed(triplet, 1)}. With branches that "
         "start at zero, trained for longer on smaller pictures, SE changes mAP by "
-        f"{each(data, 'se/ce', 'none/ce')}. The triplet loss changes it by {each(data, 'none/ce+tri', 'none/ce')}. "
+        f"{each(data, 'se/ce', 'none/ce')}, and the triplet loss by {each(data, 'none/ce+tri', 'none/ce')}. "
         "{doc}`recipe` tells how it was found, and takes the two apart."
     )
 
@@ -115,13 +115,10 @@ def losses(data: Data) -> str:
         headline = f"What helps is the loss, on {listed(helped)}" + (
             "" if seeds else ", as far as so few seeds can tell"
         )
-    triplet, batches = each(data, "none/ce+tri", "none/ce"), each(data, "none/ce/identities", "none/ce")
     return (
         f"**{headline}.** The joint loss, without any attention, changes mAP by "
-        f"{each(data, 'none/ce+tri+cir', 'none/ce')}. Of its two parts the triplet loss alone changes it by {triplet}, "
-        f"and the circle classifier beside it by {each(data, 'none/ce+tri+cir', 'none/ce+tri')}. A triplet loss "
-        f"needs batches of few people with several pictures each. Such batches alone, without that loss, change it by "
-        f"{batches}."
+        f"{each(data, 'none/ce+tri+cir', 'none/ce')}. Of its two parts the circle classifier beside the triplet loss "
+        f"has {each(data, 'none/ce+tri+cir', 'none/ce+tri')}."
     )
 
 
