@@ -73,7 +73,7 @@ class Workshop:
             done = CliRunner().invoke(app, shlex.split(line)[1:], env={"REIDKIT_BUILD": str(self.folder / "build")})
         if done.exit_code:
             raise RuntimeError(f"{line}: {done.output}") from done.exception
-        print(done.stdout.strip())
+        print(done.stdout.strip().replace(str(self.folder), "…"))  # whose name is another in every build
 
 
 def beside(base: Record, *others: Record) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from reidkit.models.backbone import STAGES
 from reidkit.places import record_roots
 from reidkit.profile import Profile
 from reidkit.records import Record, read_records
-from reidkit.report import localisation
+from reidkit.report import localisation, style
 from reidkit.report.display import run_link
 from reidkit.report.explained import Explained, explain
 from reidkit.report.ranked_lists import followed
@@ -222,7 +222,7 @@ REGIONS = {
     "head": ("hat", "hair", "head"),
     "upper": ("upper", "sleeves", "arms"),
     "lower": ("lower", "legs", "shoes"),
-    "carried": ("backpack", "bag", "handbag"),
+    "luggage": ("backpack", "bag", "handbag"),
     "elsewhere": ("background", "occluder"),
 }
 
@@ -252,13 +252,13 @@ def energy_by_region(explained: Explained, stage: str) -> pd.DataFrame:
 @styled
 def region_chart(shares: pd.DataFrame) -> Drawing:
     """What `energy_by_region` returns, as a bar per attribute group, the area on top."""
-    colours = {"head": "#f0c75e", "upper": "#0072b2", "lower": "#d55e00", "carried": "#5b3a75", "elsewhere": "#dddddd"}
+    colours = {region: style.REGIONS[region] for region in REGIONS}
     figure, axes = plt.subplots(figsize=(WIDTH, 1.1 + 0.38 * len(shares)), layout="constrained")
     left = np.zeros(len(shares))
     for region, colour in colours.items():
         width = 100 * shares[region].to_numpy()
         bars = axes.barh(range(len(shares)), width, left=left, height=0.72, color=colour, edgecolor="white", lw=0.8)
-        ink = "white" if region in ("upper", "carried") else "black"
+        ink = "white" if region in ("upper", "luggage") else "black"
         written = [f"{share:.0f}" if share >= 6 else "" for share in width]
         axes.bar_label(bars, written, label_type="center", color=ink, fontsize=10)
         left += width
