@@ -50,7 +50,7 @@ def configure(app: Sphinx, config: Any) -> None:
     config.templates_path = [*config.templates_path, str(Path(__file__).parent / "templates" / "site")]
 
 
-def explore(name: str, source: str, text: str, *_: Any) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+def explore(name: str, source: str, text: str, *rest: Any) -> tuple[list[nodes.Node], list[nodes.system_message]]:
     """The role of `display.explorer_link`: a link to the explorer's page in a state, *text <a=row&b=row>*."""
     words, _, state = text.partition(" <")
     return [nodes.reference(source, words, refuri=f"explorer.html#{state.rstrip('>')}")], []
