@@ -37,6 +37,14 @@ def signed(value: float | None, digits: int = 2) -> str:
     return written[1:] if float(written[1:]) == 0 else written
 
 
+def power(value: float) -> str:
+    """A small or large number by a power of ten, one digit before it: *5·10⁻⁴*."""
+    if value == 0:
+        return "0"
+    digit, exponent = f"{value:.0e}".split("e")
+    return f"{digit}·10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
 def interval(low: float, high: float, covers: str = "", *, digits: int = 1, sign: bool = False) -> str:
     """A 95 % interval, – where there is none; `covers` says in brackets what it covers, if that is to be said."""
     if np.isnan(low):

@@ -24,6 +24,11 @@ def test_differences_are_shown_with_their_sign(value: float, digits: int, text: 
     assert words.signed(value, digits) == text
 
 
+@pytest.mark.parametrize(("value", "text"), [(5e-4, "5·10⁻⁴"), (0.0, "0"), (2.4e10, "2·10¹⁰")])
+def test_small_numbers_are_written_by_powers_of_ten(value: float, text: str) -> None:
+    assert words.power(value) == text
+
+
 @pytest.mark.parametrize(
     ("count", "text"), [(1, "hat"), (4, "hat, bag, age and gender"), (6, "hat, bag, age, gender and 2 more")]
 )

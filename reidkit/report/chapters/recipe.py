@@ -162,7 +162,7 @@ def first_table(records: Sequence[Record]) -> pd.DataFrame:
                 "Attention": ATTENTION[record.config["attention"]].title,
                 "Loss": LOSSES[record.config["loss"]],
                 "mAP": 100 * record.metrics["mAP"],
-                "Gain": signed(100 * (record.metrics["mAP"] - base)),
+                "Gain": signed(100 * (record.metrics["mAP"] - base)) if rows else "–",
                 "Triplet loss": last.get("triplet"),
                 "Run": run_link(record.name),
             }

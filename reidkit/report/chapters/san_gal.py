@@ -22,7 +22,7 @@ from reidkit.report.drawings import ROW, TIMES, Chart, Shape, Text, Trace, obser
 from reidkit.report.explained import Explained
 from reidkit.report.sheets import Cell, mosaic, overlay
 from reidkit.report.style import PALETTE, WIDTH, Drawing, notice, styled
-from reidkit.report.words import field_title
+from reidkit.report.words import field_title, power
 from reidkit.settings import Settings
 from reidkit.systems.attributes import AttributeNetwork
 from reidkit.systems.san_gal import READINGS, AttributeSpatialAttention, SanGalNetwork
@@ -272,9 +272,8 @@ def schedules(configs: Mapping[str, Settings]) -> Drawing:
         falls = config.milestones if config.schedule == "milestones" else ()  # a cosine has no steps to name
         turns = [e for e in (0, config.warmup_epochs, *falls) if e < config.epochs]
         for epoch in turns:
-            rate = f"{config.learning_rate_at(epoch):.0e}".replace("e-0", "e−")
             at = (epoch, config.learning_rate_at(epoch))
-            axes.annotate(rate, at, (3, 4), textcoords="offset points", va="bottom")
+            axes.annotate(power(at[1]), at, (3, 4), textcoords="offset points", va="bottom")
         optimiser = {"sgd": "SGD", "adam": "Adam"}[config.optimizer]
         axes.set(title=f"{label}, {optimiser}", ylabel="learning rate", yscale="log")
         lowest = max(min(rates), max(rates) / 1000)  # a cosine ends at zero

@@ -66,7 +66,7 @@ def test_the_joint_loss_is_told_at_each_start_that_both_losses_were_screened_at(
 
 def test_gains_are_over_the_first_run() -> None:
     table = shown.first_table([made(score=0.3), made("se", score=0.36), made(loss="ce+tri", score=0.1)])
-    assert table["Gain"].tolist() == ["0.00", "+6.00", "−20.00"]
+    assert table["Gain"].tolist() == ["–", "+6.00", "−20.00"]
     assert table["Triplet loss"].tolist()[2] == 0.31
 
 
