@@ -174,6 +174,8 @@ def looks_sheet(chosen: Sequence[Record], data_root: Path | None = None) -> Draw
             ]
         blocks.append(list(lines.values()))
         rows.append([f"{ATTENTION[record.config['attention']].title}\n{stage}" for stage in lines])
+    blocks[0].insert(0, [Cell(picture(paths[name])) for name in names])
+    rows[0].insert(0, "picture")
     people = [name[:4] for name in names]
     figure = mosaic(blocks, rows, [people] + [[""] * len(people)] * (len(blocks) - 1))
     alt = f"{len(people)} queries under what {listed([title(cell_of(r)) for r in chosen])} look at, by stage."
