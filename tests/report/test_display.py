@@ -121,7 +121,7 @@ def test_figure_is_shown_with_its_alternative_text() -> None:
     [
         ((5.2, 4), "478px"),
         ((5, 8), "380px"),
-        ((5, 6.7), "418px"),
+        ((5, 6.7), "396px"),
         ((3, 20), "276px"),
     ],  # as drawn, and the tall narrower
 )
