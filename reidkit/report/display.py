@@ -23,7 +23,7 @@ from reidkit.report.markup import markup
 from reidkit.report.style import NIGHT, darken, holds_photographs
 
 FEW = 4  # runs that a caption lists one by one
-PHOTOGRAPHS, DRAWINGS = 105, 92  # pixels in which a page shows an inch of a figure: letters no larger than the page's
+PHOTOGRAPHS, DRAWINGS = 105, 88  # pixels in which a page shows an inch of a figure: letters no larger than the page's
 TALLEST, NARROWEST = 530, 380  # pixels: a drawing that would be taller is narrower, down to what a telephone shows
 DOTS_PER_INCH = 200  # of the picture itself, for sharp screens
 LONGEST_ALT = 500  # characters that a picture's alternative text has at most

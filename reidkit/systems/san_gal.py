@@ -37,6 +37,7 @@ READINGS: dict[str, dict[str, Any]] = {
     "first-half": {"attended": "first"},
     "labelled-classes": {"classes": "labels"},
     "attribute-heads": {"attribute_heads": True},
+    "last-stride-2": {"last_stride": 2},
     "online": {"online": True},
 }
 """Readings of ID+attrAttention other than the literal one, by what they change."""
@@ -93,7 +94,7 @@ class SanGalConfig(SanGalTraining):
     @property
     def row_name(self) -> str:
         changed = {key: value for key in READING_KEYS if (value := getattr(self, key)) != _default(key)}
-        if not changed:
+        if not changed or self.row != "ID+attrAttention":
             return self.row
         known = [name for name, reading in (READINGS | CONTROLS).items() if reading == changed]
         return f"{self.row}/{known[0] if known else '-'.join(f'{k}={v}' for k, v in changed.items())}"

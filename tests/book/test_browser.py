@@ -273,6 +273,8 @@ def test_an_address_leads_to_what_was_shown(reader: Reader) -> None:
     page = explorer(reader, "#a=none/ce&b=cbam/ce+tri+cir")  # as a hand writes it
     assert control(page, "B").input_value() == "smoke:cbam/ce+tri+cir"
     before = said(page)
+    page = explorer(reader, "#a=nothing/ce")
+    assert "names no run that is here: #a=nothing/ce." in page.locator(".rx-explorer [role=status]").inner_text()
     page = explorer(reader, "#what-is-shown")  # a heading of the page is no choice
     assert control(page, "B").input_value() != "smoke:cbam/ce+tri+cir" or said(page) == before
 

@@ -1,6 +1,7 @@
 """What the chapter on the recipe shows: where a residual branch starts, and what came of it on held-out people."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import seaborn as sns
@@ -154,7 +155,7 @@ def cell_of(record: Record) -> str:
 def first_table(records: Sequence[Record]) -> pd.DataFrame:
     """A row per run: its mAP, what it gains over the first of them, and where its training stood when it stopped."""
     base = records[0].metrics["mAP"]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for record in records:
         last = record.history.iloc[-1]
         rows.append(

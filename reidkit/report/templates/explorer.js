@@ -703,11 +703,21 @@
 
   begin(state.setting);
   choose(content.start);
-  const asked = content.addressed && readAddress(location.hash);
+  const unknown = element("p", { class: "rx-note", role: "status" });
+  root.prepend(unknown);
+
+  // Whether the address chose something; that it names what is not here, is said.
+  function visit() {
+    const known = readAddress(location.hash);
+    unknown.textContent = !known && /[#&][ab]=/.test(location.hash) ? `The address names no run that is here: ${decodeURIComponent(location.hash)}.` : "";
+    return known;
+  }
+
+  const asked = content.addressed && visit();
   show();
   new ResizeObserver(() => { if (state.a && root.clientWidth && root.clientWidth !== drawnWidth) show(); }).observe(root);
   if (content.addressed) {
-    window.addEventListener("hashchange", () => { if (readAddress(location.hash)) { show(); root.scrollIntoView(); } });
+    window.addEventListener("hashchange", () => { if (visit()) { show(); root.scrollIntoView(); } });
     if (asked) window.addEventListener("load", () => root.scrollIntoView());
   }
 })();
