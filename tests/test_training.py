@@ -16,6 +16,7 @@ from reidkit.data.samplers import ShuffledSampler
 from reidkit.training import (
     Batch,
     CheckpointError,
+    Means,
     Settings,
     Stage,
     Stop,
@@ -347,6 +348,23 @@ def test_checkpoints_of_another_run_or_damaged_ones_are_refused(tmp_path: Path) 
     torch.save([1, 2], path)
     with pytest.raises(CheckpointError, match="not a checkpoint of reidkit"):
         load_checkpoint(path, {})
+
+
+def test_means_are_those_of_a_loop_however_often_they_are_looked_at() -> None:
+    values = torch.rand(7, generator=torch.Generator().manual_seed(0))
+    means = Means(torch.device("cpu"), {})
+    for number, value in enumerate(values, start=1):
+        means.add({"total": value, "triplet": 2 * value})
+        if number in (3, 7):
+            since = values[0:3] if number == 3 else values[3:7]
+            assert means.look() == pytest.approx({"total": since.mean().item(), "triplet": 2 * since.mean().item()})
+        if number == 5:
+            means = Means(torch.device("cpu"), means.state())  # stopped and gone on
+    assert means.of_epoch() == pytest.approx({"total": values.mean().item(), "triplet": 2 * values.mean().item()})
+    assert means.first_bad() is None
+    for value in (1.0, math.nan, math.inf):
+        means.add({"total": torch.tensor(value)})
+    assert means.first_bad() == 8  # the second after seven
 
 
 def test_a_pickle_is_not_executed(tmp_path: Path) -> None:

@@ -20,18 +20,19 @@ def training_curves(
     label: str = "",
     scale: float = 1.0,
     normalise: bool = False,
-    across: str = "epoch",
+    over: str = "epoch",
+    across: str = "",
 ) -> Drawing:
     """A panel per data set, in it a line per row over its epochs: the mean over seeds, in a band from the lowest to the
     highest seed.
 
-    panels: by data set, then by row, a history per seed with the columns `epoch` and `column`; nan is skipped.
+    panels: by data set, then by row, a history per seed with the columns `over` and `column`; nan is skipped.
     label: what to call the column. scale: a factor on it. normalise: each panel is divided by its highest line's
-    highest point, so that what one row has over another stays to be seen. across: what to call the epochs. A panel
-    without values says so.
+    highest point, so that what one row has over another stays to be seen. across: what to call `over`, if not so. A
+    panel without values says so.
     """
     label = label or column
-    curves = {data: _bands(histories, column, scale, normalise) for data, histories in panels.items()}
+    curves = {data: _bands(histories, over, column, scale, normalise) for data, histories in panels.items()}
     lines = list(dict.fromkeys(line for histories in panels.values() for line in histories))
     described = []
     size = (WIDTH, 0.4 + 0.1 * len(lines) + 2.6 * len(panels))
@@ -59,7 +60,7 @@ def training_curves(
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    grid[-1, 0].set_xlabel(across)
+    grid[-1, 0].set_xlabel(across or over)
     drawn = (zip(*axes.get_legend_handles_labels(), strict=True) for axes in grid[:, 0])
     named = {name: line for of_panel in drawn for line, name in of_panel}
     look = {"ncols": 2, "frameon": False, "fontsize": "small"}
@@ -67,11 +68,11 @@ def training_curves(
     return figure, f"Line chart of the {label}, a panel per data set. {'; '.join(described)}."
 
 
-def _bands(histories: Histories, column: str, scale: float, normalise: bool) -> dict[str, pd.DataFrame]:
+def _bands(histories: Histories, over: str, column: str, scale: float, normalise: bool) -> dict[str, pd.DataFrame]:
     """By line, the mean, low, high and seeds of each epoch."""
     found = {}
     for line, seeds in histories.items():
-        curves = [history.set_index("epoch")[column].dropna() for history in seeds if column in history]
+        curves = [history.set_index(over)[column].dropna() for history in seeds if column in history]
         if any(len(curve) for curve in curves):
             epochs = pd.concat(curves).groupby(level=0)
             found[line] = scale * epochs.agg(mean="mean", low="min", high="max")

@@ -14,7 +14,8 @@ from reidkit.models.backbone import STAGES
 from reidkit.models.heads import Attribute
 from reidkit.report.sheets import Mask
 from reidkit.runs import attributes_of, check_data, find_record, open_dataset
-from reidkit.systems.attributes import AttributeConfig, attribute_names, attributes_of_groups, regions
+from reidkit.settings import Configuration
+from reidkit.systems.attributes import attribute_names, attributes_of_groups, regions
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +48,8 @@ class Explained:
         return regions(self.parts, self.labels, self.fields[k], self.attributes[k])
 
 
-def explain(config: AttributeConfig) -> Explained | None:
-    """The heat maps of the example queries that the record of a run on SynthPed keeps, over their pictures.
+def explain(config: Configuration) -> Explained | None:
+    """The heat maps of the example queries that the record of an attribute network's run on SynthPed keeps.
 
     None where the run has no record, or one that keeps no examples. Raises RecordError where the data set is not the
     one that the record was made from.

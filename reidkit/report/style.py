@@ -22,7 +22,7 @@ WIDTH = 5.2  # inches; `numbered_figure` says how many pixels that is on a page
 BLUE, ORANGE = "#0072b2", "#d55e00"
 PALETTE = [c for i, c in enumerate(sns.color_palette("colorblind")) if i not in (6, 8, 9)]  # faint by day or by night
 # Where something lies on a person, the same in every figure.
-REGIONS = {
+REGION_COLOURS = {
     "head": "#f0c75e", "upper": BLUE, "lower": ORANGE, "shoes": "#009e73", "luggage": "#5b3a75", "occluder": "0.35",
     "background": "0.85", "elsewhere": "0.85",
 }  # fmt: skip

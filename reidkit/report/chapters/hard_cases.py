@@ -21,7 +21,7 @@ from reidkit.report import localisation
 from reidkit.report.chapters.comparison import NAMES
 from reidkit.report.differences import with_interval
 from reidkit.report.rows import KNOWN, Estimate, Runs, difference, people, query_scores, score
-from reidkit.report.style import BLUE, REGIONS, WIDTH, Drawing, name_rows, notice, styled
+from reidkit.report.style import BLUE, REGION_COLOURS, WIDTH, Drawing, name_rows, notice, styled
 from reidkit.report.words import listed, number, signed
 from reidkit.runs import check_data, open_dataset
 
@@ -37,7 +37,7 @@ MADE_FOR = (
 HIDDEN = 0.25  # of a region, from which it counts as hidden
 FEWEST = 10  # queries in which a region is hidden, below which nothing is said of them
 SINGLE = ("aanet", "pan")  # those that look at one place of it
-COLOURS = {segment: REGIONS[segment] for segment in (*BODY, "luggage", "occluder", "background")}
+COLOURS = {segment: REGION_COLOURS[segment] for segment in (*BODY, "luggage", "occluder", "background")}
 
 
 def data_of(profile: Profile, book: Profile, runs: Runs) -> Dataset | None:

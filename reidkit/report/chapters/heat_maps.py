@@ -24,13 +24,13 @@ from reidkit.models.backbone import STAGES
 from reidkit.places import record_roots
 from reidkit.profile import Profile
 from reidkit.records import Record, read_records
-from reidkit.report import localisation, style
+from reidkit.report import localisation
 from reidkit.report.display import run_link
 from reidkit.report.explained import Explained, explain
 from reidkit.report.ranked_lists import followed
 from reidkit.report.rows import record_of
 from reidkit.report.sheets import Cell, Mask, augmented, mosaic, overlay
-from reidkit.report.style import WIDTH, Drawing, notice, styled
+from reidkit.report.style import REGION_COLOURS, WIDTH, Drawing, notice, styled
 from reidkit.report.words import field_title
 from reidkit.runs import find_record
 from reidkit.systems.attributes import AttributeConfig
@@ -252,7 +252,7 @@ def energy_by_region(explained: Explained, stage: str) -> pd.DataFrame:
 @styled
 def region_chart(shares: pd.DataFrame) -> Drawing:
     """What `energy_by_region` returns, as a bar per attribute group, the area on top."""
-    colours = {region: style.REGIONS[region] for region in REGIONS}
+    colours = {region: REGION_COLOURS[region] for region in REGIONS}
     figure, axes = plt.subplots(figsize=(WIDTH, 1.1 + 0.38 * len(shares)), layout="constrained")
     left = np.zeros(len(shares))
     for region, colour in colours.items():

@@ -1,4 +1,4 @@
-"""Figures of book/san-gal.md: Figs. 1 and 3 and the blocks of channels, drawn from the live modules, and two charts.
+"""Figures of book/san-gal.md: Figs. 1 and 3 and blocks of channels, drawn from the live modules; charts; and a person.
 
 As in `drawings`: shapes come from a forward pass that is listened to, and the steps from the options of the modules, so
 that a drawing cannot say what the code does not do.
@@ -35,42 +35,6 @@ class DualTraced:
     of_attributes: Trace
     of_reid: Trace
     heat_maps: Mapping[str, Shape]  # (K, h, w) by stage
-
-
-def attention_sheet(explained: Explained, image: int, stage: str = "layer4") -> Drawing:
-    """A query under its heat maps and under what ASAM makes of them in two readings: a row per attribute.
-
-    Nothing in the module is learned, so that this is what any run of SAN-GAL multiplies its features by. The attributes
-    are the two on which the maps have the largest share of their energy, of those in sight that are not all of the
-    person.
-    """
-    e, shares = explained, {}
-    heat = e.answers[stage][image]  # (K, h, w)
-    for k in regional(e):
-        region = e.region(image, k)
-        if region.any() and heat[k].any() and not whole_body(e.fields[k]):
-            shares[k] = inside(heat[k], region)
-    readings: dict[str, dict[str, Any]] = {"literal": {}, "scaled,\none sigmoid": READINGS["scaled-maps-one-sigmoid"]}
-    features = torch.zeros(()).expand(1, 2 * len(heat), *heat.shape[1:])
-    attention = {
-        name: AttributeSpatialAttention(**reading).block_attention(features, heat[None])[0]
-        for name, reading in readings.items()
-    }
-    rows, names, told = [], [], []
-    picture = e.pictures[image].numpy()
-    for k in sorted(shares, key=lambda k: -shares[k])[:2]:
-        region = e.region(image, k)
-        cells = [Cell(picture, region), Cell(overlay(picture, heat[k]), region)]
-        cells += [Cell(overlay(picture, weights[k] - 0.5, peak=0.5), region) for weights in attention.values()]
-        rows.append(cells)
-        names.append(field_title(e.fields[k]).replace(" ", "\n"))
-        ranges = [f"{name.replace(chr(10), ' ')} {w[k].min():.3f} to {w[k].max():.3f}" for name, w in attention.items()]
-        told.append(f"{field_title(e.fields[k])}: {', '.join(ranges)}")
-    if not rows:
-        return notice("No attribute of a part is in sight in this picture.")
-    columns = ["picture", "heat map", *readings]
-    figure = mosaic([rows], [names], [columns], bar="heat, of its peak; attention, from 0.5 to 1", wide=4.4)
-    return figure, f"{e.split.paths[image].stem} under heat maps after {stage} and attention. {'; '.join(told)}."
 
 
 def trace(attributes: AttributeNetwork, reid: SanGalNetwork, height: int = 256, width: int = 128) -> DualTraced:
@@ -257,6 +221,42 @@ def attention_over_heat(heat: Tensor, curves: Mapping[int, tuple[Tensor, Tensor]
     axes.set(xlabel="heat value L", ylabel="attention", xlim=(0, 8), ylim=(0.48, 1.02))
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure, f"Line chart of attention over the heat value from 0 to 8. {'; '.join(said)}."
+
+
+def attention_sheet(explained: Explained, image: int, stage: str = "layer4") -> Drawing:
+    """A query under its heat maps and under what ASAM makes of them in two readings: a row per attribute.
+
+    Nothing in the module is learned, so that this is what any run of SAN-GAL multiplies its features by. The attributes
+    are the two on which the maps have the largest share of their energy, of those in sight that are not all of the
+    person.
+    """
+    e, shares = explained, {}
+    heat = e.answers[stage][image]  # (K, h, w)
+    for k in regional(e):
+        region = e.region(image, k)
+        if region.any() and heat[k].any() and not whole_body(e.fields[k]):
+            shares[k] = inside(heat[k], region)
+    readings: dict[str, dict[str, Any]] = {"literal": {}, "scaled,\none sigmoid": READINGS["scaled-maps-one-sigmoid"]}
+    features = torch.zeros(()).expand(1, 2 * len(heat), *heat.shape[1:])
+    attention = {
+        name: AttributeSpatialAttention(**reading).block_attention(features, heat[None])[0]
+        for name, reading in readings.items()
+    }
+    rows, names, told = [], [], []
+    picture = e.pictures[image].numpy()
+    for k in sorted(shares, key=lambda k: -shares[k])[:2]:
+        region = e.region(image, k)
+        cells = [Cell(picture, region), Cell(overlay(picture, heat[k]), region)]
+        cells += [Cell(overlay(picture, weights[k] - 0.5, peak=0.5), region) for weights in attention.values()]
+        rows.append(cells)
+        names.append(field_title(e.fields[k]).replace(" ", "\n"))
+        ranges = [f"{name.replace(chr(10), ' ')} {w[k].min():.3f} to {w[k].max():.3f}" for name, w in attention.items()]
+        told.append(f"{field_title(e.fields[k])}: {', '.join(ranges)}")
+    if not rows:
+        return notice("No attribute of a part is in sight in this picture.")
+    columns = ["picture", "heat map", *readings]
+    figure = mosaic([rows], [names], [columns], bar="heat, of its peak; attention, from 0.5 to 1", wide=4.4)
+    return figure, f"{e.split.paths[image].stem} under heat maps after {stage} and attention. {'; '.join(told)}."
 
 
 @styled

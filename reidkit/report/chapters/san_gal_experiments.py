@@ -87,18 +87,3 @@ def reading_table(found: pd.DataFrame) -> pd.DataFrame:
     }
     spreads = {f"Std {stage}": [number(1000 * std) for std in found[f"{stage} std"]] for stage in STAGES}
     return pd.DataFrame(shown | spreads)
-
-
-def by_step(panels: Mapping[str, Runs]) -> dict[str, dict[str, list[pd.DataFrame]]]:
-    """The losses of runs by step, as `curves.training_curves` takes them."""
-    return {
-        title: {
-            row: [
-                record.table("steps").rename(columns={"step": "epoch"})
-                for record in records
-                if "steps" in record.tables
-            ]
-            for row, records in runs.items()
-        }
-        for title, runs in panels.items()
-    }

@@ -153,8 +153,8 @@ def others(runs: Runs) -> str:
     return f"{text} {{doc}}`comparison` has them all, with what they cost."
 
 
-def maps(record: Record | None) -> str:
-    """Whether heat maps lie on their attributes."""
+def maps(record: Record | None, measured: str = "{doc}`localisation`") -> str:
+    """Whether heat maps lie on their attributes. measured: what the page calls the chapter that measures it."""
     if record is None or "localisation" not in record.tables:
         return "**Whether heat maps lie on their attributes can be measured.** It has not been run yet."
     means = localisation.localisation_means(record.table("localisation"))
@@ -169,6 +169,6 @@ def maps(record: Record | None) -> str:
     return (
         f"**{headline}.** The attribute network names strangers' attributes with a balanced accuracy of "
         f"{balanced:.0f} %. Of its best maps' energy {row['map']:.0f} % lies on the attribute, of a blob in the middle "
-        f"of the picture {row['centre']:.0f} %. By the three measures of {{doc}}`localisation` the maps are "
+        f"of the picture {row['centre']:.0f} %. By the three measures of {measured} the maps are "
         f"{localisation.in_words(signs)} beside the blob."
     )

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,6 @@ from reidkit.report.words import DATASETS, LABELS, data_title
 from reidkit.runs import check_data, open_dataset
 from reidkit.settings import Configuration
 from reidkit.systems import SYSTEMS
-from reidkit.systems.attributes import AttributeConfig
 from reidkit.systems.system import RESULTS
 
 METRICS = tuple(sorted(MEASURED, key=lambda metric: metric != "mAP"))  # what a telephone shows first
@@ -99,7 +98,7 @@ def _data_set(experiments: Sequence[Experiment], linked: Container[str], render:
         found["pictures"] = thumbnails(dataset, records.values())
         guides = {config.name: config for config in map(_guide, chosen) if config is not None}
         for config in guides.values():  # of one network: the maps of another's are not shown
-            if (explained := explain(cast(AttributeConfig, config))) is not None:
+            if (explained := explain(config)) is not None:
                 guide, found["heat"] = config, heat(explained)
                 break
     guided = {side.records[0].name for side in chosen if guide and _guide(side) == guide}
