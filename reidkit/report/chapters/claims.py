@@ -139,11 +139,14 @@ def below_print(claims: Iterable[Claim], tables: Iterable[Table], data: Mapping[
 
 
 def smallest(claims: Iterable[Claim], data: Mapping[str, Runs]) -> str:
-    """Which gains of claims would not show on each data set: half of an interval, the mean over those tested."""
+    """Which gains of claims would not show on each data set: half of an interval, the mean over those tested.
+
+    Intervals that know nothing of seeds say nothing of it: data sets that have no other are left out.
+    """
     told = []
     for title, runs in data.items():
         found = [difference(runs, claim.row, claim.over) for claim in claims]
-        if widths := [gain.high - gain.low for gain in found if gain.known]:
+        if widths := [gain.high - gain.low for gain in found if gain.known and gain.covers != PEOPLE]:
             told.append(f"{fmean(widths) / 2:.0f} points on {title}")
     return f"A gain of less than about {listed(told)} would not show here: not seen is not absent." if told else ""
 
