@@ -37,7 +37,7 @@ def listed_rows() -> list[Listed]:
     return [Listed(*row) for row in _told()["rows"]]
 
 
-def row_of(name: str, system: str, config: Mapping[str, Any]) -> str:
+def row_of_run(name: str, system: str, config: Mapping[str, Any]) -> str:
     """The row that the run `name` is of: by the profile that plans it, as a control may look like its row.
 
     Of a run that no profile plans, as far as its settings tell; the system's name where they tell of none.
@@ -128,7 +128,7 @@ def listed_runs() -> list[dict[str, Any]]:
         found.append(
             {
                 "record": folder.name.rpartition("-")[2],
-                "row": row_of(folder.name, content["system"], config),
+                "row": row_of_run(folder.name, content["system"], config),
                 "data": config["dataset"] + preset,
                 "seed": config["seed"],
                 "epochs": config["epochs"],

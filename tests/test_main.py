@@ -19,7 +19,7 @@ import reidkit as reidkit_package
 from reidkit import __main__, listing
 from reidkit.__main__ import app, main
 from reidkit.errors import UserError
-from reidkit.listing import listed_rows, row_of
+from reidkit.listing import listed_rows, row_of_run
 from reidkit.places import project_root
 from reidkit.profile import Profile
 from reidkit.records import find, read_record
@@ -112,7 +112,7 @@ def test_the_rows_that_are_kept_are_those_of_the_systems(build: Path) -> None:
     assert [listed.row for listed in listed_rows()] == [*ROWS]
     for row, system in ROWS.items():
         config = system.configuration.model_construct(**system.rows[row])
-        assert row_of("none of a profile", system.name, config.model_dump(mode="json")) == config.row_name
+        assert row_of_run("none of a profile", system.name, config.model_dump(mode="json")) == config.row_name
 
 
 def test_a_control_is_listed_by_its_own_name(build: Path) -> None:

@@ -45,19 +45,18 @@ class NameFolds(SphinxPostTransform):
     def name(self, cell: nodes.container) -> str:
         if cell["hide_mode"] == "all":
             return SOLUTION if "exercises" in cell.parent.get("names", []) else CHECK
-        made = [(title, node) for node in cell.findall(shown) if (title := self.title(node))]
-        if not made:
-            return "Code"
-        (title, first), (last, _) = made[0], made[-1]
+        made = list(cell.findall(shown))
+        titles = [title for node in made if (title := self.title(node))]
         if cell["hide_mode"] != "output":
-            return f"Code of {title}"
-        if len(made) == 1:
-            return f"{title}: {subject(first)}"
+            return f"Code of {titles[0]}" if titles else "Code"
+        if len(titles) < 2:
+            return ": ".join([*titles, subject(made[0])])
+        title, last = titles[0], titles[-1]
         kind, number = title.split()
         return f"{kind.rstrip('.')}s{'.' * kind.endswith('.')} {number} to {last.split()[-1]}"
 
     def title(self, node: nodes.Element) -> str | None:
-        """Such as *Table 2.1*; None without a number."""
+        """Such as *Table 2.1*; None without a number, as on a page that is no chapter (`site.number_chapters`)."""
         kind = "figure" if isinstance(node, nodes.figure) else "table"
         for numbered in self.env.toc_fignumbers.values():
             if number := numbered.get(kind, {}).get(node["ids"][0] if node["ids"] else ""):

@@ -65,4 +65,4 @@ def repetitions_in_words(found: Sequence[Repetition]) -> str:
         for pair in found
     )
     runs = "One published run was" if len(found) == 1 else f"{len(found)} published runs were"
-    return f"{runs} trained once more on the machine that built this copy ({{numref}}`table-repetitions`): {scores}."
+    return f"{runs} trained once more on the machine that built this copy: {scores}."

@@ -16,6 +16,7 @@ from docutils import nodes
 from markupsafe import Markup
 from sphinx.addnodes import desc_signature
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util.i18n import format_date
 
 from reidkit.places import project_root
@@ -35,6 +36,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("people_shown", False, "html")  # whether pages may show real people: no engine shall list them
     app.add_role("explore", explore)
     app.connect("config-inited", configure)
+    app.connect("env-get-updated", number_chapters, priority=900)  # after Sphinx has numbered every page's
     app.connect("doctree-read", pair_renderings)
     app.connect("doctree-resolved", pass_by_runs)
     app.connect("doctree-resolved", keep_texts)
@@ -48,6 +50,13 @@ def configure(app: Sphinx, config: Any) -> None:
     """The frame of the pages, and a sidebar of chapters, without the runs below one of them."""
     config.html_theme_options |= {"footer_content_items": "extra-footer.html", "max_navbar_depth": 1}
     config.templates_path = [*config.templates_path, str(Path(__file__).parent / "templates" / "site")]
+
+
+def number_chapters(app: Sphinx, environment: BuildEnvironment) -> list[str]:
+    """Leaves figures and tables their numbers in numbered chapters alone: elsewhere *Table 1* would be the paper's."""
+    for page in environment.toc_fignumbers.keys() - environment.toc_secnumbers.keys():
+        del environment.toc_fignumbers[page]
+    return []
 
 
 def explore(name: str, source: str, text: str, *rest: Any) -> tuple[list[nodes.Node], list[nodes.system_message]]:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from reidkit.evaluation.bootstrap import RESAMPLES
-from reidkit.listing import row_of
+from reidkit.listing import row_of_run
 from reidkit.published import SETTINGS, Setting, Table
 from reidkit.records import Record
 from reidkit.report.display import Written, run_link
@@ -189,7 +189,7 @@ def provenance(records: Iterable[Record]) -> pd.DataFrame:
         rows.append(
             {
                 "Record": run_link(record.name),
-                "Run": row_of(record.name, record.system, record.config) + apart[record.name],
+                "Run": row_of_run(record.name, record.system, record.config) + apart[record.name],
                 "Seed": str(record.config["seed"]),
                 "Data": f"{record.config.get('synthped_preset') or record.config['dataset']} `{origin['data'][:8]}`",
                 "Commit": f"`{commit}`",
@@ -206,7 +206,7 @@ def told_apart(records: Iterable[Record]) -> dict[str, str]:
     alike: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         data = map(record.config.get, ("dataset", "synthped_preset", "seed"))
-        alike.setdefault((row_of(record.name, record.system, record.config), *data), []).append(record)
+        alike.setdefault((row_of_run(record.name, record.system, record.config), *data), []).append(record)
     found = {}
     for group in alike.values():
         keys = dict.fromkeys(key for record in group for key in record.config)

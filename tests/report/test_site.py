@@ -89,7 +89,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"
     (source / "runs").mkdir(parents=True)
     pages = {
-        "index.md": "# First\n\nWords.\n\n```{toctree}\nruns\nglossary\nreferences\n```\n",
+        "index.md": "# First\n\nWords.\n\n```{toctree}\n:numbered:\nruns\n```\n\n"
+        "```{toctree}\nglossary\nreferences\n```\n",
         "runs/a.md": f"---\nnosearch: true\n---\n\n# Archived\n\nAn unusual word.\n\n{LINK}\n",
         "runs/b.md": "---\nnosearch: true\n---\n\n# Archived too\n\nAn unusual word.\n",
         "glossary.md": f"# Glossary\n\n## Terms\n\n{'Many words. ' * 40}\n{FIGURE}",
@@ -119,7 +120,7 @@ def test_every_page_says_what_it_is_and_where_it_comes_from(site: Path) -> None:
     soup = page(site, "runs")
     assert len(soup.select("h1")) == 1
     assert soup.find("meta", {"name": "description"})["content"] == "What was trained, and how long it took."
-    assert soup.find("meta", property="og:title")["content"] == "Runs"
+    assert soup.find("meta", property="og:title")["content"] == "1. Runs"
     footer = soup.select_one(".bd-footer-content")
     commit = origin()["commit"]
     assert f"commit {commit[:8]}" in footer.get_text() if commit else "commit" not in footer.get_text()
@@ -157,7 +158,7 @@ def test_what_is_searched(site: Path) -> None:
 def test_a_fold_is_called_by_what_it_holds_or_its_code_makes_and_the_setup_is_one(site: Path) -> None:
     folds = page(site, "runs").select("article details")
     names = [fold.summary.get_text() for fold in folds]
-    assert names == ["Setup", "Code of Table 1", "Code", "Code", "Table 2: A table", "Check"]
+    assert names == ["Setup", "Code of Table 1.1", "Code", "Code", "Table 1.2: A table", "Check"]
     assert folds[3].select_one("pre").get_text() == LONG_CODE
     listing = [pre for pre in page(site, "runs").select("article pre") if "reidkit/losses.py" in pre.get_text()]
     assert [pre.find_parent("details") for pre in listing] == [None]
@@ -186,7 +187,7 @@ def test_the_renderings_of_a_figure_stand_beside_each_other_above_its_caption(si
         ("img", ["by-night"]),
         ("figcaption", None),
     ]
-    assert figure.figcaption.get_text().strip().rstrip("#") == "Fig. 1 A caption."
+    assert figure.figcaption.get_text().strip().rstrip("#") == "A caption."  # not of a numbered chapter
     assert not figure.select(".legend")
 
 

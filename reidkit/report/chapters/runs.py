@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from reidkit.listing import row_of
+from reidkit.listing import row_of_run
 from reidkit.places import record_roots
 from reidkit.profile import Profile
 from reidkit.records import Record, read_records
@@ -125,7 +125,7 @@ def titles(records: Mapping[str, Record]) -> dict[str, str]:
         config = record.config
         toy = config["dataset"] == "synthped"
         data = f"SynthPed, {config['synthped_preset']}" if toy else words.DATASETS[config["dataset"]]
-        found[name] = f"{row_of(name, record.system, config)} on {data}, seed {config['seed']}{apart[name]}"
+        found[name] = f"{row_of_run(name, record.system, config)} on {data}, seed {config['seed']}{apart[name]}"
     return found
 
 
