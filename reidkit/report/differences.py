@@ -37,14 +37,16 @@ def difference_chart(
         axes.hlines(list(at), low, high, color=colour, linewidth=4, alpha=0.45)
         axes.plot(ours, list(at), marker, color=colour, label=title)
     printed = {y: x for y, name in enumerate(drawn) if (x := paper.get(name)) is not None}
-    axes.plot(list(printed.values()), list(printed), "D", color=ORANGE, fillstyle="none", label="paper")
+    if printed:
+        axes.plot(list(printed.values()), list(printed), "D", color=ORANGE, fillstyle="none", label="paper")
     name_rows(axes, [textwrap.fill(name, 26) for name in drawn])
     axes.set(xlabel=f"{label} (points)")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     told = "; ".join(
-        f"{name}: paper {signed(paper.get(name))}, "
-        + ", ".join(f"{title} {with_interval(e)}" for title, e in by_data.items())
-        for name, by_data in drawn.items()
+        f"{name}: "
+        + (f"paper {signed(printed[y])}, " if y in printed else "")
+        + ", ".join(f"{title} {with_interval(e)}" for title, e in by_data.items() if e.known)
+        for y, (name, by_data) in enumerate(drawn.items())
     )
     return figure, f"Chart of the {label} in points. {told}."
 

@@ -16,7 +16,15 @@ from reidkit.profile import parameter_file
 from reidkit.report import warm
 from tests.benchmarks.harness import conditions, markdown
 
-CHAPTERS = ("losses", "systems", "systems-parts", "attention-modules", "experiments", "open-questions")
+CHAPTERS = (
+    "losses",
+    "systems-vectors",
+    "systems-parts",
+    "systems-attention",
+    "attention-modules",
+    "experiments",
+    "open-questions",
+)
 BOOK = Path(__file__).parents[2] / "book"
 
 

@@ -1,4 +1,6 @@
-"""What book/systems.md and book/systems-parts.md show of each compared system: its network, traced and drawn."""
+"""What the three pages book/systems-*.md show of the compared systems: what each reaches, and its network, drawn."""
+
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -6,15 +8,56 @@ from reidkit.data.attributes import GROUPS
 from reidkit.data.resident import Draw
 from reidkit.data.synthped import PARTS, PRESETS
 from reidkit.profile import Profile
-from reidkit.report.chapters.comparison import NAMES
+from reidkit.report.chapters.comparison import METHODS, NAMES, OTHERS
+from reidkit.report.differences import difference_chart, with_interval
 from reidkit.report.display import NumberedFigure, numbered_figure
 from reidkit.report.flow import draw
+from reidkit.report.rows import Runs, difference, differences, score
+from reidkit.report.style import Drawing
+from reidkit.report.tables import score_cell
+from reidkit.report.words import counted, listed
 from reidkit.settings import Configuration
 from reidkit.systems import ROWS
 from reidkit.systems.system import Batch, Classes
 from reidkit.training import Batch as Step
 
+# By page its rows, controls among them
+PAGES = {
+    "vectors": ("svdnet", "dare", "dpfl", "gp-reid", "circle", "circle/mgn"),
+    "parts": ("pcb", "pcb/one-stripe", "pcb+rpp", "aligned-reid", "vpm", "spreid", "spreid/predicted", "bfe"),
+    "attention": ("pan", "aanet", "ianet", "ianet/normalised", "osnet", "duatm"),
+}
+PLAIN = "none/ce+tri"  # what they are set beside
 PEOPLE, PICTURES = 2, 2  # as few as triplets need
+
+
+def answer(rows: Sequence[str], data: Mapping[str, Runs]) -> str:
+    """What the systems among these rows have over the plain network with triplet loss, a sentence for each data set."""
+    told = []
+    for title, runs in data.items():
+        gains = {row: difference(runs, row, PLAIN) for row in rows if row in OTHERS}
+        gains = {row: gain for row, gain in gains.items() if gain.known}
+        if not gains:
+            continue
+        if len(gains) == 1:
+            ((row, gain),) = gains.items()
+            told.append(f"On {title}, {NAMES[row]}, alone run so far, has {with_interval(gain)} over {METHODS[PLAIN]}.")
+            continue
+        ahead = [NAMES[row] for row, gain in gains.items() if gain.clear and gain.ours > 0]
+        behind = sum(gain.clear and gain.ours < 0 for gain in gains.values())
+        best = max(gains, key=lambda row: gains[row].ours)
+        told.append(
+            f"On {title}, of {counted(len(gains))} systems, "
+            f"{listed(ahead or ['none'])} {'are' if len(ahead) > 1 else 'is'} clearly ahead of {METHODS[PLAIN]} and "
+            f"{counted(behind) if behind else 'none'} clearly behind it; {NAMES[best]} is highest, at "
+            f"{with_interval(gains[best])}."
+        )
+    return " ".join(told) or "None of these systems has been run yet."
+
+
+def gains(rows: Sequence[str], data: Mapping[str, Runs]) -> Drawing:
+    """What each row has over the plain network with triplet loss, by data set."""
+    return difference_chart({NAMES[row]: differences(data, row, PLAIN) for row in rows}, {}, "gain in mAP")
 
 
 def some_batch(config: Configuration, classes: Classes) -> Batch:
@@ -35,10 +78,13 @@ def figure_name(row: str) -> str:
     return "figure-system-" + row.replace("/", "-").replace("+", "-")
 
 
-def drawn(profile: Profile, row: str) -> NumberedFigure:
-    """The network of a row as a numbered figure, traced at the size of a profile on SynthPed."""
+def drawn(profile: Profile, data: Mapping[str, Runs], row: str) -> NumberedFigure:
+    """The network of a row, traced at the size of a profile on SynthPed, as a figure that also tells its mAP."""
     config, identities = profile.config(row).from_scratch(), PRESETS[profile.synthped_preset].train_identities
     classes = Classes(identities, GROUPS["market_attribute"] if "attributes" in config.needs else ())
     system, name = ROWS[row], NAMES[row]
     figure, alt = draw(system.build(config, classes), some_batch(config, classes), f"{name}, from above:")
-    return numbered_figure(figure, figure_name(row), f"{name}: `reidkit run {profile.profile} --row {row}`.", alt)
+    scores = {title: score(runs, row) for title, runs in data.items()}
+    told = [f"{score_cell(found)} on {title}" for title, found in scores.items() if found.known]
+    caption = f"{name}: `reidkit run {profile.profile} --row {row}`." + (f" mAP {listed(told)}." if told else "")
+    return numbered_figure(figure, figure_name(row), caption, alt)

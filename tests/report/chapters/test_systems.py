@@ -7,19 +7,39 @@ import pytest
 
 from reidkit.profile import Profile
 from reidkit.report.chapters.comparison import NAMES, OTHERS
-from reidkit.report.chapters.systems import drawn
+from reidkit.report.chapters.systems import PAGES, PLAIN, answer, drawn
+from reidkit.report.differences import with_interval
+from reidkit.report.rows import difference
+from tests.report.conftest import MakeRecord
 
 BOOK = Path(__file__).parents[3] / "book"
-PAGES = "\n".join((BOOK / f"{name}.md").read_text(encoding="utf-8") for name in ("systems", "systems-parts"))
+TEXTS = "\n".join((BOOK / f"systems-{page}.md").read_text(encoding="utf-8") for page in PAGES)
 
 
 def test_every_system_is_drawn_once() -> None:
-    assert sorted(re.findall(r'^drawn\("(.*)"\)$', PAGES, re.MULTILINE)) == sorted(OTHERS)
+    assert sorted(re.findall(r'^drawn\("(.*)"\)$', TEXTS, re.MULTILINE)) == sorted(OTHERS)
+    assert sorted(row for rows in PAGES.values() for row in rows if row in OTHERS) == sorted(OTHERS)
+
+
+def test_the_answer_counts_who_is_clearly_ahead_and_behind(make_record: MakeRecord) -> None:
+    good = {PLAIN: 0.5, "pcb": 0.9, "bfe": 0.1, "vpm": 0.5}
+    runs = {row: [make_record(seed=seed, quality=quality) for seed in range(3)] for row, quality in good.items()}
+    gain = with_interval(difference(runs, "pcb", PLAIN))
+    assert answer(PAGES["parts"], {"toy": runs}) == (
+        "On toy, of three systems, PCB is clearly ahead of the plain network with triplet loss and one clearly behind "
+        f"it; PCB is highest, at {gain}."
+    )
+    few = {row: runs[row] for row in (PLAIN, "pcb")}
+    gain = with_interval(difference(few, "pcb", PLAIN))
+    assert answer(PAGES["parts"], {"none": {}, "real": few}) == (
+        f"On real, PCB, alone run so far, has {gain} over the plain network with triplet loss."
+    )
+    assert "has been run yet" in answer(PAGES["vectors"], {"real": runs})
 
 
 @pytest.mark.parametrize("row", OTHERS)
 def test_a_system_is_traced_from_its_pictures_to_its_embedding(row: str) -> None:
-    figure = drawn(Profile.read("synthped-compared"), row)
+    figure = drawn(Profile.read("synthped-compared"), {}, row)
     text = str(figure)
     assert NAMES[row] in text
     html = figure.html()
