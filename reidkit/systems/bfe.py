@@ -105,5 +105,6 @@ SYSTEM = System(
     article="dai2019bdb",
     configuration=BFEConfig,
     rows={"bfe": {}},
+    called={"bfe": "BFE"},
     build=initialised(BFE),
 )

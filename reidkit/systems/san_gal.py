@@ -443,6 +443,22 @@ SYSTEM = System(
     article="hou2021sangal",
     configuration=SanGalConfig,
     rows=_ROWS,
+    called={
+        f"{ROWS[-1]}/{name}": label
+        for name, label in {
+            "one-sigmoid": "one sigmoid",
+            "scaled-maps": "scaled maps",
+            "scaled-maps-one-sigmoid": "scaled maps, one sigmoid",
+            "first-half": "attention on the first half",
+            "labelled-classes": "maps of the labels",
+            "attribute-heads": "SAN-GAL, with the heads of ID+attr",
+            "last-stride-2": "last stride 2",
+            "online": "both networks at once",
+            "shuffled": "another image's maps (control)",
+            "centre": "a blob in the centre (control)",
+            "constant": "the same everywhere (control)",
+        }.items()
+    },
     build=build,
     row_groups={
         "table 1": ROWS,

@@ -199,6 +199,7 @@ class System:
     configuration: type[Configuration]
     rows: Mapping[str, Mapping[str, Any]]  # by the name that tables and commands give it, the settings of each row
     build: Callable[[Any, Classes], Model]  # a network from a configuration, initialised from its seed
+    called: Mapping[str, str] = field(default_factory=dict)  # by row or reading, what pages call it (`label`)
     row_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)  # names for several rows at once
     reading: Mapping[str, Any] = field(default_factory=dict)  # settings of the paper where they are not the defaults
     measure: Measure = rank
@@ -228,6 +229,18 @@ class System:
         """Of a reading or a control of another row, such as *row/reading*, that row and the reading; else None."""
         of, _, reading = row.rpartition("/")
         return (of, reading) if of in self.rows else None
+
+    def label(self, row: str) -> str:
+        """What pages call a row: as `called` has it, or in the words of its choices; a reading after its row."""
+        if row in self.called:
+            return self.called[row]
+        if row == self.name:
+            return self.title
+        if varied := self.varied(row):
+            of, reading = varied
+            return f"{self.label(of)}, {self.called.get(reading, reading.replace('-', ' '))}"
+        words = [titles.get(value) for titles, value in zip(self.choices.values(), row.split("/"), strict=False)]
+        return ", ".join(filter(None, words)) if words and all(words) else row
 
     @property
     def told_by_rows(self) -> frozenset[str]:

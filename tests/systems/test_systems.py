@@ -8,7 +8,7 @@ from reidkit.data.resident import Draw
 from reidkit.data.synthped import PARTS
 from reidkit.places import project_root
 from reidkit.systems import ROWS, SYSTEMS
-from reidkit.systems.system import Batch, Classes
+from reidkit.systems.system import Batch, Classes, System
 from reidkit.training import Batch as Step
 
 GROUPS = (AttributeGroup("hat", ("no", "yes"), ("hat",)), AttributeGroup("colour", ("none", "red", "blue"), ("r", "b")))
@@ -60,3 +60,17 @@ def test_a_system_has_an_article_and_rows_of_its_own() -> None:
         assert set(system.reading) <= set(system.configuration.model_fields)
         for names in system.row_groups.values():
             assert set(names) <= set(system.rows)
+
+
+@pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
+def test_pages_have_a_name_of_its_own_for_every_row(system: System) -> None:
+    labels = [system.label(row) for row in system.rows]
+    assert len(set(labels)) == len(labels)
+    assert not [label for label in labels if "/" in label]
+
+
+def test_a_row_is_called_by_its_choices_and_a_reading_after_its_row() -> None:
+    assert SYSTEMS["joint-loss"].label("cbam/ce+tri+cir") == "CBAM, CE + Tri + Cir"
+    assert SYSTEMS["joint-loss"].label("se/ce/full-start") == "SE, CE, branches at full strength"
+    assert SYSTEMS["ianet"].label("ianet/normalised") == "IANet, normalised"
+    assert SYSTEMS["san-gal"].label("ID+attr") == "ID+attr"

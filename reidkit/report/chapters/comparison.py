@@ -59,18 +59,14 @@ RIVALS = (
     Rival("AANet", "aanet", "ResNet-152, 384×128 (recalled), attributes"),
     Rival("BFE", "bfe", "384×128"),
 )
-OTHERS = {rival.row: rival.printed for rival in RIVALS if rival.row}  # rows of other people's systems
+OTHERS = tuple(rival.row for rival in RIVALS if rival.row)  # rows of other people's systems
+CONTROLS = ("ianet/normalised", "spreid/predicted", "pcb/one-stripe", "circle")
 NAMES = {
     "none/ce": "plain, cross-entropy",
     "none/ce+tri": "plain, triplet loss",
     "cbam/ce+tri+cir": "Li and Wang",
     SAN_GAL_OURS: "SAN-GAL",
-    **OTHERS,
-    "aligned-reid": "AlignedReID",
-    "ianet/normalised": "IANet, normalised",
-    "spreid/predicted": "SPReID, its own parser",
-    "pcb/one-stripe": "PCB, one stripe",
-    "circle": "ResNet-50, circle loss",
+    **{row: ROWS[row].label(row) for row in (*OTHERS, *CONTROLS)},
 }  # of the rows that are compared
 
 # What stands before a row's classifiers, where that is another thing than in the plain baseline: by mark, which rows.

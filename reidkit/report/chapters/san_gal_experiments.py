@@ -10,6 +10,7 @@ from reidkit.records import Record
 from reidkit.report.differences import difference_table, with_interval
 from reidkit.report.rows import Estimate, Rows, Runs, difference, differences, of_data
 from reidkit.report.words import number
+from reidkit.systems import SYSTEMS
 from reidkit.systems.san_gal import READINGS
 
 SPREAD = ("std", "5 %", "95 %")  # what is told of the attention values
@@ -20,11 +21,8 @@ WITH_HEADS = f"{SAN_GAL_OURS}/attribute-heads"
 SELECTS = f"{SAN_GAL_OURS}/scaled-maps-one-sigmoid"  # the reading whose attention can select
 PAPER = {row.cell: row.scores["mAP"] for row in SAN_GAL_TABLE_1[0].rows}  # mAP by row
 SHOWN = {row.cell: row.method.partition(" (")[0] for row in SAN_GAL_TABLE_1[0].rows if row.cell} | {
-    WITH_HEADS: "SAN-GAL, with the heads of ID+attr",
-    SELECTS: "scaled maps, one sigmoid",
-    f"{SAN_GAL_OURS}/shuffled": "another image's maps (control)",
-    f"{SAN_GAL_OURS}/centre": "a blob in the centre (control)",
-    f"{SAN_GAL_OURS}/constant": "the same everywhere (control)",
+    row: SYSTEMS["san-gal"].label(row)
+    for row in (WITH_HEADS, SELECTS, *(f"{SAN_GAL_OURS}/{maps}" for maps in ("shuffled", "centre", "constant")))
 }
 
 

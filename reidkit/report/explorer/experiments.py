@@ -94,10 +94,8 @@ class Experiment:
         """A row in words, with what the paper calls it."""
         printed = next((line.method for line in self.table.rows if line.cell == row), "")
         if row in self.grid:
-            values = zip(self.system.choices.values(), row.split("/"), strict=True)
-            return ", ".join(titles[value] for titles, value in values) + (f": {printed}" if printed else "")
-        of, reading = self.system.varied(row) or (row, "")
-        return printed or (f"{of}, {reading.replace('-', ' ')}" if reading else of)
+            return self.system.label(row) + (f": {printed}" if printed else "")
+        return printed or self.system.label(row)
 
     def config(self, row: str) -> Configuration:
         """The run of a row, with the seed of its first record if it has one."""
