@@ -46,6 +46,8 @@ class NameFolds(SphinxPostTransform):
         if cell["hide_mode"] == "all":
             return SOLUTION if "exercises" in cell.parent.get("names", []) else CHECK
         made = list(cell.findall(shown))
+        if not made:
+            return "Code"
         titles = [title for node in made if (title := self.title(node))]
         if cell["hide_mode"] != "output":
             return f"Code of {titles[0]}" if titles else "Code"
