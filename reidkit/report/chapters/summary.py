@@ -50,32 +50,51 @@ def method(data: Data) -> str:
     )
 
 
-def gates(data: Data) -> str:
-    """The channel gates against the constant ½."""
-    gains = {
-        (name, title): difference(runs, row, "half/ce")
-        for row, name in (("se/ce", "SE"), ("eca/ce", "ECA"))
-        for title, runs in data.items()
-    }
-    headline = "SE and ECA cannot be told from a constant"
-    if ahead := [side for side, gain in gains.items() if gain.clear and gain.ours > 0]:
-        names, titles = (listed(list(dict.fromkeys(of))) for of in zip(*ahead, strict=True))
-        headline = f"Over a constant only {names} can be told to gain, on {titles}"
+# Single modules, and what each is to be told from: a constant for those that weigh the residual branches; DANet and
+# Non-local leave these alone.
+SINGLE = {"se/ce": "half/ce", "eca/ce": "half/ce", "danet/ce": "none/ce", "nonlocal/ce": "none/ce"}
+
+
+def attention(data: Data) -> str:
+    """What single modules with cross-entropy have over what does not attend."""
+    gains = {title: {_title(r): difference(runs, r, SINGLE[r]) for r in SINGLE} for title, runs in data.items()}
+    clear = [
+        (name, title) for title, found in gains.items() for name, gain in found.items() if gain.clear and gain.ours > 0
+    ]
+    headline = "No attention module can be told from one that does not attend"
+    if clear:
+        names, titles = (listed(list(dict.fromkeys(of))) for of in zip(*clear, strict=True))
+        headline = f"Of {counted(len(SINGLE))} attention modules only {names} can be told to help, on {titles}"
+    text = (
+        f"**{headline}.** SE and ECA multiply residual branches, and are set beside a constant ½ in their place; DANet "
+        "and Non-local leave the branches alone, and are set beside the baseline."
+    )
+    for title, found in gains.items():
+        ahead = [f"{name} has {with_interval(found[name])}" for name, of in clear if of == title]
+        rest = [gain.ours for name, gain in found.items() if gain.known and (name, title) not in clear]
+        if rest:
+            low, high = signed(min(rest)), signed(max(rest))
+            every = "both" if len(rest) == 2 else f"all {counted(len(rest))}"
+            which = f"the other {counted(len(rest))}" if ahead else every
+            ahead.append(
+                f"{which} lie between {low} and {high}"
+                if len(rest) > 1
+                else f"the {'other' if ahead else 'one run'} has {low}"
+            )
+        text += f" On {title}, {listed(ahead)}." if ahead else ""
     decayed = [
         f"{looking.between(runs, DECAYED).iloc[0]:.1f} %" for runs in data.values() if looking.measured(runs, DECAYED)
     ]
-    told = ""
     if decayed:
-        told = (
-            f" In earlier runs, with the usual weight decay, what SE multiplied by differed by {listed(decayed)} "
-            "from picture to picture"
+        text += (
+            " In earlier runs, with the usual weight decay, SE gave all pictures the same weights, to "
+            f"{listed(decayed)}: {{doc}}`looking` tells why."
         )
-    return (
-        f"**{headline}.** Put a constant in their place, which multiplies every residual branch by ½ and looks at "
-        "nothing. "
-        f"Over it SE has {each(data, 'se/ce', 'half/ce')}, and ECA {each(data, 'eca/ce', 'half/ce')}."
-        + (f"{told}: {{doc}}`looking` tells why." if told else "")
-    )
+    return text
+
+
+def _title(row: str) -> str:
+    return ATTENTION[row.partition("/")[0]].title
 
 
 def modules(data: Data) -> str:

@@ -40,13 +40,14 @@ def test_a_method_that_gains_is_said_to_and_with_one_seed_only_as_far_as_that_te
 
 def test_the_other_findings_hold_what_was_run(make_record: MakeRecord, make_san_gal_record: MakeRecord) -> None:
     joint = {"toy": {f"{a}/ce": [make_record(a)] for a in ("none", "half", "se", "eca")}, "Market-1501": {}}
-    assert shown.gates(joint).count(" on toy") == 2
-    assert "not run yet" not in shown.gates(joint)
+    assert "On toy, both lie between " in shown.attention(joint)
+    assert "Market-1501" not in shown.attention(joint)
     seeds = {(a, q): [make_record(a, seed=s, quality=q) for s in (0, 1, 2)] for a, q in (("half", 0.5), ("se", 0.8))}
     real = {"half/ce": seeds["half", 0.5], "se/ce": seeds["se", 0.8]}
-    told = shown.gates(joint | {"Market-1501": real})
-    assert told.startswith("**Over a constant only SE can be told to gain, on Market-1501.**")
-    assert shown.gates(joint).startswith("**SE and ECA cannot be told from a constant.**")
+    told = shown.attention(joint | {"Market-1501": real})
+    assert told.startswith("**Of four attention modules only SE can be told to help, on Market-1501.**")
+    assert "On Market-1501, SE has +" in told
+    assert shown.attention(joint).startswith("**No attention module can be told from one that does not attend.**")
     assert shown.losses(joint).count("(not run yet)") == 2
     assert shown.losses(joint).startswith("**The losses alone.**")
     joint["Market-1501"] = {
