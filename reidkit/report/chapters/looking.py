@@ -22,18 +22,18 @@ from reidkit.report.sheets import Cell, mosaic, overlay, picture
 from reidkit.report.style import Drawing, notice
 from reidkit.report.words import DATASETS, listed, number
 from reidkit.runs import check_data, configuration_of, open_dataset
-from reidkit.systems.joint_loss import LOSSES
+from reidkit.systems.joint_loss import SYSTEM
 
 ROWS = ("se/ce", "eca/ce", "cbam/ce", OURS, "danet/ce", "nonlocal/ce")
 SHEET = (OURS, "danet/ce", "nonlocal/ce")  # what is drawn, of the rows that weigh places
-VARIANTS = {"decayed": "", "full-start": ", from γ = 1"}  # controls of a row, and what its name says of them
+CONTROLS = ("decayed", "full-start")  # of a row
 BLIND = 0.001  # a module whose weights differ by less of their mean between pictures
 SHOWN = 8  # people of the sheet
 
 
 def shown_rows(runs: Runs) -> list[str]:
     """The rows with attention that were run and say what it looks at: each as it is, then its controls."""
-    rows = [of for row in ROWS for of in (row, *(f"{row}/{control}" for control in VARIANTS))]
+    rows = [of for row in ROWS for of in (row, *(f"{row}/{control}" for control in CONTROLS))]
     return [row for row in rows if measured(runs, row)]
 
 
@@ -51,19 +51,14 @@ def weights_table(runs: Runs) -> pd.DataFrame:
         for weighs, modules in found:
             mean = modules["mean"].mean()
             gate = ATTENTION[records[0].config["attention"]].place == "attention"
-            line = {"Row": title(row), "Decayed": "yes" if decayed(records[0]) else "no", "Weighs": weighs}
+            called = SYSTEM.label(row.removesuffix("/decayed"))  # the next column says it
+            line = {"Row": called, "Decayed": "yes" if decayed(records[0]) else "no", "Weighs": weighs}
             line |= {"Mean": number(mean) if gate else "–"}
             line |= {side.capitalize(): f"{100 * modules[side].mean():.1f}" for side in ("within", "between")}
             line |= {"Blind": f"{(modules['between'] < BLIND).sum()} of {len(modules)}"}
             lines.append(line | {"mAP, frozen": frozen})
             frozen = ""  # said once, of all its modules together
     return pd.DataFrame(lines)
-
-
-def title(row: str) -> str:
-    """A row of the grid or a control of it as pages call it: *CBAM, CE + Tri + Cir*."""
-    attention, loss, *control = row.split("/")
-    return f"{ATTENTION[attention].title}, {LOSSES[loss]}{''.join(VARIANTS[of] for of in control)}"
 
 
 def frozen_gain(records: Sequence[Record]) -> Estimate:
@@ -178,7 +173,7 @@ def looks_sheet(chosen: Sequence[Record], data_root: Path | None = None) -> Draw
     rows[0].insert(0, "picture")
     people = [name[:4] for name in names]
     figure = mosaic(blocks, rows, [people] + [[""] * len(people)] * (len(blocks) - 1))
-    alt = f"{len(people)} queries under what {listed([title(cell_of(r)) for r in chosen])} look at, by stage."
+    alt = f"{len(people)} queries under what {listed([SYSTEM.label(cell_of(r)) for r in chosen])} look at, by stage."
     return figure, alt
 
 

@@ -171,11 +171,27 @@ def first_table(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def answer(records: Sequence[Record]) -> str:
+    """What it takes, and what the first runs had us believe without."""
+    gains = gains_of(records)
+    attention = max(gain for row, gain in gains.items() if row in ("se/ce", "eca/ce", "danet/ce", "nonlocal/ce"))
+    return (
+        "Residual branches that start at zero, and enough epochs. By our first runs of the paper's Table 1, which had "
+        f"neither, attention gains up to {attention:.1f} points of mAP and the triplet loss costs "
+        f"{-gains['none/ce+tri']:.1f}. Both were wrong."
+    )
+
+
+def gains_of(records: Sequence[Record]) -> dict[str, float]:
+    """What each row has over the baseline, in points of mAP."""
+    scores = {cell_of(record): 100 * record.metrics["mAP"] for record in records}
+    return {row: score - scores["none/ce"] for row, score in scores.items()}
+
+
 def gates_in_words(records: Sequence[Record]) -> str:
     """What the gates of the first runs gained over the baseline, beside the gate that attends to nothing."""
-    scores = {cell_of(record): 100 * record.metrics["mAP"] for record in records}
-    gains = {row: scores[row] - scores["none/ce"] for row in ("se/ce", "eca/ce", "half/ce") if row in scores}
-    if len(gains) < 3:
+    gains = gains_of(records)
+    if not {"se/ce", "eca/ce", "half/ce"} <= gains.keys():
         return "From this start nobody has run it. From the one that this chapter arrives at, {numref}`table-1` has it."
     return (
         f"SE gained {signed(gains['se/ce'], 1)} points over the baseline, ECA {signed(gains['eca/ce'], 1)} and the "

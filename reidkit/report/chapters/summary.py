@@ -7,7 +7,7 @@ from reidkit.published import OURS, SAN_GAL_OURS, SAN_GAL_TABLE_1, TABLE_1
 from reidkit.records import Record
 from reidkit.report import localisation
 from reidkit.report.chapters import comparison, looking
-from reidkit.report.chapters.recipe import cell_of, first_runs
+from reidkit.report.chapters.recipe import first_runs, gains_of
 from reidkit.report.differences import with_interval
 from reidkit.report.rows import PEOPLE, Estimate, Runs, difference, differences
 from reidkit.report.words import counted, listed, signed
@@ -113,8 +113,8 @@ def modules(data: Data) -> str:
 
 def start(data: Data) -> str:
     """How the first ablation came out, and what is left of it."""
-    scores = {cell_of(record): 100 * record.metrics["mAP"] for record in first_runs()}
-    se, half, triplet = (scores[row] - scores["none/ce"] for row in ("se/ce", "half/ce", "none/ce+tri"))
+    gains = gains_of(first_runs())
+    se, half, triplet = (gains[row] for row in ("se/ce", "half/ce", "none/ce+tri"))
     return (
         "**Our first ablation misled us.** With residual branches at full strength, the usual start, "
         f"and twelve epochs at 128×64 pixels, SE seemed to be worth {signed(se, 1)} points on Market-1501, where the "
