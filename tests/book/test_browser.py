@@ -146,6 +146,19 @@ def test_no_chapter_is_endless(reader: Reader) -> None:
     assert {name: height for name, height in heights.items() if height > TALLEST} == {}
 
 
+def test_no_table_is_cut_on_a_small_screen(reader: Reader) -> None:
+    reader.page.set_viewport_size({"width": 1280, "height": 900})
+    cut = {}
+    for name in PAGES:
+        page = reader.open(name)
+        page.evaluate("document.querySelectorAll('article details').forEach(fold => fold.open = true)")
+        cut[name] = page.evaluate(
+            "[...document.querySelectorAll('article .pst-scrollable-table-container')]"
+            ".filter(box => box.scrollWidth > box.clientWidth + 1).map(box => box.innerText.slice(0, 80))"
+        )
+    assert {name: tables for name, tables in cut.items() if tables} == {}
+
+
 def test_search_finds_a_known_word(reader: Reader) -> None:
     page = reader.page
     page.goto((reader.site / "search.html").as_uri() + "?q=bootstrap")
