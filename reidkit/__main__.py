@@ -564,6 +564,8 @@ def plan(
         print(json.dumps(found, indent=1))
         return
     finished = record_roots()[0]
+    if not found["runs"]:
+        print(f"Nothing: no run of {read.profile} is published, and with train_missing: false none is made.")
     for name, run in found["runs"].items():
         made = "finished" if (finished / name / "record.json").is_file() and not fresh else "to be made"
         print(f"{'published' if run['published'] else made:11s} {name}")

@@ -263,6 +263,11 @@ def test_a_finished_run_is_planned_as_finished(build: Path, synthped: Path, one_
     assert any(line.startswith("to be made") for line in planned)
 
 
+def test_a_plan_without_runs_says_so(build: Path) -> None:
+    planned = here("plan", "smoke", "--set", "train_missing=false").stdout
+    assert planned.startswith("Nothing: no run of smoke is published")
+
+
 @pytest.mark.parametrize("arguments", [["embed", "a", "--out", "~/x.npz"], ["embed", "~/a", "--out=~/x.npz"]])
 def test_a_home_that_no_shell_has_written_out_is(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
     seen: list[list[str]] = []

@@ -78,14 +78,14 @@ def controls(data: Mapping[str, Runs]) -> pd.DataFrame:
     return difference_table({words: differences(data, row, over) for (row, over), words in said.items()})
 
 
-def triplets_in_words(data: Mapping[str, Runs]) -> str:
-    """Where the triplet loss beside cross-entropy ended, and the share of triplets that it still moved."""
+def triplets_in_words(data: Mapping[str, Runs], row: str) -> str:
+    """Where the triplet loss of a row ended, and the share of triplets that it still moved."""
     told, margins = [], set()
     for title, runs in data.items():
-        records = runs.get("none/ce+tri", ())
-        margins |= {SYSTEMS["joint-loss"].complete(record.config)["triplet_margin"] for record in records}
-        if ends := [record.history.iloc[-1] for record in records]:
-            loss, active = (sum(end[column] for end in ends) / len(ends) for column in ("triplet", "active triplets"))
+        records = [record for record in runs.get(row, ()) if "active triplets" in record.history]
+        margins |= {SYSTEMS[record.system].complete(record.config)["triplet_margin"] for record in records}
+        if records:
+            loss, active = (fmean(r.history[of].iloc[-1] for r in records) for of in ("triplet", "active triplets"))
             told.append(f"{loss:.2f} on {title} ({100 * active:.0f} % of the triplets are active)")
     return (
         f"The triplet loss, with its margin of {listed([str(margin) for margin in margins])}, ends at {listed(told)}."

@@ -58,15 +58,15 @@ def test_it_is_told_where_the_triplet_loss_ended(make_record: MakeRecord) -> Non
     records = [make_record(loss="ce+tri", seed=seed) for seed in (0, 1)]
     for record, loss, active in zip(records, (0.1, 0.2), (0.5, 0.7), strict=True):
         record.tables["history"] = pd.DataFrame({"triplet": [0.3, loss], "active triplets": [1.0, active]})
-    told = shown.triplets_in_words({"toy": {"none/ce+tri": records}, "Market-1501": {}})
+    told = shown.triplets_in_words({"toy": {"none/ce+tri": records}, "Market-1501": {}}, "none/ce+tri")
     assert told.endswith("ends at 0.15 on toy (60 % of the triplets are active).")
-    assert shown.triplets_in_words({}) == ""
+    assert shown.triplets_in_words({}, "none/ce+tri") == ""
 
 
 def test_batches_of_pairs_are_told_of_where_they_were_run(make_record: MakeRecord) -> None:
     found = runs(make_record, "none/ce")
     found["none/ce/pairs"] = [make_record(sampling="identities", batch_size=32, images_per_identity=2)]
-    told = shown.pairs_in_words({"toy": found, "Market-1501": {}})
+    told = shown.pairs_in_words({"toy": found, "Market-1501": {}}, "none/ce+tri")
     assert told.endswith(f" {with_interval(difference(found, 'none/ce/pairs', 'none/ce'))} points on toy.")
     assert shown.pairs_in_words({}) == ""
 
