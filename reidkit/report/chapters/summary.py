@@ -146,14 +146,18 @@ def attributes(data: Data) -> str:
     scores = {row.cell: row.scores["mAP"] for row in SAN_GAL_TABLE_1[0].rows}
     labels, attention = scores["ID+attr"] - scores["IDonly"], scores[SAN_GAL_OURS] - scores["IDonly"]
     found = [gain for row in ("ID+attr", SAN_GAL_OURS) for gain in differences(data, row, "IDonly").values()]
+    instead = differences(data, SAN_GAL_OURS, "ID+attr")
     headline = "Attribute labels are one thing, attribute attention another"
-    if not any(gain.clear for gain in found):
+    if worse := [title for title, gain in instead.items() if gain.clear and gain.ours < 0]:
+        headline = f"As attention attributes are worth less than as labels, on {listed(worse)}"
+    elif not any(gain.clear for gain in found):
         headline = "What attributes bring cannot be told yet, as labels or as attention"
     return (
         f"**{headline}.** Labels as a second task change mAP by "
         f"{each(data, 'ID+attr', 'IDonly')} (in the paper {signed(labels)}). Attention that heat maps guide, read "
         f"literally and in place of that task, changes it by {each(data, SAN_GAL_OURS, 'IDonly')} (in the paper "
-        f"{signed(attention)}): it multiplies by nearly one and the same number everywhere."
+        f"{signed(attention)}): it multiplies by nearly one and the same number everywhere. Set beside the labels, that "
+        f"is {each(data, SAN_GAL_OURS, 'ID+attr')} (in the paper {signed(attention - labels)})."
     )
 
 

@@ -62,7 +62,7 @@ def test_the_other_findings_hold_what_was_run(make_record: MakeRecord, make_san_
     guided = {
         "toy": {row: [make_san_gal_record(row, seed, quality=of) for seed in range(3)] for row, of in apart.items()}
     }
-    assert shown.attributes(guided).startswith("**Attribute labels are one thing")
+    assert shown.attributes(guided).startswith("**As attention attributes are worth less than as labels, on toy.**")
     assert "(in the paper +2.60)" in shown.attributes(guided)
     assert "+6.5 points on Market-1501" in shown.start({})
 
