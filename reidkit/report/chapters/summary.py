@@ -156,7 +156,7 @@ def attributes(data: Data) -> str:
         f"**{headline}.** Labels as a second task change mAP by "
         f"{each(data, 'ID+attr', 'IDonly')} (in the paper {signed(labels)}). Attention that heat maps guide, read "
         f"literally and in place of that task, changes it by {each(data, SAN_GAL_OURS, 'IDonly')} (in the paper "
-        f"{signed(attention)}): it multiplies by nearly one and the same number everywhere. Set beside the labels, that "
+        f"{signed(attention)}): it multiplies by nearly one and the same number everywhere. Set beside labels, that "
         f"is {each(data, SAN_GAL_OURS, 'ID+attr')} (in the paper {signed(attention - labels)})."
     )
 
