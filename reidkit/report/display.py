@@ -8,7 +8,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import matplotlib.pyplot as plt
@@ -26,6 +26,7 @@ FEW = 4  # runs that a caption lists one by one
 PHOTOGRAPHS, DRAWINGS = 105, 88  # pixels in which a page shows an inch of a figure: letters no larger than the page's
 TALLEST, NARROWEST = 530, 380  # pixels: a drawing that would be taller is narrower, down to what a telephone shows
 DOTS_PER_INCH = 200  # of the picture itself, for sharp screens
+COARSE = 140  # of each state of one that has several
 LONGEST_ALT = 500  # characters that a picture's alternative text has at most
 MORE = " …: all of it in words below."
 _ROLE = re.compile(r"\{[\w:+-]+\}`([^`<]*?)(?: ?<[^`>]*>)?`")  # a role, with or without a text before its target
@@ -104,6 +105,8 @@ class NumberedFigure:
     On dark pages one that holds photographs is shown as a second, dark rendering, any other with its colours turned
     round (`book.css`), and one whose colours stand for themselves, such as those of clothes, as it is (`literal`).
 
+    figure: or several states of a drawing, by what each is called. `state` is shown, the last if not given, and on a
+    page a slider leads through all of them (`states.js`).
     name: as of a `NumberedTable`. alt: what the figure shows, with its numbers, for those who cannot see it; where that
     is long, it stands folded below the figure, and its beginning is the picture's text.
     records: what its numbers come from, linked at the end of the caption.
@@ -111,9 +114,19 @@ class NumberedFigure:
     """
 
     def __init__(
-        self, figure: Figure, name: str, caption: str, alt: str, records: Iterable[Record] = (), literal: bool = False
+        self,
+        figure: Figure | Mapping[str, Figure],
+        name: str,
+        caption: str,
+        alt: str,
+        records: Iterable[Record] = (),
+        literal: bool = False,
+        state: str | None = None,
     ) -> None:
         _check(name, "figure", caption=caption, alt=alt)
+        states = figure if isinstance(figure, Mapping) else {"": figure}
+        self.state = state or list(states)[-1]
+        figure = states[self.state]
         self.name, self.caption, self.alt = name, _line(f"{caption} {_run_links(records)}"), _line(alt)
         self.width = _width(figure, photographs=literal or holds_photographs(figure))
         self.mime, self.picture = _encoded(figure, "white")
@@ -123,7 +136,11 @@ class NumberedFigure:
             self.kind = "by-day"
             darken(figure)
             self.dark = _uri(*_encoded(figure, NIGHT))
-        plt.close(figure)  # or the notebook would show it a second time
+        self.states = (
+            {state: _uri(*_encoded(of, "white", COARSE)) for state, of in states.items()} if len(states) > 1 else {}
+        )
+        for of in states.values():
+            plt.close(of)  # or the notebook would show it a second time
 
     @property
     def uri(self) -> str:
@@ -136,6 +153,9 @@ class NumberedFigure:
         # no-scaled-link: Sphinx would wrap the picture in a link that holds all of it once more
         shown = {"alt": shortened(self.alt), "width": f"{self.width}px", "class": "no-scaled-link"}
         body = [self.caption]
+        for state, uri in self.states.items():
+            look = "state drawn" + " shown" * (state == self.state)
+            body.append(_directive("image", uri, shown | {"alt": state, "class": look}, "", fence="`"))
         if self.dark:  # `report.site` moves it to the other picture
             body.append(_directive("image", self.dark, shown | {"class": "no-scaled-link by-night"}, "", fence="`"))
         if len(self.alt) > LONGEST_ALT:
@@ -190,13 +210,13 @@ def _width(figure: Figure, photographs: bool) -> int:
     return round(min(inches * DRAWINGS, max(NARROWEST, TALLEST * inches / height)))
 
 
-def _encoded(figure: Figure, background: str) -> tuple[str, bytes]:
+def _encoded(figure: Figure, background: str, dots: int = DOTS_PER_INCH) -> tuple[str, bytes]:
     """The figure as its MIME type and bytes: PNG, or JPEG where that takes less than half, as photographs do.
 
     No date or version inside: the same figure is the same bytes.
     """
     drawn, png, jpeg = io.BytesIO(), io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=DOTS_PER_INCH, facecolor=background, pil_kwargs={"compress_level": 1})
+    figure.savefig(drawn, format="png", dpi=dots, facecolor=background, pil_kwargs={"compress_level": 1})
     with Image.open(drawn) as image:
         opaque = image.convert("RGB")
     opaque.save(png, "PNG", optimize=True)

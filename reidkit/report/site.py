@@ -37,7 +37,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_role("explore", explore)
     app.connect("config-inited", configure)
     app.connect("env-get-updated", number_chapters, priority=900)  # after Sphinx has numbered every page's
-    app.connect("doctree-read", pair_renderings)
+    app.connect("doctree-read", join_renderings)
     app.connect("doctree-resolved", pass_by_runs)
     app.connect("doctree-resolved", keep_texts)
     app.connect("doctree-resolved", keep_together)
@@ -109,19 +109,22 @@ def complete(app: Sphinx, page: str, template: str, context: dict[str, Any], doc
     if page == "search":
         app.add_js_file(TEXTS)
         app.add_js_file("search.js")
+    if doctree and any("state" in image["classes"] for image in doctree.findall(nodes.image)):
+        app.add_js_file("states.js")
     if page == "runs":
         app.add_js_file("runs.js")
 
 
-def pair_renderings(app: Sphinx, doctree: nodes.document) -> None:
-    """Sets the dark rendering of a figure, which its markup has below the caption, beside the light one."""
+def join_renderings(app: Sphinx, doctree: nodes.document) -> None:
+    """Sets the other renderings of a figure, which its markup has below the caption, beside the one above it."""
     for figure in doctree.findall(nodes.figure):
-        for image in [image for image in figure.findall(nodes.image) if "by-night" in image["classes"]]:
+        others = [image for image in figure.findall(nodes.image) if {"by-night", "state"} & set(image["classes"])]
+        for place, image in enumerate(others, 1):
             legend = image.parent
             legend.remove(image)
             if not legend.children:
                 legend.parent.remove(legend)
-            figure.insert(1, image)
+            figure.insert(place, image)
 
 
 def keep_together(app: Sphinx, doctree: nodes.document, page: str) -> None:

@@ -397,6 +397,17 @@ def test_without_scripts_the_reader_is_told_of_the_tables(chromium: Browser, sit
     context.close()
 
 
+def test_a_slider_leads_through_the_states_of_a_figure(reader: Reader) -> None:
+    figure = reader.open("losses").locator("#figure-toy")
+    expect(figure.locator("img:visible")).to_have_count(1)
+    expect(figure.locator("output")).to_have_text("after 300 steps")
+    slider = figure.get_by_role("slider")
+    slider.press("Home")
+    expect(figure.locator("output")).to_have_text("after 0 steps")
+    expect(figure.locator("img:visible")).to_have_count(1)
+    expect(figure.locator("img:visible")).to_have_attribute("alt", "after 0 steps")
+
+
 def test_the_page_of_the_explorer_is_small(site: Path) -> None:
     assert (site / "explorer.html").stat().st_size < 6_000_000
 

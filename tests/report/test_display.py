@@ -148,6 +148,19 @@ def test_a_long_alternative_text_begins_at_the_picture_and_stands_whole_below_it
     assert long in numbered_figure(drawing(), "shown", "Shown", long).html()
 
 
+def test_a_figure_of_several_states_shows_one_and_holds_all() -> None:
+    figures = {"m = 0": drawing(), "m = 1": drawing()}
+    shown = numbered_figure(figures, "shown", "Shown", "Shown")
+    assert [shown.state, *shown.states] == ["m = 1", "m = 0", "m = 1"]
+    assert not any(plt.fignum_exists(figure.number) for figure in figures.values())
+    first = numbered_figure({"m = 0": drawing(), "m = 1": drawing()}, "shown", "Shown", "Shown", state="m = 0")
+    assert re.findall(r':alt: "(m = .)".*?:class: "(.*?)"', first.markdown(), re.S) == [
+        ("m = 0", "state drawn shown"),
+        ("m = 1", "state drawn"),
+    ]
+    assert numbered_figure(drawing(), "shown", "Shown", "Shown").states == {}
+
+
 def test_photographs_have_a_dark_rendering_and_drawings_need_none() -> None:
     assert numbered_figure(drawing(), "shown", "Shown", "Shown").dark == ""
     figure = photograph()

@@ -33,6 +33,25 @@ CONFIG = {
     "people_shown": True,
 }
 TABLE = '~~~{table} A table.\n:name: "table-one"\n\n| a | b |\n| :-- | --: |\n| 1 | 2 |\n~~~\n'
+SLIDES = """
+~~~{figure} data:image/png;base64,AA==
+:name: "figure-two"
+:alt: "Bars."
+
+Another caption.
+
+```{image} data:image/png;base64,BB==
+:alt: "m = 0"
+:class: "state"
+
+```
+```{image} data:image/png;base64,CC==
+:alt: "m = 1"
+:class: "state shown"
+
+```
+~~~
+"""
 FIGURE = """
 ~~~{figure} data:image/png;base64,AA==
 :name: "figure-one"
@@ -93,7 +112,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "```{toctree}\nglossary\nreferences\n```\n",
         "runs/a.md": f"---\nnosearch: true\n---\n\n# Archived\n\nAn unusual word.\n\n{LINK}\n",
         "runs/b.md": "---\nnosearch: true\n---\n\n# Archived too\n\nAn unusual word.\n",
-        "glossary.md": f"# Glossary\n\n## Terms\n\n{'Many words. ' * 40}\n{FIGURE}",
+        "glossary.md": f"# Glossary\n\n## Terms\n\n{'Many words. ' * 40}\n{FIGURE}\n{SLIDES}",
         "references.md": "# References\n\n```{bibliography}\n:all:\n```\n",
         "references.bib": REFERENCES,
     }
@@ -189,6 +208,14 @@ def test_the_renderings_of_a_figure_stand_beside_each_other_above_its_caption(si
     ]
     assert figure.figcaption.get_text().strip().rstrip("#") == "A caption."  # not of a numbered chapter
     assert not figure.select(".legend")
+
+
+def test_the_states_of_a_figure_stand_beside_it_with_a_script_that_shows_them(site: Path) -> None:
+    glossary = page(site, "glossary")
+    states = glossary.find(id="figure-two").find_all(recursive=False)
+    assert [part.get("alt") for part in states] == ["Bars.", "m = 0", "m = 1", None]
+    assert glossary.select("script[src*='states.js']")
+    assert not page(site, "runs").select("script[src*='states.js']")
 
 
 def test_no_line_ends_within_an_interval_and_short_cells_stay_whole(site: Path) -> None:

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from reidkit.report.style import PALETTE, WIDTH, Drawing, styled
 
@@ -40,25 +40,25 @@ def lines(
     return figure
 
 
-Pull = Callable[[str, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+Pull = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 @styled
-def boundaries(pull: Pull, titles: Sequence[str]) -> Drawing:
+def boundaries(pulls: Mapping[str, Pull]) -> Drawing:
     """What a pair of similarities feels under four losses.
 
-    pull: of a loss by its title, s_n and s_p, the quantity that should be negative, and how the loss moves both.
+    pulls: by a loss's title, of s_n and s_p the quantity that should be negative, and how the loss moves both.
     """
     fine, coarse = torch.linspace(-0.5, 0.995, 200), torch.linspace(-0.4, 0.9, 8)
     figure, grid = plt.subplots(2, 2, figsize=(WIDTH, 6.2), sharex=True, sharey=True, layout="constrained")
-    for axes, title in zip(grid.flat, titles, strict=True):
+    for axes, (title, pull) in zip(grid.flat, pulls.items(), strict=True):
         s_p, s_n = torch.meshgrid(fine, fine, indexing="ij")
-        z, d_n, d_p = pull(title, s_n, s_p)
+        z, d_n, d_p = pull(s_n, s_p)
         strength = torch.hypot(d_n, d_p)
         shade = axes.pcolormesh(fine, fine, strength, vmin=0, vmax=2, cmap="Blues", rasterized=True)
         axes.contour(fine, fine, z, levels=[0], colors=[PALETTE[3]], linewidths=2.5)
         s_p, s_n = torch.meshgrid(coarse, coarse, indexing="ij")
-        _, d_n, d_p = pull(title, s_n, s_p)
+        _, d_n, d_p = pull(s_n, s_p)
         length = torch.hypot(d_n, d_p)
         seen = length > 0.1
         arrows = (d_n / length)[seen], (d_p / length)[seen]
@@ -72,24 +72,24 @@ def boundaries(pull: Pull, titles: Sequence[str]) -> Drawing:
     bar: dict[str, Any] = {"location": "bottom", "extend": "max", "aspect": 30, "ticks": [0, 0.5, 1, 1.5, 2]}
     figure.colorbar(shade, ax=grid, label="pull", **bar)
     said = []
-    for title in titles:
-        pulls = []
+    for title, pull in pulls.items():
+        felt = []
         for place in ((0.2, 0.2), (0.8, 0.8), (0.2, 0.9)):
-            _, down, up = (value.item() for value in pull(title, *(torch.tensor([s]) for s in place)))
-            pulls.append(f"at {place} {abs(down):.2f} down and {up + 0:.2f} up".replace("-0.00", "0.00"))
-        said.append(f"{title}: {', '.join(pulls)}.")
+            _, down, up = (value.item() for value in pull(*(torch.tensor([s]) for s in place)))
+            felt.append(f"at {place} {abs(down):.2f} down and {up + 0:.2f} up".replace("-0.00", "0.00"))
+        said.append(f"{title}: {', '.join(felt)}.")
     maps = "Four maps of the pull on the similarities s_n and s_p, with the decision boundary."
     return figure, f"{maps} {' '.join(said)} "
 
 
 @styled
-def moved_points(moved: Mapping[str, Tensor], people: Tensor, directions: Mapping[str, nn.Module]) -> Figure:
-    """Points (N, 2) of people (N,), as each loss moved them, with the directions of the class weights as rays."""
+def moved_points(moved: Mapping[str, tuple[Tensor, Tensor | None]], people: Tensor) -> Figure:
+    """Points (N, 2) of people (N,) by what moved them, with the class weights' directions (K, 2), if any, as rays."""
     figure, grid = plt.subplots(2, 3, figsize=(WIDTH, 4.4), layout="constrained")
-    for axes, (title, x) in zip(grid.flat, moved.items(), strict=True):
+    for axes, (title, (x, classes)) in zip(grid.flat, moved.items(), strict=True):
         reach = 1.1 * float(x.abs().max())
-        if title in directions:
-            for weight in F.normalize(directions[title].get_parameter("weight").detach()):
+        if classes is not None:
+            for weight in F.normalize(classes):
                 ray = 2 * reach * weight
                 axes.plot([0, ray[0]], [0, ray[1]], color="0.75", linewidth=1, zorder=1)
         for i, marker in enumerate("os^DvX"):
