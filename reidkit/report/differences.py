@@ -68,7 +68,7 @@ def with_interval(found: Estimate) -> str:
     """A difference of ours with its interval, which says where it knows nothing of seeds; – where it was not run."""
     if not found.known:
         return "–"
-    alone = " (seeds unknown)" if found.covers == PEOPLE else ""
+    alone = " (people alone)" if found.covers == PEOPLE else ""
     return f"{signed(found.ours)} [{interval(found.low, found.high, sign=True)}]{alone}"
 
 

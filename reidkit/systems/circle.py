@@ -119,6 +119,6 @@ SYSTEM = System(
     article="sun2020circle",
     configuration=CircleConfig,
     rows={"circle": {}, "circle/mgn": {"network": "mgn"}},
-    called={"circle": "ResNet-50, circle loss", "circle/mgn": "Circle loss, MGN"},
+    called={"circle": "ResNet-50 with circle loss", "circle/mgn": "Circle loss with MGN"},
     build=build,
 )

@@ -161,5 +161,6 @@ SYSTEM = System(
     article="hou2019ianet",
     configuration=IANetConfig,
     rows={"ianet": {}, "ianet/normalised": {"interaction": "normalised"}},
+    called={"ianet/normalised": "normalised IANet"},
     build=initialised(IANet),
 )

@@ -136,6 +136,6 @@ SYSTEM = System(
     article="sun2018pcb",
     configuration=PCBConfig,
     rows={"pcb": {}, "pcb+rpp": {"refined": True}, "pcb/one-stripe": {"stripes": 1}},
-    called={"pcb+rpp": "PCB+RPP"},
+    called={"pcb+rpp": "PCB+RPP", "pcb/one-stripe": "PCB with one stripe"},
     build=initialised(PCB),
 )

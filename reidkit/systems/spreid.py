@@ -144,6 +144,6 @@ SYSTEM = System(
     article="kalayeh2018spreid",
     configuration=SPReIDConfig,
     rows={"spreid": {}, "spreid/predicted": {"masks": "predicted"}},
-    called={"spreid/predicted": "SPReID, its own parser"},
+    called={"spreid/predicted": "SPReID with its own parser"},
     build=initialised(spreid),
 )

@@ -72,5 +72,5 @@ def test_pages_have_a_name_of_its_own_for_every_row(system: System) -> None:
 def test_a_row_is_called_by_its_choices_and_a_reading_after_its_row() -> None:
     assert SYSTEMS["joint-loss"].label("cbam/ce+tri+cir") == "CBAM, CE + Tri + Cir"
     assert SYSTEMS["joint-loss"].label("se/ce/full-start") == "SE, CE, from γ = 1"
-    assert SYSTEMS["ianet"].label("ianet/normalised") == "IANet, normalised"
+    assert SYSTEMS["ianet"].label("ianet/normalised") == "normalised IANet"
     assert SYSTEMS["san-gal"].label("ID+attr") == "ID+attr"

@@ -26,7 +26,7 @@ FARED = {
     BUT: ("{} holds, but not over its control", "{} hold, but not over their controls"),
     UNCONTROLLED: ("{} holds (its control is not run)", "{} hold (their controls are not run)"),
     NOT: ("{} does not hold", "{} do not hold"),
-    OPEN: ("of {} it cannot be told", "of {} it cannot be told"),
+    OPEN: ("{} cannot be told", "{} cannot be told"),
     TOO_FEW: ("{} has too few seeds for a verdict", "{} have too few seeds for a verdict"),
 }
 
@@ -118,7 +118,7 @@ def counted(claims: Sequence[Claim], runs: Runs, data: str) -> str:
         names = dict.fromkeys(counts, "all of them" if len(tested) > 1 else "it")
     told = listed([FARED[verdict][count > 1].format(names[verdict]) for verdict, count in counts.items()])
     if set(counts) == {OPEN} and len(tested) > 1:
-        told = "of none can it be told whether it holds"
+        told = "none could be settled"
     many = f"{in_words(len(tested))} of the" if len(tested) < len(claims) else "all"
     were = "was" if len(tested) == 1 else "were"
     return f"On {data}, {many} {in_words(len(claims))} claims {were} tested: {told}."
@@ -128,13 +128,15 @@ def below_print(claims: Iterable[Claim], tables: Iterable[Table], data: Mapping[
     """How many of the printed gains lie above all of our interval for them, by data set, in a sentence."""
     printed = tuple(tables)
     gains = [(claim, gain) for claim in claims if claim.better and (gain := claim.printed(printed)) is not None]
-    told = []
+    lies: dict[str, list[str]] = {}  # by how many, the data sets
     for title, runs in data.items():
         found = [(difference(runs, claim.row, claim.over), gain) for claim, gain in gains]
         tested = [estimate.high < gain for estimate, gain in found if estimate.known]
         if tested:
             claimed = f"{in_words(len(tested))} claim{'s' if len(tested) > 1 else ''}"
-            told.append(f"{in_words(sum(tested)) if any(tested) else 'none'} of {claimed} on {title}")
+            many = f"{in_words(sum(tested)) if any(tested) else 'none'} of {claimed}"
+            lies.setdefault(many, []).append(title)
+    told = [f"{many} on {listed(titles)}{' each' * (len(titles) > 1)}" for many, titles in lies.items()]
     return f"The paper's gain lies above our whole interval for {listed(told)}." if told else ""
 
 

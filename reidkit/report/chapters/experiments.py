@@ -101,6 +101,23 @@ def pairs_in_words(data: Mapping[str, Runs]) -> str:
     return f"Batches with two pictures of each person change mAP by {listed(told)}." if told else ""
 
 
+def joint_column_in_words(data: Mapping[str, Runs]) -> str:
+    """Where the paper's CBAM stands among the modules that were run with the joint loss, by data set, in a sentence."""
+    told = []
+    for title, runs in data.items():
+        rows = {f"{key}/ce+tri+cir": placement.title for key, placement in ATTENTION.items() if not placement.control}
+        scores = {row: score(runs, row).ours for row in rows if runs.get(row)}
+        if OURS not in scores or len(scores) < 3:
+            continue
+        best, place = max(scores, key=lambda row: scores[row]), 1 + sum(of > scores[OURS] for of in scores.values())
+        name = "no attention" if best == "none/ce+tri+cir" else rows[best]
+        told.append(
+            f"With the joint loss, CBAM is number {place} of {len(scores)} on {title}, at {scores[OURS]:.1f}"
+            + (f"; {name} leads, at {scores[best]:.1f}." if place > 1 else ".")
+        )
+    return " ".join(told)
+
+
 # ------------------------------------------------------------------------------------------------------------- budgets
 
 

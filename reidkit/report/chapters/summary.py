@@ -9,19 +9,17 @@ from reidkit.report import localisation
 from reidkit.report.chapters import comparison, looking
 from reidkit.report.chapters.recipe import first_runs, gains_of
 from reidkit.report.differences import with_interval
-from reidkit.report.rows import PEOPLE, Estimate, Runs, difference, differences
+from reidkit.report.rows import Estimate, Runs, difference, differences
 from reidkit.report.words import counted, listed, signed
 
-GAIN = "a clear gain"
 DECAYED = "se/ce/decayed"
+WITH_HEADS = f"{SAN_GAL_OURS}/attribute-heads"  # labels and attention
 Data = Mapping[str, Runs]  # by what a page calls the data set, the runs of one system
 
 
-def worth(found: Estimate) -> str:
-    """What a difference with its interval is worth, in words; nothing is said where seeds are not known."""
-    if not found.clear:
-        return "no verdict from so few seeds" if found.covers == PEOPLE else "nothing that can be told from chance"
-    return GAIN if found.ours > 0 else "a clear loss"
+def gained(found: Estimate) -> bool:
+    """Whether a difference is clearly above zero."""
+    return found.clear and found.ours > 0
 
 
 def each(data: Data, row: str, over: str) -> str:
@@ -34,61 +32,59 @@ def method(data: Data) -> str:
     """That of the joint-loss paper against its baseline."""
     printed = TABLE_1.row("Ours").scores["mAP"] - TABLE_1.row("Baseline").scores["mAP"]
     gains = {title: gain for title, gain in differences(data, OURS, "none/ce").items() if gain.known}
-    run = {title: worth(gain) for title, gain in gains.items()}
-    if not run:
+    if not gains:
         return f"**The whole method** has {signed(printed)} points of mAP in the paper. Here it has not been run yet."
-    told = list(run.values())[:1] if len(set(run.values())) == 1 else [f"{w} on {title}" for title, w in run.items()]
     headline = "The printed gain is not there"
-    if clear := [title for title, of_data in run.items() if of_data == GAIN]:
+    if clear := [title for title, gain in gains.items() if gained(gain)]:
         headline = "The whole method gains less than printed"
-        headline += f", and clearly only on {listed(clear)}" if len(clear) < len(run) else ""
+        headline += f", and clearly only on {listed(clear)}" if len(clear) < len(gains) else ""
     elif any(gain.low > 0 for gain in gains.values()):
         headline = "Part of the printed gain is there, as far as so few seeds can tell"
     return (
         f"**{headline}.** In the paper, CBAM with the joint loss is worth {signed(printed)} points of mAP over the "
-        f"baseline. Here it is {each(data, OURS, 'none/ce')}: {listed(told)}."
+        f"baseline. Here it is {each(data, OURS, 'none/ce')}."
     )
 
 
-# Single modules, and what each is to be told from: a constant for those that weigh the residual branches; DANet and
-# Non-local leave these alone.
-SINGLE = {"se/ce": "half/ce", "eca/ce": "half/ce", "danet/ce": "none/ce", "nonlocal/ce": "none/ce"}
+SINGLE = tuple(f"{key}/ce" for key in ("se", "eca", "cbam", "danet", "nonlocal"))
+GATES = {"se/ce": "half/ce", "eca/ce": "half/ce"}  # beside the constant that weakens branches as they do at the start
 
 
 def attention(data: Data) -> str:
-    """What single modules with cross-entropy have over what does not attend."""
-    gains = {title: {_title(r): difference(runs, r, SINGLE[r]) for r in SINGLE} for title, runs in data.items()}
-    clear = [
-        (name, title) for title, found in gains.items() for name, gain in found.items() if gain.clear and gain.ours > 0
+    """What single modules with cross-entropy have over the baseline, and gates over the constant in their place."""
+    gains = {title: {row: difference(runs, row, "none/ce") for row in SINGLE} for title, runs in data.items()}
+    gains = {title: {row: gain for row, gain in of.items() if gain.known} for title, of in gains.items()}
+    helped = [
+        (row, title)
+        for title, found in gains.items()
+        for row, gain in found.items()
+        if gained(gain) and (row not in GATES or difference(data[title], row, GATES[row]).low > 0)
     ]
-    headline = "No attention module can be told from one that does not attend"
-    if clear:
-        names, titles = (listed(list(dict.fromkeys(of))) for of in zip(*clear, strict=True))
-        headline = f"Of {counted(len(SINGLE))} attention modules only {names} can be told to help, on {titles}"
-    text = (
-        f"**{headline}.** SE and ECA multiply residual branches, and are set beside a constant ½ in their place; DANet "
-        "and Non-local leave the branches alone, and are set beside the baseline."
-    )
+    many = counted(max((len(found) for found in gains.values()), default=len(SINGLE)))
+    headline = f"Of {many} attention modules none clearly helps"
+    if helped:
+        rows, titles = (list(dict.fromkeys(of)) for of in zip(*helped, strict=True))
+        headline = f"Of {many} attention modules only {listed([_title(row) for row in rows])} clearly "
+        headline += f"help{'s' if len(rows) == 1 else ''}, on {listed(titles)}"
+    told = []
     for title, found in gains.items():
-        ahead = [f"{name} has {with_interval(found[name])}" for name, of in clear if of == title]
-        rest = [gain.ours for name, gain in found.items() if gain.known and (name, title) not in clear]
-        if rest:
-            low, high = signed(min(rest)), signed(max(rest))
-            every = "both" if len(rest) == 2 else f"all {counted(len(rest))}"
-            which = f"the other {counted(len(rest))}" if ahead else every
-            ahead.append(
-                f"{which} lie between {low} and {high}"
-                if len(rest) > 1
-                else f"the {'other' if ahead else 'one run'} has {low}"
-            )
-        text += f" On {title}, {listed(ahead)}." if ahead else ""
+        parts = [f"{_title(row)} has {with_interval(found[row])}" for row, of in helped if of == title]
+        if rest := [gain.ours for row, gain in found.items() if (row, title) not in helped]:
+            spread = " to ".join(dict.fromkeys([signed(min(rest)), signed(max(rest))]))
+            parts.append(f"{'the others' if parts else 'they'} have {spread}")
+        told += [f"on {title} {listed(parts)}"] if parts else []
+    text = f"**{headline}.**" + (f" Over the baseline, {'; '.join(told)}." if told else "")
+    text += (
+        " A gate that has learned nothing halves its input. Over a constant ½ in its place, which looks at nothing, "
+        f"SE has {each(data, 'se/ce', 'half/ce')}, and ECA {each(data, 'eca/ce', 'half/ce')}."
+    )
     decayed = [
         f"{looking.between(runs, DECAYED).iloc[0]:.1f} %" for runs in data.values() if looking.measured(runs, DECAYED)
     ]
     if decayed:
         text += (
-            " In earlier runs, with the usual weight decay, SE gave all pictures the same weights, to "
-            f"{listed(decayed)}: {{doc}}`looking` tells why."
+            f" In earlier runs, with the usual weight decay, SE's weights differed by {listed(decayed)} between "
+            "pictures: {doc}`looking` tells why."
         )
     return text
 
@@ -103,7 +99,7 @@ def modules(data: Data) -> str:
     for title, runs in data.items():
         gains = {key: difference(runs, f"{key}/ce", "none/ce") for key in ("se", "eca", "cbam", "danet", "nonlocal")}
         tested = {ATTENTION[key].title: gain for key, gain in gains.items() if gain.known}
-        ahead = [f"{name} ({with_interval(gain)})" for name, gain in tested.items() if gain.clear and gain.ours > 0]
+        ahead = [f"{name} ({with_interval(gain)})" for name, gain in tested.items() if gained(gain)]
         if tested:
             many = f"{counted(len(tested))} module{'s' if len(tested) > 1 else ''}"
             are = "are" if len(ahead) > 1 else "is"
@@ -130,7 +126,7 @@ def losses(data: Data) -> str:
     joint = differences(data, "none/ce+tri+cir", "none/ce")
     headline = "The losses alone"
     if helped := [title for title, found in joint.items() if found.low > 0]:
-        seeds = any(worth(joint[title]) == GAIN for title in helped)
+        seeds = any(gained(joint[title]) for title in helped)
         headline = f"What helps is the loss, on {listed(helped)}" + (
             "" if seeds else ", as far as so few seeds can tell"
         )
@@ -149,31 +145,39 @@ def attributes(data: Data) -> str:
     instead = differences(data, SAN_GAL_OURS, "ID+attr")
     headline = "Attribute labels are one thing, attribute attention another"
     if worse := [title for title, gain in instead.items() if gain.clear and gain.ours < 0]:
-        headline = f"As attention attributes are worth less than as labels, on {listed(worse)}"
+        headline = f"Attention that attributes guide does not make up for attribute labels, on {listed(worse)}"
     elif not any(gain.clear for gain in found):
         headline = "What attributes bring cannot be told yet, as labels or as attention"
     return (
         f"**{headline}.** Labels as a second task change mAP by "
         f"{each(data, 'ID+attr', 'IDonly')} (in the paper {signed(labels)}). Attention that heat maps guide, read "
-        f"literally and in place of that task, changes it by {each(data, SAN_GAL_OURS, 'IDonly')} (in the paper "
-        f"{signed(attention)}): it multiplies by nearly one and the same number everywhere. Set beside labels, that "
-        f"is {each(data, SAN_GAL_OURS, 'ID+attr')} (in the paper {signed(attention - labels)})."
+        f"literally and in the place of that task, changes it by {each(data, SAN_GAL_OURS, 'IDonly')} (in the paper "
+        f"{signed(attention)}): it multiplies features by nearly the same number everywhere. Instead of labels "
+        f"that is {each(data, SAN_GAL_OURS, 'ID+attr')}, beside them {each(data, WITH_HEADS, 'ID+attr')}."
     )
 
 
-def others(runs: Runs) -> str:
-    """The systems of other people, on SynthPed."""
-    if not (found := comparison.standings(runs)):
+def others(data: Data) -> str:
+    """The systems of other people beside a plain network with triplet loss."""
+    standings = {title: comparison.standings(runs).get("none/ce+tri", {}) for title, runs in data.items()}
+    standings = {title: gains for title, gains in standings.items() if gains}
+    if not standings:
         return "**Other people's systems** have not been run yet."
-    ahead = any(gain.clear and gain.ours > 0 for gain in found.get("none/ce+tri", {}).values())
-    headline = "Some other systems beat" if ahead else "No other system is told to beat"
-    headline += " a plain network with triplet loss on SynthPed"
-    text = f"**{headline}.** {comparison.ahead_in_words(runs)}"
-    repaired = difference(runs, "ianet/normalised", "none/ce+tri")
-    if repaired.clear and repaired.ours > 0:
-        text += " IANet is, once its weights can select, which those of its published code hardly can: by "
-        text += f"{with_interval(repaired)}."
-    return f"{text} {{doc}}`comparison` has them all, with what they cost."
+    told, ahead = [], {}
+    for title, gains in standings.items():
+        clear = {row: gain for row, gain in gains.items() if gained(gain)}
+        names = [f"*{comparison.NAMES[row]}* ({with_interval(gain)})" for row, gain in clear.items()]
+        ahead |= {title: names} if names else {}
+        were = f"of the {counted(len(gains))} that were run" if len(gains) > 1 else "the one that was run"
+        told.append(
+            f"On {title}, {were}, {listed(names or ['none'])} {'are' if len(names) > 1 else 'is'} clearly ahead of it."
+        )
+    headline = "No other system clearly beats a plain network with triplet loss"
+    if ahead:
+        headline = f"Some other systems beat a plain network with triplet loss, but only on {listed(list(ahead))}"
+        if len(ahead) == len(standings):
+            headline = "Some other systems beat a plain network with triplet loss"
+    return f"**{headline}.** {' '.join(told)} {{doc}}`comparison` has them all, with what they cost."
 
 
 def maps(record: Record | None, measured: str = "{doc}`localisation`") -> str:
@@ -192,6 +196,6 @@ def maps(record: Record | None, measured: str = "{doc}`localisation`") -> str:
     return (
         f"**{headline}.** The attribute network names strangers' attributes with a balanced accuracy of "
         f"{balanced:.0f} %. Of its best maps' energy {row['map']:.0f} % lies on the attribute, of a blob in the middle "
-        f"of the picture {row['centre']:.0f} %. By the three measures of {measured} the maps are "
+        f"of the picture {row['centre']:.0f} %. With intervals, by the three measures of {measured}, the maps are "
         f"{localisation.in_words(signs)} beside the blob."
     )

@@ -8,7 +8,7 @@ from reidkit.data.attributes import GROUPS
 from reidkit.data.resident import Draw
 from reidkit.data.synthped import PARTS, PRESETS
 from reidkit.profile import Profile
-from reidkit.report.chapters.comparison import METHODS, NAMES, OTHERS
+from reidkit.report.chapters.comparison import METHODS, NAMES, OTHERS, PLAIN
 from reidkit.report.differences import difference_chart, with_interval
 from reidkit.report.display import NumberedFigure, numbered_figure
 from reidkit.report.flow import draw
@@ -23,11 +23,21 @@ from reidkit.training import Batch as Step
 
 # By page its rows, controls among them
 PAGES = {
-    "vectors": ("svdnet", "dare", "dpfl", "gp-reid", "circle", "circle/mgn"),
-    "parts": ("pcb", "pcb/one-stripe", "pcb+rpp", "aligned-reid", "vpm", "spreid", "spreid/predicted", "bfe"),
+    "vectors": ("svdnet", "dare", "dpfl", "gp-reid"),
+    "parts": (
+        "pcb",
+        "pcb/one-stripe",
+        "pcb+rpp",
+        "aligned-reid",
+        "vpm",
+        "spreid",
+        "spreid/predicted",
+        "bfe",
+        "circle/mgn",
+        "circle",
+    ),
     "attention": ("pan", "aanet", "ianet", "ianet/normalised", "osnet", "duatm"),
 }
-PLAIN = "none/ce+tri"  # what they are set beside
 PEOPLE, PICTURES = 2, 2  # as few as triplets need
 
 
@@ -35,24 +45,32 @@ def answer(rows: Sequence[str], data: Mapping[str, Runs]) -> str:
     """What the systems among these rows have over the plain network with triplet loss, a sentence for each data set."""
     told = []
     for title, runs in data.items():
-        gains = {row: difference(runs, row, PLAIN) for row in rows if row in OTHERS}
-        gains = {row: gain for row, gain in gains.items() if gain.known}
-        if not gains:
-            continue
-        if len(gains) == 1:
-            ((row, gain),) = gains.items()
-            told.append(f"On {title}, {NAMES[row]}, alone run so far, has {with_interval(gain)} over {METHODS[PLAIN]}.")
-            continue
-        ahead = [NAMES[row] for row, gain in gains.items() if gain.clear and gain.ours > 0]
-        behind = sum(gain.clear and gain.ours < 0 for gain in gains.values())
-        best = max(gains, key=lambda row: gains[row].ours)
-        told.append(
-            f"On {title}, of {counted(len(gains))} systems, "
-            f"{listed(ahead or ['none'])} {'are' if len(ahead) > 1 else 'is'} clearly ahead of {METHODS[PLAIN]} and "
-            f"{counted(behind) if behind else 'none'} clearly behind it; {NAMES[best]} is highest, at "
-            f"{with_interval(gains[best])}."
-        )
+        known = {row: gain for row in rows if row in OTHERS and (gain := difference(runs, row, PLAIN)).known}
+        if len(known) == 1:
+            ((row, gain),) = known.items()
+            told.append(f"On {title} only {NAMES[row]} was run: {with_interval(gain)} over {METHODS[PLAIN]}.")
+        elif known:
+            ahead = [NAMES[row] for row, gain in known.items() if gain.clear and gain.ours > 0]
+            behind = sum(gain.clear and gain.ours < 0 for gain in known.values())
+            best = max(known, key=lambda row: known[row].ours)
+            told.append(
+                f"On {title}, of {counted(len(known))} systems, variants left out, {listed(ahead or ['none'])} "
+                f"{'are' if len(ahead) > 1 else 'is'} clearly ahead of {METHODS[PLAIN]} and "
+                f"{counted(behind) if behind else 'none'} clearly behind it; {NAMES[best]} is highest, at "
+                f"{with_interval(known[best])}."
+            )
     return " ".join(told) or "None of these systems has been run yet."
+
+
+def masks_in_words(runs: Runs) -> str:
+    """What the true masks of parts are worth to SPReID over its own parser's, and over a network without parts."""
+    parser, plain = (difference(runs, "spreid", row) for row in ("spreid/predicted", "none/ce"))
+    if not (parser.known and plain.known):
+        return "SPReID has not been run with both kinds of masks yet."
+    return (
+        f"True masks have {with_interval(parser)} over those of its parser, and {with_interval(plain)} over a plain "
+        "network with cross-entropy: where the parts are is not all that it lacks."
+    )
 
 
 def gains(rows: Sequence[str], data: Mapping[str, Runs]) -> Drawing:

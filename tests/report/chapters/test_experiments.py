@@ -63,6 +63,14 @@ def test_it_is_told_where_the_triplet_loss_ended(make_record: MakeRecord) -> Non
     assert shown.triplets_in_words({}, "none/ce+tri") == ""
 
 
+def test_the_place_of_cbam_with_the_joint_loss_is_told(make_record: MakeRecord) -> None:
+    rows = {"none": 0.5, "se": 0.9, "cbam": 0.7}
+    runs = {f"{a}/ce+tri+cir": [make_record(a, "ce+tri+cir", quality=of)] for a, of in rows.items()}
+    told = shown.joint_column_in_words({"toy": runs, "none": {}})
+    assert told.startswith("With the joint loss, CBAM is number 2 of 3 on toy, at ")
+    assert "; SE leads, at " in told
+
+
 def test_batches_of_pairs_are_told_of_where_they_were_run(make_record: MakeRecord) -> None:
     found = runs(make_record, "none/ce")
     found["none/ce/pairs"] = [make_record(sampling="identities", batch_size=32, images_per_identity=2)]
