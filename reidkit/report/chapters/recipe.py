@@ -13,10 +13,14 @@ from torch import nn
 from reidkit.models import ATTENTION
 from reidkit.models.backbone import ResNet50
 from reidkit.places import project_root, record_roots
+from reidkit.profile import Profile
 from reidkit.records import Record, read_records
+from reidkit.report.differences import with_interval
 from reidkit.report.display import run_link
+from reidkit.report.rows import difference, runs_of
 from reidkit.report.style import WIDTH, Drawing, styled
-from reidkit.report.words import listed, signed
+from reidkit.report.words import counted, listed, signed
+from reidkit.runs import find_record
 from reidkit.systems.joint_loss import CONTROLS, GRID, LOSSES, SYSTEM, attends
 from reidkit.systems.system import seeded
 
@@ -97,6 +101,30 @@ def joint_loss_in_words(records: Mapping[str, Record]) -> str:
         if {"none/ce", "none/ce+tri+cir"} <= found.keys()
     ]
     return f"Over cross-entropy the joint loss had {listed(told)} on SynthPed, from one run of each."
+
+
+def other_start_in_words(plans: Mapping[str, Profile], scale: float = 0.25) -> str:
+    """What the joint loss has over the baseline where branches start at another scale, by data set, in a sentence."""
+    told = []
+    for title, plan in plans.items():
+        rows = ("none/ce", "none/ce+tri+cir")
+        seeds = plan.systems["joint-loss"].seeds
+        started = {
+            row: [
+                record
+                for seed in seeds
+                if (record := find_record(plan.config(row, seed).model_copy(update={"residual_scale": scale})))
+            ]
+            for row in rows
+        }
+        # beside the rows of the profile, which tell how far seeds lie apart
+        gain = difference(runs_of(plan, "joint-loss") | {f"{row}/other": of for row, of in started.items()},
+                          f"{rows[1]}/other", f"{rows[0]}/other")  # fmt: skip
+        if gain.known:
+            told.append(f"{with_interval(gain)} on {title}, {counted(min(map(len, started.values())))} seeds")
+    if not told:
+        return ""
+    return f"Tested whole, from branches that start at {SCALES[scale]}, it has {listed(told)}."
 
 
 def decayed(record: Record) -> bool:
