@@ -5,9 +5,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from reidkit.profile import Profile
 from reidkit.records import Record
 from reidkit.report.chapters import recipe as shown
-from tests.report.conftest import check_page, written
+from tests.report.conftest import MakeRecord, check_page, written
 
 
 def made(attention: str = "none", loss: str = "ce", score: float = 0.5, **values: Any) -> Record:
@@ -80,3 +81,21 @@ def test_gains_are_over_the_first_run() -> None:
 def test_the_constant_gate_is_told_of_where_it_was_run(rows: list[str], words: str) -> None:
 
     assert re.search(words, shown.gates_in_words([made(row) for row in rows]))
+
+
+def test_the_joint_loss_from_another_start_is_told_where_it_was_run(
+    monkeypatch: pytest.MonkeyPatch, make_record: MakeRecord
+) -> None:
+    plans = {"toy": Profile.read("synthped")}
+    monkeypatch.setattr(shown, "runs_of", lambda plan, system: {"se/ce": [make_record("se", seed=s) for s in range(4)]})
+    monkeypatch.setattr(shown, "find_record", lambda config: None)
+    assert shown.other_start_in_words(plans) == ""
+
+    def started(config: Any) -> Record:
+        assert config.residual_scale == 0.25
+        return make_record(loss=config.loss, seed=config.seed, quality=0.5 if config.loss == "ce" else 0.8)
+
+    monkeypatch.setattr(shown, "find_record", started)
+    told = shown.other_start_in_words(plans)
+    assert told.startswith("Tested whole, from branches that start at ¼, it has +")
+    assert told.endswith(" on toy, three seeds.")
