@@ -156,21 +156,26 @@ def cameras_in_words(found: pd.DataFrame) -> str:
 
 
 def contrasts(found: pd.DataFrame, runs: Runs, condition: str) -> dict[str, Estimate]:
-    """How much more each row has over the baseline in the queries on which a condition holds than in the others.
+    """How much more each row has in the queries on which a condition holds than in the others, beside the other rows.
 
+    The mean of the other compared rows is taken off, query by query: what all of them gain there says nothing of one.
     The intervals cover the people sought and, where three seeds or more are repetitions, what seeds do to this very
-    difference, pooled over the rows.
+    difference, pooled over the rows. None where there is no other row.
     """
-    groups = sides(found, condition)
-    seeds = {row: np.array([_contrast(record, groups) for record in runs[row]]) for row in runs if runs[row]}
+    groups, rows = sides(found, condition), run_rows(runs)
+    seeds = {row: np.array([_contrast(record, groups) for record in runs[row]]) for row in rows}
     freedom = sum(len(values) - 1 for values in seeds.values())
     squares = sum(float(((values - values.mean()) ** 2).sum()) for values in seeds.values())
     spread = (squares / freedom) ** 0.5 if freedom >= KNOWN and np.isfinite(squares) else 0.0
+    scores = [{row: query_scores(runs[row], among)["mAP"] for row in rows} for among in groups]
     more = {}
-    for row in run_rows(runs):
-        error = spread * sum(1 / len(seeds[side]) for side in (row, BASE) if side in seeds) ** 0.5
-        there, elsewhere = (query_gains(runs, row, among) for among in groups)
-        more[row] = apart(there, elsewhere, error, max(freedom, 1))
+    for row in rows:
+        others = [other for other in rows if other != row]
+        if not others:
+            continue
+        there, elsewhere = (of[row] - sum(of[other] for other in others) / len(others) for of in scores)
+        share = 1 / len(seeds[row]) + sum(1 / len(seeds[other]) for other in others) / len(others) ** 2
+        more[row] = apart(there, elsewhere, spread * share**0.5, max(freedom, 1))
     return {row: gain for row, gain in more.items() if gain.known}
 
 
@@ -186,45 +191,38 @@ def purpose_table(found: pd.DataFrame, runs: Runs) -> pd.DataFrame:
     more = {name: contrasts(found, runs, name) for name in dict.fromkeys(name for _, name in MADE_FOR)}
     for row, name in MADE_FOR:
         there, elsewhere = (difference(runs, row, BASE, among) for among in sides(found, name))
-        line = {"System": NAMES[row], "Made for": name, "Gain there": signed(there.ours)}
         own, gains = more[name].get(row, Estimate()), [gain.ours for gain in more[name].values()]
-        line |= {"Elsewhere": signed(elsewhere.ours), "More there": with_interval(own)}
+        line = {"System": NAMES[row], "Made for": name, "Gain there": signed(there.ours)}
+        line |= {"Elsewhere": signed(elsewhere.ours), "Than the others": with_interval(own)}
         place = 1 + sum(gain > own.ours for gain in gains)
         lines.append(line | {"Place": f"{place} of {len(gains)}" if own.known else "–"})
     return pd.DataFrame(lines)
 
 
 def room_in_words(found: pd.DataFrame, runs: Runs) -> str:
-    """What systems gain more where a condition holds, whatever they were made for, and who is ahead of that."""
+    """What systems gain more where a condition holds, whatever they were made for, and who gains more than they do."""
     told, ahead = [], []
     for name in dict.fromkeys(name for _, name in MADE_FOR):
-        if more := contrasts(found, runs, name):
-            median = float(np.median([gain.ours for gain in more.values()]))
-            rising = sum(gain.ours > 0 for gain in more.values())
+        groups = sides(found, name)
+        gains = [[difference(runs, row, BASE, among).ours for among in groups] for row in run_rows(runs)]
+        rising = [there - elsewhere for there, elsewhere in gains if np.isfinite(there - elsewhere)]
+        if rising:
             told.append(
-                f"Where queries are *{name}*, {rising} of {len(more)} systems gain more than elsewhere, the median by "
-                f"{signed(median, 1)} points."
+                f"Where queries are *{name}*, {sum(of > 0 for of in rising)} of {len(rising)} systems gain more over "
+                f"the plain baseline than elsewhere, the median by {signed(float(np.median(rising)), 1)} points."
             )
-            made = [row for row, purpose in MADE_FOR if purpose == name and row in more]
-            ahead += [NAMES[row] for row in made if more[row].low > median]
+        more = contrasts(found, runs, name)
+        ahead += [NAMES[row] for row, purpose in MADE_FOR if purpose == name and row in more and more[row].low > 0]
     if not told:
         return "What the systems gain there has not been measured yet."
     if ahead:
-        told.append(f"Clearly ahead of that median, of those that were made for such queries: {listed(ahead)}.")
+        told.append(f"Of those made for such queries, clearly ahead of the other systems there: {listed(ahead)}.")
     else:
         told.append(
-            "Of those that were made for such queries none is clearly ahead of that median. The intervals are wide: an "
-            "advantage of a few points would not show."
+            "Of those made for such queries none is clearly ahead of the other systems there. The intervals are wide: "
+            "an advantage of a few points would not show."
         )
     return " ".join(told)
-
-
-def query_gains(runs: Runs, row: str, among: Collection[str]) -> "pd.Series[float]":
-    """What a row has over the baseline in some queries, one by one, each side a mean over its seeds."""
-    if not runs.get(row) or not runs.get(BASE):
-        return pd.Series(dtype=float)
-    ours, base = (query_scores(records, among)["mAP"] for records in (runs[row], runs[BASE]))
-    return ours - base
 
 
 # ------------------------------------------------------------------------------------------------------ where they look
