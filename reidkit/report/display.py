@@ -154,7 +154,7 @@ class NumberedFigure:
         shown = {"alt": shortened(self.alt), "width": f"{self.width}px", "class": "no-scaled-link"}
         body = [self.caption]
         for state, uri in self.states.items():
-            look = "state drawn" + " shown" * (state == self.state)
+            look = "no-scaled-link state drawn" + " shown" * (state == self.state)
             body.append(_directive("image", uri, shown | {"alt": state, "class": look}, "", fence="`"))
         if self.dark:  # `report.site` moves it to the other picture
             body.append(_directive("image", self.dark, shown | {"class": "no-scaled-link by-night"}, "", fence="`"))

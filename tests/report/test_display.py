@@ -155,8 +155,8 @@ def test_a_figure_of_several_states_shows_one_and_holds_all() -> None:
     assert not any(plt.fignum_exists(figure.number) for figure in figures.values())
     first = numbered_figure({"m = 0": drawing(), "m = 1": drawing()}, "shown", "Shown", "Shown", state="m = 0")
     assert re.findall(r':alt: "(m = .)".*?:class: "(.*?)"', first.markdown(), re.S) == [
-        ("m = 0", "state drawn shown"),
-        ("m = 1", "state drawn"),
+        ("m = 0", "no-scaled-link state drawn shown"),
+        ("m = 1", "no-scaled-link state drawn"),
     ]
     assert numbered_figure(drawing(), "shown", "Shown", "Shown").states == {}
 

@@ -42,12 +42,13 @@ Another caption.
 
 ```{image} data:image/png;base64,BB==
 :alt: "m = 0"
-:class: "state"
+:width: "20px"
+:class: "no-scaled-link state"
 
 ```
 ```{image} data:image/png;base64,CC==
 :alt: "m = 1"
-:class: "state shown"
+:class: "no-scaled-link state shown"
 
 ```
 ~~~

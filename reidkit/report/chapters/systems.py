@@ -23,19 +23,8 @@ from reidkit.training import Batch as Step
 
 # By page its rows, controls among them
 PAGES = {
-    "vectors": ("svdnet", "dare", "dpfl", "gp-reid"),
-    "parts": (
-        "pcb",
-        "pcb/one-stripe",
-        "pcb+rpp",
-        "aligned-reid",
-        "vpm",
-        "spreid",
-        "spreid/predicted",
-        "bfe",
-        "circle/mgn",
-        "circle",
-    ),
+    "vectors": ("svdnet", "dare", "dpfl", "gp-reid", "circle/mgn", "circle"),
+    "parts": ("pcb", "pcb/one-stripe", "pcb+rpp", "aligned-reid", "vpm", "spreid", "spreid/predicted", "bfe"),
     "attention": ("pan", "aanet", "ianet", "ianet/normalised", "osnet", "duatm"),
 }
 PEOPLE, PICTURES = 2, 2  # as few as triplets need
