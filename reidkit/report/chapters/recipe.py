@@ -108,11 +108,10 @@ def other_start_in_words(plans: Mapping[str, Profile], scale: float = 0.25) -> s
     told = []
     for title, plan in plans.items():
         rows = ("none/ce", "none/ce+tri+cir")
-        seeds = plan.systems["joint-loss"].seeds
         started = {
             row: [
                 record
-                for seed in seeds
+                for seed in plan.systems["joint-loss"].seeds
                 if (record := find_record(plan.config(row, seed).model_copy(update={"residual_scale": scale})))
             ]
             for row in rows
@@ -121,7 +120,8 @@ def other_start_in_words(plans: Mapping[str, Profile], scale: float = 0.25) -> s
         gain = difference(runs_of(plan, "joint-loss") | {f"{row}/other": of for row, of in started.items()},
                           f"{rows[1]}/other", f"{rows[0]}/other")  # fmt: skip
         if gain.known:
-            told.append(f"{with_interval(gain)} on {title}, {counted(min(map(len, started.values())))} seeds")
+            seeds = min(map(len, started.values()))
+            told.append(f"{with_interval(gain)} on {title}, {counted(seeds)} seed{'s' if seeds > 1 else ''}")
     if not told:
         return ""
     return f"Tested whole, from branches that start at {SCALES[scale]}, it has {listed(told)}."
