@@ -281,7 +281,8 @@ def agreement_in_words(data: Mapping[str, Runs]) -> str:
     both = [row for row in NAMES if first.get(row) and second.get(row)]
     if len(both) < 5:
         return ""
-    order = spearmanr(*([score(runs, row).ours for row in both] for runs in (first, second))).statistic
+    ours, theirs = ([score(runs, row).ours for row in both] for runs in (first, second))
+    order = spearmanr(ours, theirs).statistic
     same = sum(
         difference(first, row, PLAIN).ours * difference(second, row, PLAIN).ours > 0 for row in both if row != PLAIN
     )

@@ -105,22 +105,16 @@ def joint_loss_in_words(records: Mapping[str, Record]) -> str:
 
 def other_start_in_words(plans: Mapping[str, Profile], scale: float = 0.25) -> str:
     """What the joint loss has over the baseline where branches start at another scale, by data set, in a sentence."""
-    told = []
+    rows, told = ("none/ce", "none/ce+tri+cir"), []
     for title, plan in plans.items():
-        rows = ("none/ce", "none/ce+tri+cir")
-        started = {
-            row: [
-                record
-                for seed in plan.systems["joint-loss"].seeds
-                if (record := find_record(plan.config(row, seed).model_copy(update={"residual_scale": scale})))
-            ]
-            for row in rows
-        }
-        # beside the rows of the profile, which tell how far seeds lie apart
-        gain = difference(runs_of(plan, "joint-loss") | {f"{row}/other": of for row, of in started.items()},
-                          f"{rows[1]}/other", f"{rows[0]}/other")  # fmt: skip
-        if gain.known:
-            seeds = min(map(len, started.values()))
+        runs = dict(runs_of(plan, "joint-loss"))  # they tell how far seeds lie apart
+        for row in rows:
+            configs = [plan.config(row, seed) for seed in plan.systems["joint-loss"].seeds]
+            started = [find_record(config.model_copy(update={"residual_scale": scale})) for config in configs]
+            runs[f"{row}/other"] = [record for record in started if record]
+        base, joint = (f"{row}/other" for row in rows)
+        if (gain := difference(runs, joint, base)).known:
+            seeds = min(len(runs[base]), len(runs[joint]))
             told.append(f"{with_interval(gain)} on {title}, {counted(seeds)} seed{'s' if seeds > 1 else ''}")
     if not told:
         return ""

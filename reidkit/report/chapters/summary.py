@@ -163,18 +163,19 @@ def others(data: Data) -> str:
     standings = {title: gains for title, gains in standings.items() if gains}
     if not standings:
         return "**Other people's systems** have not been run yet."
-    told, ahead = [], {}
+    told: list[str] = []
+    ahead: list[str] = []
     for title, gains in standings.items():
         clear = {row: gain for row, gain in gains.items() if gained(gain)}
         names = [f"*{comparison.NAMES[row]}* ({with_interval(gain)})" for row, gain in clear.items()]
-        ahead |= {title: names} if names else {}
+        ahead += [title] if names else []
         were = f"of the {counted(len(gains))} that were run" if len(gains) > 1 else "the one that was run"
         told.append(
             f"On {title}, {were}, {listed(names or ['none'])} {'are' if len(names) > 1 else 'is'} clearly ahead of it."
         )
     headline = "No other system clearly beats a plain network with triplet loss"
     if ahead:
-        headline = f"Some other systems beat a plain network with triplet loss, but only on {listed(list(ahead))}"
+        headline = f"Some other systems beat a plain network with triplet loss, but only on {listed(ahead)}"
         if len(ahead) == len(standings):
             headline = "Some other systems beat a plain network with triplet loss"
     return f"**{headline}.** {' '.join(told)} {{doc}}`comparison` has them all, with what they cost."
