@@ -297,14 +297,17 @@ def person_table(found: Mapping[str, Record]) -> pd.DataFrame:
 
 
 def person_in_words(found: Mapping[str, Record]) -> str:
-    """How each system's one map stands on the person beside a blob in the middle, in a sentence."""
-    alike: dict[str, list[str]] = {}
-    for row, record in found.items():
-        lines = record.table("focus").query("segment == 'person'")
-        signs = {str(line["measure"]): localisation.sign_of(line, "centre") for _, line in lines.iterrows()}
-        alike.setdefault(localisation.in_words(signs), []).append(f"{NAMES[row]}'s")
-    told = [f"{listed(names)} {'are' if len(names) > 1 else 'is'} {words}" for words, names in alike.items()]
-    return f"Beside a blob in the middle, {'; '.join(told)}." if told else "Neither has been measured yet."
+    """How each system's one map stands on the person beside two that know nothing, in a sentence each."""
+    told = []
+    for rival, called in (("centre", "a blob in the middle"), ("random", "a map that is the same everywhere")):
+        alike: dict[str, list[str]] = {}
+        for row, record in found.items():
+            lines = record.table("focus").query("segment == 'person'")
+            signs = {str(line["measure"]): localisation.sign_of(line, rival) for _, line in lines.iterrows()}
+            alike.setdefault(localisation.in_words(signs), []).append(f"{NAMES[row]}'s")
+        standing = [f"{listed(names)} {'are' if len(names) > 1 else 'is'} {words}" for words, names in alike.items()]
+        told += [f"Beside {called}, {'; '.join(standing)}."] if standing else []
+    return " ".join(told) or "Neither has been measured yet."
 
 
 class Visibility(NamedTuple):

@@ -142,7 +142,8 @@ def test_what_lies_under_a_part_adds_up(make_record: MakeRecord) -> None:
     assert person["Map"].tolist()[:4] == ["–", *["75.0"] * 3]  # AANet was not run
     assert person["Over centre"].tolist()[1].startswith("+10.00 [")
     assert shown.person_table({})["Map"].tolist() == ["–", "–"]
-    words = "Beside a blob in the middle, PAN's is ahead by the pointing game, energy and IoU."
+    rivals = ("a blob in the middle", "a map that is the same everywhere")
+    words = " ".join(f"Beside {rival}, PAN's is ahead by the pointing game, energy and IoU." for rival in rivals)
     record.tables["focus"] = record.tables["focus"].query("feature == 1")  # PAN has one map
     assert shown.person_in_words({"pan": record}) == words
     assert "AANet's and PAN's are ahead by" in shown.person_in_words({"aanet": record, "pan": record})
