@@ -11,7 +11,8 @@ Readings, for the code's spatial attention hardly selects. "softmax" is the code
 A∘D, a product of two distributions that is nowhere above about 2/hw, so that they are uniform to about a per cent and
 the module adds the mean over the map; Channel IA's are a softmax of unscaled products, which picks one channel for
 each: itself, unless another has larger values, and in trained networks another from picture to picture. "normalised"
-is what we take to be meant: A∘D divided by its sum, and products divided by √hw.
+is what we take to be meant: A∘D divided by its sum, and products divided by √hw. "none" is the control: the same
+network and losses without either module.
 
 Other people's code: the authors' own lacks the article's affinity of patches at several scales, and so does this file.
 """
@@ -31,7 +32,7 @@ from reidkit.models.pooling import pool
 from reidkit.settings import Configuration
 from reidkit.systems.system import Batch, Model, System, accuracy, backbone, initialised
 
-Interaction = Literal["softmax", "normalised"]
+Interaction = Literal["softmax", "normalised", "none"]
 
 
 class IANetConfig(Configuration):
@@ -40,7 +41,9 @@ class IANetConfig(Configuration):
     system = "ianet"
     compares_images = True
 
-    interaction: Interaction = Field("softmax", description="how affinities become weights; softmax: the authors' code")
+    interaction: Interaction = Field(
+        "softmax", description="how affinities become weights; softmax: the authors' code; none: neither module"
+    )
 
     @property
     def row_name(self) -> str:
@@ -128,7 +131,9 @@ class IANet(Model):
         self.backbone = backbone(config)
         channels = self.backbone.out_channels
         self.interact2, self.interact3 = (
-            nn.Sequential(SpatialIA(width, config.interaction), ChannelIA(width, config.interaction))
+            nn.Identity()
+            if config.interaction == "none"
+            else nn.Sequential(SpatialIA(width, config.interaction), ChannelIA(width, config.interaction))
             for width in (channels // 4, channels // 2)
         )
         self.norm = nn.BatchNorm1d(channels)
@@ -160,7 +165,7 @@ SYSTEM = System(
     title="IANet",
     article="hou2019ianet",
     configuration=IANetConfig,
-    rows={"ianet": {}, "ianet/normalised": {"interaction": "normalised"}},
-    called={"ianet/normalised": "normalised IANet"},
+    rows={"ianet": {}, "ianet/normalised": {"interaction": "normalised"}, "ianet/none": {"interaction": "none"}},
+    called={"ianet/normalised": "normalised IANet", "ianet/none": "IANet without its modules"},
     build=initialised(IANet),
 )
