@@ -61,7 +61,7 @@ RIVALS = (
     Rival("BFE", "bfe", "384×128"),
 )
 OTHERS = tuple(rival.row for rival in RIVALS if rival.row)  # rows of other people's systems
-CONTROLS = ("ianet/normalised", "spreid/predicted", "pcb/one-stripe", "circle")
+CONTROLS = ("ianet/normalised", "ianet/none", "spreid/predicted", "pcb/one-stripe", "circle")
 NAMES = {
     "none/ce": "plain, cross-entropy",
     "none/ce+tri": "plain, triplet loss",
@@ -333,15 +333,17 @@ def ianet_in_words(runs: Runs) -> str:
     weights = pd.concat([record.table("attention") for record in records])
     places, channels = (weights[weights["weighs"] == what] for what in ("places", "channels"))
     within, between = (100 * places[side] for side in ("within", "between"))
-    gain = with_interval(difference(runs, "ianet", "none/ce+tri"))
+    plain, without = (difference(runs, "ianet", row) for row in (PLAIN, "ianet/none"))
     low, high = channels["between"].min(), channels["between"].max()
     text = (
         f"Trained on SynthPed, its spatial weights differ by {within.min():.1f} to {within.max():.1f} % of their mean "
         f"from place to place, and by {between.min():.1f} to {between.max():.1f} % from picture to picture; its "
         f"weights of channels differ by {low:.1f} to {high:.1f} times their mean. Its gain over the plain baseline "
-        f"with triplet loss is {gain} points. To freeze all its weights changes mAP by "
-        f"{with_interval(frozen_gain(records))}"
+        f"with triplet loss is {with_interval(plain)} points. "
     )
+    if without.known:
+        text += f"Over the same network and losses without its modules it is {with_interval(without)}. "
+    text += f"To freeze all its weights changes mAP by {with_interval(frozen_gain(records))}"
     normalised = difference(runs, "ianet/normalised", "ianet")
     if not normalised.known:
         return text + "."
@@ -359,13 +361,14 @@ def seed_by_seed(runs: Runs) -> str:
 
 
 def selecting_in_words(runs: Runs) -> str:
-    """What it is worth to IANet that its spatial weights can select, in a sentence."""
-    selects, gain = difference(runs, "ianet/normalised", "ianet"), difference(runs, "ianet/normalised", "none/ce+tri")
-    if not selects.known:
-        return "IANet has not been run with weights that select yet."
+    """What IANet's modules are worth, as published and with spatial weights that can select, in a sentence."""
+    selects, whole = difference(runs, "ianet/normalised", "ianet"), difference(runs, "ianet/normalised", "ianet/none")
+    if not (selects.known and whole.known):
+        return "IANet has not been run with weights that select, and without its modules, yet."
     return (
         "In IANet's published code the weights of places are nearly alike. With weights that can differ it has "
-        f"{with_interval(selects)} points of mAP over that, and {with_interval(gain)} over the ResNet-50."
+        f"{with_interval(selects)} points of mAP over that, and {with_interval(whole)} over the same network and "
+        "losses without its modules."
     )
 
 

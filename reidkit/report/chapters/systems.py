@@ -25,7 +25,7 @@ from reidkit.training import Batch as Step
 PAGES = {
     "vectors": ("svdnet", "dare", "dpfl", "gp-reid", "circle/mgn", "circle"),
     "parts": ("pcb", "pcb/one-stripe", "pcb+rpp", "aligned-reid", "vpm", "spreid", "spreid/predicted", "bfe"),
-    "attention": ("pan", "aanet", "ianet", "ianet/normalised", "osnet", "duatm"),
+    "attention": ("pan", "aanet", "ianet", "ianet/normalised", "ianet/none", "osnet", "duatm"),
 }
 PEOPLE, PICTURES = 2, 2  # as few as triplets need
 

@@ -190,18 +190,22 @@ def test_ianets_weights_are_told_as_they_were_measured(make_record: MakeRecord) 
     assert "its weights of channels differ by 7.0 to 7.0 times their mean" in told
     assert told.endswith("changes mAP by 0.00 [0.0 to 0.0].")
     assert "divides by the sum has " in shown.ianet_in_words(runs | {"ianet/normalised": [make_record("eca")]})
+    without = runs | {"ianet/none": [make_record("danet")]}
+    assert (
+        f"without its modules it is {with_interval(difference(without, 'ianet', 'ianet/none'))}."
+        in shown.ianet_in_words(without)
+    )
     assert shown.ianet_in_words({}) == "IANet has not been run yet."
 
 
-def test_what_selecting_is_worth_is_told_of_one_network_with_two_normalisations(make_record: MakeRecord) -> None:
-    plain, published = make_record(loss="ce+tri"), make_record("se", quality=0.7)
-    runs = {"none/ce+tri": [plain], "ianet": [published], "ianet/normalised": [make_record("eca", quality=0.8)]}
+def test_what_ianets_modules_are_worth_is_told_beside_the_network_without_them(make_record: MakeRecord) -> None:
+    qualities = {"ianet/none": ("none", 0.6), "ianet": ("se", 0.7), "ianet/normalised": ("eca", 0.8)}
+    runs = {row: [make_record(attention, quality=of)] for row, (attention, of) in qualities.items()}
     told = shown.selecting_in_words(runs)
     assert f"has {with_interval(difference(runs, 'ianet/normalised', 'ianet'))} points of mAP over that, and" in told
-    assert told.endswith(
-        f"and {with_interval(difference(runs, 'ianet/normalised', 'none/ce+tri'))} over the ResNet-50."
-    )
-    assert "not been run" in shown.selecting_in_words({"ianet": [published]})
+    whole = with_interval(difference(runs, "ianet/normalised", "ianet/none"))
+    assert told.endswith(f"and {whole} over the same network and losses without its modules.")
+    assert "not been run" in shown.selecting_in_words({"ianet": runs["ianet"]})
 
 
 def test_how_far_two_data_sets_agree_is_told_of_the_rows_that_both_have(make_record: MakeRecord) -> None:
