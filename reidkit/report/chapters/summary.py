@@ -178,6 +178,18 @@ def others(data: Data) -> str:
         headline = f"Some other systems beat a plain network with triplet loss, but only on {listed(ahead)}"
         if len(ahead) == len(standings):
             headline = "Some other systems beat a plain network with triplet loss"
+    controls = {
+        title: (difference(runs, "ianet", "ianet/none"), difference(runs, "ianet/none", comparison.PLAIN))
+        for title, runs in data.items()
+    }
+    for title, (modules_alone, without) in controls.items():
+        if modules_alone.known and without.known:
+            loss = gained(without) and not gained(modules_alone)
+            told.append(
+                f"On {title} IANet without its modules has {with_interval(without)} over it, and with them "
+                f"{with_interval(modules_alone)} over that"
+                + (": what looks like attention may be its form of the loss." if loss else ".")
+            )
     return f"**{headline}.** {' '.join(told)} {{doc}}`comparison` has them all, with what they cost."
 
 

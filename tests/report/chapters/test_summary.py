@@ -101,3 +101,6 @@ def test_it_is_told_whether_other_systems_beat_the_plain_network(make_record: Ma
     mixed = shown.others({"toy": runs, "real": good})
     assert mixed.startswith("**Some other systems beat a plain network with triplet loss, but only on real.**")
     assert "On toy, of the two that were run, none is clearly ahead of it." in mixed
+    control = shown.others({"toy": good | {"ianet": seeds("danet", 0.8), "ianet/none": seeds("cbam", 0.8)}})
+    assert "On toy IANet without its modules has +" in control
+    assert "without its modules" not in better
